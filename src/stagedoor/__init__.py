@@ -1,0 +1,1 @@
+"""Private files for the people who are signed in. One policy, every door."""

@@ -1,0 +1,137 @@
+"""Where a credential is found, which one decides, and how all of them are taken out.
+
+The order is fixed but for the middle: a pass in the query; then header, cookie, query as `[tokens] from` says;
+then our own session; then pass cookies. The first that is present decides, also when it is bad: a bad
+credential is never ignored in favour of a weaker one. Of two different values under one name neither counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+from .errors import InvalidCredential
+from .messages import Headers
+
+Source: TypeAlias = Literal["header", "cookie", "query"]
+Kind: TypeAlias = Literal["header", "cookie", "query", "session", "pass"]
+
+PASS_PARAMETERS = frozenset((b"Expires", b"Policy", b"Signature", b"Key-Pair-Id", b"Hash-Algorithm"))
+"""Any of them in the query makes the URL a signed URL (CloudFront Developer Guide, "Using signed URLs")."""
+
+PASS_COOKIES = frozenset(b"CloudFront-" + name for name in PASS_PARAMETERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where to look.
+
+    Attributes:
+        order: places of bearer tokens, strongest first.
+        cookie: name of the cookie that carries a bare token.
+        query: name of the query parameter that carries a token.
+        session: name of our own session cookie.
+    """
+
+    order: tuple[Source, ...] = ("header", "cookie")
+    cookie: str = "token"
+    query: str = "token"
+    session: str = "__Host-stagedoor"
+
+
+class Credential(NamedTuple):
+    """The credential that decides: where it was found, and its text (empty for a pass)."""
+
+    kind: Kind
+    value: str
+
+
+def find(headers: Headers, query: bytes, places: Places) -> Credential | None:
+    """Return the one credential that decides, or None if the request brings none.
+
+    Raises:
+        InvalidCredential: the deciding credential is there twice with different values, or is no token at all.
+    """
+    parameters = list(_parameters(query)) if query else []
+    if any(name in PASS_PARAMETERS for name, _ in parameters):
+        return Credential("pass", "")
+    cookies = list(_cookies(headers.get(b"cookie", ())))
+    for source in places.order:
+        if source == "header":
+            found = headers.get(b"authorization")
+            if found:
+                return Credential("header", _bearer(_one(found, "Authorization header")))
+        elif source == "cookie":
+            values = _named(cookies, places.cookie)
+            if values:
+                return Credential("cookie", _one(values, f"cookie {places.cookie!r}"))
+        else:
+            values = _named(parameters, places.query)
+            if values:
+                return Credential("query", _one(values, f"query parameter {places.query!r}"))
+    values = _named(cookies, places.session)
+    if values:
+        return Credential("session", _one(values, f"cookie {places.session!r}"))
+    if any(name in PASS_COOKIES for name, _ in cookies):
+        return Credential("pass", "")
+    _explain_curl_mistake(cookies, places)
+    return None
+
+
+def strip_query(query: bytes, places: Places) -> bytes:
+    """Return the query without the parameters that carry a credential; the rest is kept byte for byte."""
+    secret = PASS_PARAMETERS | {places.query.encode()}
+    return b"&".join(part for part in query.split(b"&") if _parameter_name(part) not in secret)
+
+
+def _parameter_name(part: bytes) -> bytes:
+    return unquote_to_bytes(part.partition(b"=")[0])
+
+
+def _parameters(query: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for part in query.split(b"&"):
+        name, _, value = part.partition(b"=")
+        yield unquote_to_bytes(name), unquote_to_bytes(value)
+
+
+def _cookies(lines: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Name and value of each cookie, nothing unquoted.
+
+    By hand, because `http.cookies` drops every cookie after one that it does not understand, ours included.
+    """
+    for line in lines:
+        for pair in line.split(b";"):
+            name, equals, value = pair.partition(b"=")
+            if equals:
+                yield name.strip(b" \t"), value.strip(b" \t")
+
+
+def _named(pairs: Sequence[tuple[bytes, bytes]], name: str) -> list[bytes]:
+    wanted = name.encode()
+    return [value for found, value in pairs if found == wanted]
+
+
+def _one(values: Sequence[bytes], what: str) -> str:
+    if len(values) > 1 and len(set(values)) > 1:
+        raise InvalidCredential(f"the {what} came more than once, with different values", code="credential-twice")
+    return values[0].decode("latin-1")
+
+
+def _bearer(value: str) -> str:
+    """Read `Bearer <token>` (RFC 6750 §2.1; the scheme's name is case-insensitive, RFC 9110 §11.1)."""
+    scheme, _, token = value.partition(" ")
+    token = token.strip(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise InvalidCredential("the Authorization header is not 'Bearer <token>'", code="credential-scheme")
+    return token
+
+
+def _explain_curl_mistake(cookies: Sequence[tuple[bytes, bytes]], places: Places) -> None:
+    """`curl --cookie "Cookie: token=…"` sends a cookie that is *named* "Cookie: token"; say so."""
+    if "cookie" in places.order and _named(cookies, f"Cookie: {places.cookie}"):
+        raise InvalidCredential(
+            f'the cookie is named "Cookie: {places.cookie}"; with curl write --cookie "{places.cookie}=…"',
+            code="credential-misnamed",
+        )

@@ -1,0 +1,120 @@
+"""Every error of Stagedoor, in one tree.
+
+StagedoorError
+├── SettingsError        stagedoor.toml or the environment is wrong; names file, line, setting and mend
+├── RuleError            one rule of the policy is wrong (settings turn it into a SettingsError)
+├── InvalidTarget        a request target that is not the name of one object        -> 400
+├── InvalidCredential    what the caller brought does not prove who they are        -> 401
+│   └── InvalidToken     … because the token is wrong, in shape, signature or claims
+├── Unavailable          we could not ask, so nobody is let in                      -> 503
+│   ├── KeysUnavailable  an issuer's keys
+│   └── StoreUnavailable the store is away, slow or refuses more requests
+├── StoreRefused         the store does not accept *our* credentials or clock       -> 502
+├── UnusableKey          a key that this store cannot address exactly               -> 404
+└── InvalidKeySet        a JWKS that holds no key, or keys that must not be trusted
+
+Being denied is not an error but a value: `policy.Deny`.
+Each error has a short stable `code`, the same in logs and in problem+json.
+"""
+
+from __future__ import annotations
+
+
+class StagedoorError(Exception):
+    """Base of all errors; `code` is stable, the message is for people and never holds a credential."""
+
+    code = "error"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+
+
+class SettingsError(StagedoorError):
+    """A setting that Stagedoor will not start with.
+
+    Attributes:
+        problem: what is wrong, without the place.
+        source: the file, or "environment".
+        line: 1-based line in the file; None where there is none to name.
+        setting: dotted name, for example `site.url` or `rules[2].path`.
+        mend: what to write instead.
+    """
+
+    code = "settings"
+
+    def __init__(
+        self, problem: str, *, source: str = "", line: int | None = None, setting: str = "", mend: str = ""
+    ) -> None:
+        self.problem, self.source, self.line, self.setting, self.mend = problem, source, line, setting, mend
+        place = f"{source}:{line}" if line else source
+        super().__init__(
+            ": ".join(part for part in (place, setting, problem) if part) + (f"\n  {mend}" if mend else "")
+        )
+
+
+class RuleError(StagedoorError):
+    """A rule that cannot be compiled. `field` is `path`, `allow`, `deny` or empty for the rule as a whole."""
+
+    code = "rule"
+
+    def __init__(self, problem: str, *, field: str = "", mend: str = "") -> None:
+        super().__init__(problem)
+        self.field, self.mend, self.index = field, mend, 0
+
+
+class InvalidTarget(StagedoorError):
+    """A request target that does not name exactly one key."""
+
+    code = "target"
+
+
+class InvalidCredential(StagedoorError):
+    """A credential that is present and does not count."""
+
+    code = "credential"
+
+
+class InvalidToken(InvalidCredential):
+    """A token that fails in shape, signature or claims; `code` says which check (`token-expired`, …)."""
+
+    code = "token"
+
+
+class Unavailable(StagedoorError):
+    """Something outside did not answer; the caller may try again after `retry_after` seconds."""
+
+    code = "unavailable"
+    retry_after = 10
+
+
+class KeysUnavailable(Unavailable):
+    """An issuer's keys could not be had, so its tokens cannot be checked."""
+
+    code = "issuer-unavailable"
+
+
+class StoreUnavailable(Unavailable):
+    """The store did not answer in time, or asked us to slow down."""
+
+    code = "store-unavailable"
+    retry_after = 5
+
+
+class StoreRefused(StagedoorError):
+    """The store refused our own credentials; the caller did nothing wrong."""
+
+    code = "store-refused"
+
+
+class UnusableKey(StagedoorError):
+    """A key that this store cannot be asked for without changing it."""
+
+    code = "unusable-key"
+
+
+class InvalidKeySet(StagedoorError):
+    """A JWKS document that must not be used."""
+
+    code = "key-set"

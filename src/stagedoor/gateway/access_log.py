@@ -1,0 +1,111 @@
+"""One line for each request, on standard output: JSON, or CloudFront's standard log format.
+
+No line holds a query, a cookie or a referrer, so no credential can get into it. Lines are gathered and written
+a few times a second; a full disk or a closed pipe loses lines, never requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from json.encoder import encode_basestring_ascii as quoted
+from typing import NamedTuple
+
+from ..messages import Request
+from ..settings import AccessLog as Format
+
+FLUSH_AFTER = 0.2
+FLUSH_LINES = 512
+
+CLOUDFRONT_FIELDS = (
+    "date time x-edge-location sc-bytes c-ip cs-method cs(Host) cs-uri-stem sc-status cs(Referer) cs(User-Agent) "
+    "cs-uri-query cs(Cookie) x-edge-result-type x-edge-request-id x-host-header cs-protocol cs-bytes time-taken "
+    "x-forwarded-for ssl-protocol ssl-cipher x-edge-response-result-type cs-protocol-version fle-status "
+    "fle-encrypted-fields c-port time-to-first-byte x-edge-detailed-result-type sc-content-type sc-content-len "
+    "sc-range-start sc-range-end"
+)
+"""CloudFront Developer Guide, "Standard log file fields"."""
+
+
+class Entry(NamedTuple):
+    """What there is to say about one request that has been answered."""
+
+    request: Request
+    client: str
+    status: int
+    size: int
+    seconds: float
+    caller: str
+    rule: str
+    reason: str
+    host: str = "-"
+
+
+class AccessLog:
+    """Gathers lines and writes them.
+
+    Args:
+        format_: `json`, `cloudfront` or `off`.
+        write: takes the text; default: standard output.
+    """
+
+    def __init__(self, format_: Format, write: Callable[[bytes], int | None] | None = None) -> None:
+        self._line = {"json": _json_line, "cloudfront": _cloudfront_line, "off": None}[format_]
+        self._write = write or (lambda text: os.write(1, text))
+        self._lines: list[str] = []
+        self._second, self._date = 0, ""
+        if format_ == "cloudfront":
+            self._lines.append(f"#Version: 1.0\n#Fields: {CLOUDFRONT_FIELDS}\n")
+
+    def add(self, entry: Entry, now: float) -> None:
+        """Note a request; `now` in epoch seconds."""
+        if self._line is None:
+            return
+        second = int(now)
+        if second != self._second:
+            self._second, self._date = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        lines = self._lines
+        lines.append(self._line(entry, self._date, int(now % 1 * 1000)))
+        if len(lines) == 1:
+            asyncio.get_running_loop().call_later(FLUSH_AFTER, self.flush)
+        elif len(lines) >= FLUSH_LINES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has been gathered."""
+        text = "".join(self._lines).encode()
+        self._lines.clear()
+        with contextlib.suppress(OSError):
+            while text:
+                text = text[self._write(text) or len(text) :]
+
+
+def _json_line(entry: Entry, date: str, milliseconds: int) -> str:
+    return (
+        f'{{"time":"{date}.{milliseconds:03d}Z","client":"{entry.client}","method":{quoted(entry.request.method)},'
+        f'"path":{quoted(entry.request.path.decode("latin-1"))},"status":{entry.status},"bytes":{entry.size},'
+        f'"ms":{entry.seconds * 1000:.2f},"caller":{quoted(entry.caller)},"rule":"{entry.rule}",'
+        f'"reason":"{entry.reason}"}}\n'
+    )
+
+
+def _cloudfront_line(entry: Entry, date: str, _milliseconds: int) -> str:
+    request = entry.request
+    result = "Hit" if entry.status == 304 else "Error" if entry.status >= 400 else "Miss"
+    agent = b" ".join(request.headers.get(b"user-agent", ()))
+    day, _, clock = date.partition("T")
+    values = (
+        *(day, clock, "-", str(entry.size), entry.client, _escaped(request.method.encode()), entry.host),
+        *(_escaped(request.path), str(entry.status), "-", _escaped(agent), "-", "-", result, "-", entry.host),
+        *("-", "-", f"{entry.seconds:.3f}", "-", "-", "-", result, "-", "-", "-", "-", f"{entry.seconds:.3f}"),
+        *(result, "-", str(entry.size), "-", "-"),
+    )
+    return "\t".join(values) + "\n"
+
+
+def _escaped(raw: bytes) -> str:
+    """Percent-encoded where a tab, a blank or a control character would break the line."""
+    return "".join(chr(byte) if 0x21 <= byte <= 0x7E else f"%{byte:02X}" for byte in raw) or "-"

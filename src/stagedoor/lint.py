@@ -1,0 +1,101 @@
+"""What is probably not meant in a policy: rules that bind too little, repeat one another or never count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+from .policy import ANY_DEPTH, Claim, Glob, Policy, Rule, Segment
+
+MAX_PAIRS = 400_000
+"""Pairs of rules that are compared at most; beyond, only the quick checks are made."""
+
+
+class Finding(NamedTuple):
+    """A rule, what is odd about it, and what to do."""
+
+    rule: Rule
+    problem: str
+    mend: str
+
+
+def findings(policy: Policy, issuers: int) -> Iterator[Finding]:
+    """Look at a policy as its owner would.
+
+    Args:
+        policy: the compiled rules.
+        issuers: how many issuers are configured; the same `sub` or group of two of them is two people.
+    """
+    yield from _repeated(policy)
+    if issuers > 1:
+        yield from _unnamed_issuer(policy)
+    denies = [rule for rule in policy.rules if not rule.allows]
+    allows = [rule for rule in policy.rules if rule.allows]
+    if len(denies) * len(allows) > MAX_PAIRS:
+        return
+    for deny in denies:
+        if not any(_overlap(deny.segments, allow.segments) for allow in allows):
+            yield Finding(deny, "this deny takes nothing away: no allow rule reaches its paths", "remove it")
+    for allow in allows:
+        for deny in denies:
+            if deny.who == "anyone" and _covers(deny.segments, allow.segments):
+                yield Finding(allow, f"this rule never counts: {deny.name} denies all of it", "remove one of them")
+
+
+def _repeated(policy: Policy) -> Iterator[Finding]:
+    seen: dict[object, Rule] = {}
+    for rule in policy.rules:
+        claims = tuple(sorted(rule.claims.items()))
+        same = (rule.pattern, rule.allows, rule.who, rule.groups, claims, rule.issuers, rule.emails)
+        if same in seen:
+            yield Finding(rule, f"this rule repeats {seen[same].name}", "remove one of them")
+        seen.setdefault(same, rule)
+
+
+def _unnamed_issuer(policy: Policy) -> Iterator[Finding]:
+    for rule in policy.rules:
+        bound = {segment.name for segment in rule.segments if isinstance(segment, Claim)}
+        if rule.allows and not rule.issuers and (bound or rule.groups or rule.claims):
+            what = "/".join(sorted(bound)) or ("groups" if rule.groups else "claims")
+            mend = 'name it: allow = { issuer = ["…"] }'
+            yield Finding(rule, f"two issuers may both vouch for the same {what}, and mean different people", mend)
+
+
+@lru_cache(maxsize=65536)
+def _overlap(a: tuple[Segment, ...], b: tuple[Segment, ...]) -> bool:
+    """Can some key match both patterns? Where that is hard to say: yes."""
+    if not a or not b:
+        return all(segment == ANY_DEPTH for segment in a or b)
+    if a[0] == ANY_DEPTH:
+        return _overlap(a[1:], b) or _overlap(a, b[1:])
+    if b[0] == ANY_DEPTH:
+        return _overlap(b, a)
+    return _meet(a[0], b[0]) and _overlap(a[1:], b[1:])
+
+
+def _meet(a: Segment, b: Segment) -> bool:
+    if isinstance(a, str) and isinstance(b, str):
+        return a == b
+    if isinstance(a, Glob) and isinstance(b, str):
+        return a.matches(b)
+    if isinstance(b, Glob) and isinstance(a, str):
+        return b.matches(a)
+    return True
+
+
+@lru_cache(maxsize=65536)
+def _covers(wide: tuple[Segment, ...], narrow: tuple[Segment, ...]) -> bool:
+    """Does every key of `narrow` match `wide` too? Where that is hard to say: no."""
+    if not wide or not narrow:
+        return all(segment == ANY_DEPTH for segment in wide) and not narrow
+    if wide[0] == ANY_DEPTH:
+        return _covers(wide[1:], narrow) or _covers(wide, narrow[1:])
+    same = wide[0] == narrow[0] or (
+        isinstance(wide[0], Glob) and (wide[0].text == "*" or _is_glob_of(wide[0], narrow[0]))
+    )
+    return same and narrow[0] != ANY_DEPTH and _covers(wide[1:], narrow[1:])
+
+
+def _is_glob_of(glob: Glob, segment: Segment) -> bool:
+    return isinstance(segment, str) and segment != ANY_DEPTH and glob.matches(segment)

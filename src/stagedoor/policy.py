@@ -1,0 +1,426 @@
+"""The policy: which caller may read which key. Everything that no rule allows is denied, and deny wins.
+
+This module owns the rule syntax. Rules come in as plain tables and are compiled once into a tree over the
+segments of their patterns, so that deciding takes time by the length of the key, not by the number of rules.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from .errors import RuleError
+from .tokens import Caller
+
+_NAME = r"[A-Za-z0-9_:.-]+"
+_CLAIM = re.compile(r"\{(" + _NAME + r")(?:\|(sha256|md5))?\}\Z")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
+_CONDITIONS = ("groups", "claims", "issuer", "emails")
+
+_LEFT_OUT = " (the provider left the groups out of the token)"
+
+Who = Literal["anyone", "signed-in", "matching"]
+
+
+# --- a pattern's segments
+
+
+class Claim(NamedTuple):
+    """`{name}` or `{name|sha256}`: the whole segment equals a value of the caller's claim, or its hash."""
+
+    name: str
+    digest: str
+
+
+class Glob(NamedTuple):
+    """A segment with `*` in it."""
+
+    text: str
+    parts: tuple[str, ...]
+
+    def matches(self, segment: str) -> bool:
+        """Find the parts one after the other, leftmost first: linear in the segment's length for each part."""
+        first, *middle, last = self.parts
+        if not segment.startswith(first) or not segment.endswith(last) or len(segment) < len(first) + len(last):
+            return False
+        position, end = len(first), len(segment) - len(last)
+        for part in middle:
+            position = segment.find(part, position, end)
+            if position < 0:
+                return False
+            position += len(part)
+        return True
+
+
+ANY_DEPTH = "**"
+Segment = str | Claim | Glob
+"""A literal, a claim, a glob, or `ANY_DEPTH`."""
+
+
+def parse_pattern(pattern: str) -> tuple[Segment, ...]:
+    """Read a path pattern.
+
+    Raises:
+        RuleError: not a pattern, or one that can never match a key.
+    """
+    if not pattern or pattern.startswith("/"):
+        raise RuleError(
+            "a pattern is a key without leading slash", field="path", mend='for every key write path = "**"'
+        )
+    if _CONTROL.search(pattern):
+        raise RuleError("the pattern holds a control character or a backslash, so it can never match", field="path")
+    parts = pattern.split("/")
+    if not {".", ".."}.isdisjoint(parts):
+        raise RuleError("no key has a '.' or '..' segment, so this can never match", field="path")
+    if parts[0] == "-" and len(parts) > 1:
+        raise RuleError("keys that start with '-/' are never served, so this can never match", field="path")
+    return tuple(_segment(part) for part in parts)
+
+
+def _segment(text: str) -> Segment:
+    if text == ANY_DEPTH:
+        return text
+    if "**" in text:
+        raise RuleError(f"'**' stands for whole segments and must stand alone, not as {text!r}", field="path")
+    claim = _CLAIM.match(text)
+    if claim:
+        return Claim(claim[1], claim[2] or "")
+    if "{" in text or "}" in text:
+        raise RuleError(
+            f"{text!r} is not a claim that fills a whole segment",
+            field="path",
+            mend="write {name}, {name|sha256} or {name|md5}; a name is letters, digits and _ : . -",
+        )
+    return Glob(text, tuple(text.split("*"))) if "*" in text else text
+
+
+# --- rules
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule, compiled. All its conditions must hold for it to apply.
+
+    Attributes:
+        index: 0-based place in the policy; rules are named by it.
+        pattern: the path pattern as written.
+        segments: the same, parsed.
+        allows: True for an allow rule, False for a deny rule.
+        who: `anyone`, `signed-in`, or `matching` if there are conditions.
+        groups, claims, issuers, emails: the conditions; empty means none.
+    """
+
+    index: int
+    pattern: str
+    segments: tuple[Segment, ...]
+    allows: bool
+    who: Who
+    groups: frozenset[str] = frozenset()
+    claims: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    issuers: frozenset[str] = frozenset()
+    emails: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        return f"rules[{self.index}]"
+
+    def needs(self) -> Iterator[tuple[str, frozenset[str]]]:
+        """Conditions that ask for one of several values, by name: the caller must hold one of each."""
+        if self.groups:
+            yield "groups", self.groups
+        yield from self.claims.items()
+        if self.emails:
+            yield "emails", self.emails
+
+    def refusal(self, caller: Caller) -> str:
+        """Why this rule does not apply to the caller, whatever the key; "" if it does."""
+        if self.who == "anyone":
+            return ""
+        if not caller.signed_in:
+            return "nobody is signed in"
+        if self.issuers and self.issuers.isdisjoint((caller.issuer, caller.issuer_url)):
+            return "the caller comes from another issuer"
+        if self.groups and self.groups.isdisjoint(caller.values("groups")):
+            return "the caller is in none of the groups" + (_LEFT_OUT if caller.groups_left_out else "")
+        for name, accepted in self.claims.items():
+            if accepted.isdisjoint(caller.values(name)):
+                return f"the caller's claim {name!r} has none of the values"
+        if self.emails and not _email_matches(caller.email, self.emails):
+            return "the caller has no verified e-mail address that matches"
+        return ""
+
+
+def _email_matches(email: str, accepted: frozenset[str]) -> bool:
+    mailbox, at, domain = email.rpartition("@")
+    return bool(mailbox and at and domain) and (email in accepted or f"@{domain}" in accepted)
+
+
+class Allow(NamedTuple):
+    """The caller may read the key, by this rule."""
+
+    rule: Rule
+
+    @property
+    def reason(self) -> str:
+        return f"{self.rule.name} allows {self.rule.pattern!r}"
+
+
+class Deny(NamedTuple):
+    """The caller may not. `rule` is the deny rule, or None if no rule allows it."""
+
+    reason: str
+    rule: Rule | None = None
+
+
+class Explained(NamedTuple):
+    """What one rule says about one caller and key; `reason` says why it does not apply ("" if it does)."""
+
+    rule: Rule
+    applies: bool
+    reason: str
+
+
+def compile_rules(tables: Sequence[Mapping[str, object]]) -> Policy:
+    """Compile rules from plain tables, as `[[rules]]` of stagedoor.toml holds them.
+
+    Raises:
+        RuleError: with attribute `index` set to the table's place.
+    """
+    rules = []
+    for index, table in enumerate(tables):
+        try:
+            rules.append(_rule(index, table))
+        except RuleError as error:
+            error.index = index
+            raise
+    return Policy(rules)
+
+
+def _rule(index: int, table: Mapping[str, object]) -> Rule:
+    unknown = sorted(set(table) - {"path", "allow", "deny"})
+    if unknown:
+        raise RuleError(f"unknown setting {unknown[0]!r}", field=unknown[0], mend="a rule has path and allow or deny")
+    pattern = table.get("path")
+    if not isinstance(pattern, str):
+        raise RuleError("a rule needs a path", field="path", mend='for example path = "courses/**"')
+    if ("allow" in table) == ("deny" in table):
+        raise RuleError("a rule has exactly one of allow and deny", mend='for example allow = "signed-in"')
+    effect = "allow" if "allow" in table else "deny"
+    segments = parse_pattern(pattern)
+    who = table[effect]
+    if who == "anyone" or who == "signed-in":
+        return Rule(index, pattern, segments, effect == "allow", who)
+    if not isinstance(who, Mapping) or not who:
+        raise RuleError(
+            f"{effect} takes who it is for", field=effect, mend='"anyone", "signed-in", or { groups = ["students"] }'
+        )
+    unknown = sorted(set(who) - set(_CONDITIONS))
+    if unknown:
+        raise RuleError(f"unknown condition {unknown[0]!r}", field=effect, mend=f"conditions: {', '.join(_CONDITIONS)}")
+    claims = who.get("claims", {})
+    if not isinstance(claims, Mapping) or ("claims" in who and not claims):
+        raise RuleError("claims is a table", field=effect, mend='claims = { "custom:plan" = ["pro"] }')
+    return Rule(
+        index,
+        pattern,
+        segments,
+        effect == "allow",
+        "matching",
+        groups=_texts(who, "groups", effect),
+        claims={str(name): _texts(claims, name, effect) for name in claims},
+        issuers=_texts(who, "issuer", effect),
+        emails=frozenset(_email(text, effect) for text in _texts(who, "emails", effect)),
+    )
+
+
+def _texts(table: Mapping[str, object], name: str, effect: str) -> frozenset[str]:
+    """A list of accepted values; an empty one would silently mean "no condition" and is refused."""
+    if name not in table:
+        return frozenset()
+    value = table[name]
+    items = value if isinstance(value, list) else [value]
+    if not items or not all(isinstance(item, str) and item for item in items):
+        raise RuleError(f"{name} is a list of texts", field=effect, mend=f'{name} = ["…"]')
+    return frozenset(items)
+
+
+def _email(text: str, effect: str) -> str:
+    if "@" not in text or text.endswith("@"):
+        raise RuleError(
+            f"{text!r} is no e-mail address", field=effect, mend='write "ann@example.com" or "@example.com"'
+        )
+    return text.lower() if text.isascii() else text
+
+
+# --- deciding
+
+
+class _Node:
+    """Place in the tree: the rules whose patterns end here, and where each kind of segment leads."""
+
+    __slots__ = ("claims", "depth", "ends", "globs", "literals", "loops")
+
+    def __init__(self, loops: bool = False) -> None:
+        self.loops = loops  # this place is a `**`: it stays where it is for any segment
+        self.literals: dict[str, _Node] = {}
+        self.claims: dict[Claim, _Node] = {}
+        self.globs: dict[int, dict[str, dict[Glob, _Node]]] = {}  # length of what stands before the `*` -> that text
+        self.depth: _Node | None = None
+        self.ends = _Ends()
+
+    def add(self, rule: Rule) -> None:
+        node = self
+        for segment in rule.segments:
+            node = node._child(segment)
+        node.ends.add(rule)
+
+    def _child(self, segment: Segment) -> _Node:
+        if isinstance(segment, Claim):
+            return self.claims.setdefault(segment, _Node())
+        if isinstance(segment, Glob):
+            start = segment.parts[0]
+            return self.globs.setdefault(len(start), {}).setdefault(start, {}).setdefault(segment, _Node())
+        if segment != ANY_DEPTH:
+            return self.literals.setdefault(segment, _Node())
+        if self.loops:  # `**/**` is `**`
+            return self
+        if self.depth is None:
+            self.depth = _Node(loops=True)
+        return self.depth
+
+    def step(self, segment: str, caller: Caller | None) -> Iterator[_Node]:
+        """The places one segment further; with no caller, any claim is taken to fit."""
+        if self.loops:
+            yield self
+        literal = self.literals.get(segment)
+        if literal is not None:
+            yield literal
+        for claim, node in self.claims.items():
+            if caller is None or segment in caller.segments(claim.name, claim.digest):
+                yield node
+        for length, by_start in self.globs.items():
+            for glob, node in by_start.get(segment[:length], {}).items():
+                if glob.matches(segment):
+                    yield node
+
+
+class _Ends:
+    """The rules that end at one place, found by a value that their first condition needs, if they have one."""
+
+    __slots__ = ("by_value", "rules", "unconditional")
+
+    def __init__(self) -> None:
+        self.rules: list[Rule] = []
+        self.unconditional: list[Rule] = []
+        self.by_value: dict[str, dict[str, list[Rule]]] = {}
+
+    def add(self, rule: Rule) -> None:
+        self.rules.append(rule)
+        name, values = next(iter(rule.needs()), ("", frozenset[str]()))
+        if not values:
+            self.unconditional.append(rule)
+        for value in values:
+            self.by_value.setdefault(name, {}).setdefault(value, []).append(rule)
+
+    def candidates(self, caller: Caller) -> Iterator[Rule]:
+        yield from self.unconditional
+        for name, rules in self.by_value.items():
+            for value in _held(caller, name) & rules.keys():
+                yield from rules[value]
+
+
+class Policy:
+    """Compiled rules. `decide` answers one question; `explain` says for every rule why."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self.rules = tuple(rules)
+        self._root = _Node()
+        for rule in self.rules:
+            self._root.add(rule)
+
+    @property
+    def claim_names(self) -> frozenset[str]:
+        """Our names of the claims that some rule looks at; a session needs to hold no others."""
+        names = {"sub"}
+        for rule in self.rules:
+            names.update(segment.name for segment in rule.segments if isinstance(segment, Claim))
+            names.update(rule.claims)
+            names.update(("groups",) if rule.groups else ())
+            names.update(("email", "email_verified") if rule.emails else ())
+        return frozenset(names)
+
+    def session_claims(self, caller: Caller) -> dict[str, list[str]]:
+        """Of the caller's claims those values that some rule can ask for, by our names: what a session must hold."""
+        bound = {segment.name for rule in self.rules for segment in rule.segments if isinstance(segment, Claim)}
+        held = {name: caller.values(name) for name in self.claim_names}
+        for name in held.keys() - bound - {"sub", "email", "email_verified"}:
+            held[name] &= frozenset().union(*(values for rule in self.rules for n, values in rule.needs() if n == name))
+        return {name: sorted(values) for name, values in sorted(held.items()) if values}
+
+    def decide(self, caller: Caller, key: str) -> Allow | Deny:
+        """May the caller read the key?
+
+        Args:
+            caller: verified claims, or `ANONYMOUS`.
+            key: as `paths.decode` gives it.
+
+        Returns:
+            Allow with the first rule that allows it, or Deny with the reason.
+        """
+        allowed: Rule | None = None
+        denied: Rule | None = None
+        for node in self._places(caller, key):
+            for rule in node.ends.candidates(caller):
+                best = allowed if rule.allows else denied
+                if (best is None or rule.index < best.index) and not rule.refusal(caller):
+                    if rule.allows:
+                        allowed = rule
+                    else:
+                        denied = rule
+        if denied is not None:
+            return Deny(f"{denied.name} denies {denied.pattern!r}", denied)
+        if allowed is not None:
+            return Allow(allowed)
+        return Deny("no rule allows it" + (_LEFT_OUT if caller.groups_left_out else ""))
+
+    def explain(self, caller: Caller, key: str) -> tuple[Explained, ...]:
+        """Say for every rule, in order, whether it applies to this caller and key, and if not why."""
+        matching = {rule.index for node in self._places(caller, key) for rule in node.ends.rules}
+        reachable = {rule.index for node in self._places(None, key) for rule in node.ends.rules}
+        explained = []
+        for rule in self.rules:
+            if rule.index in matching:
+                reason = rule.refusal(caller)
+            elif rule.index in reachable:
+                names = ", ".join(segment.name for segment in rule.segments if isinstance(segment, Claim))
+                reason = f"the path has another value than the caller's {names}"
+            else:
+                reason = "the path does not match"
+            explained.append(Explained(rule, not reason, reason))
+        return tuple(explained)
+
+    def _places(self, caller: Caller | None, key: str) -> Iterable[_Node]:
+        """All places of the tree that the key leads to: the patterns are walked side by side, segment by segment."""
+        places = _with_depth({self._root: None})
+        for segment in key.split("/"):
+            places = _with_depth({node: None for place in places for node in place.step(segment, caller)})
+            if not places:
+                break
+        return places
+
+
+def _with_depth(places: dict[_Node, None]) -> dict[_Node, None]:
+    """`**` also stands for no segment at all: from a place its `**` child is reached for nothing."""
+    for place in tuple(places):
+        if place.depth is not None:
+            places[place.depth] = None
+    return places
+
+
+def _held(caller: Caller, name: str) -> frozenset[str]:
+    """What the caller has of the thing that `Rule.needs` names."""
+    if name == "emails":
+        return frozenset((caller.email, f"@{caller.email.rpartition('@')[2]}"))
+    return caller.values(name)

@@ -1,0 +1,116 @@
+"""Our session: a small HS256 JWT in a cookie, made from a token that was verified.
+
+It holds only what rules can ask for, so that it stays small and tells nobody more than needed. The newest key
+signs, all keys verify: rotation is a longer list, then a shorter one.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .errors import InvalidToken, StagedoorError
+from .tokens import Caller, check_claims, json_object, split
+from .tokens import Issuer as _Issuer
+
+MIN_KEY_BYTES = 32
+"""HS256 keys have at least the size of the hash output (RFC 7518 §3.2)."""
+MAX_COOKIE_BYTES = 4096
+"""Browsers keep cookies of this size, name and attributes included (RFC 6265 §6.1)."""
+
+
+class SessionTooLarge(StagedoorError):
+    """The claims that rules ask for do not fit into a cookie."""
+
+    code = "session-too-large"
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """Issues and verifies session cookies.
+
+    Attributes:
+        site: the site's origin: `aud` of every session.
+        keys: secrets of at least 32 bytes; the first signs, all verify.
+        issuers: exact `iss` -> the issuer's name; a session of any other issuer does not count.
+        lifetime: seconds that a session lasts, never longer than the token that it was made from.
+        cookie: the cookie's name.
+        secure: False only for an http site on loopback.
+    """
+
+    site: str
+    keys: tuple[bytes, ...]
+    issuers: Mapping[str, str]
+    lifetime: float = 8 * 3600.0
+    cookie: str = "__Host-stagedoor"
+    secure: bool = True
+
+    def set_cookie(self, caller: Caller, claims: Mapping[str, object], sid: bytes, now: float) -> str:
+        """Make the Set-Cookie value that turns a verified caller into a session.
+
+        Args:
+            caller: as `Tokens.verify` returned it.
+            claims: what the session holds (`Policy.session_claims`).
+            sid: at least 16 random bytes that name this session.
+            now: epoch seconds.
+
+        Raises:
+            SessionTooLarge: browsers would drop the cookie.
+        """
+        expires = int(min(now + self.lifetime, caller.expires))
+        key = self.keys[0]
+        token = _sign(
+            {"alg": "HS256", "typ": "JWT", "kid": _kid(key)},
+            {**claims, "iss": caller.issuer_url, "aud": self.site, "sid": _encode(sid), "exp": expires},
+            key,
+        )
+        attributes = f"Path=/; Max-Age={max(0, expires - int(now))}; HttpOnly; SameSite=Lax"
+        cookie = f"{self.cookie}={token}; {attributes}{'; Secure' if self.secure else ''}"
+        if len(cookie) > MAX_COOKIE_BYTES:
+            raise SessionTooLarge("the caller's claims do not fit into a cookie; send the token itself")
+        return cookie
+
+    def verify(self, token: str, now: float) -> Caller:
+        """Turn the cookie's value back into the caller.
+
+        Raises:
+            InvalidToken: not a session of ours, or one that is over.
+        """
+        jws = split(token)
+        if jws.header.get("alg") != "HS256":
+            raise InvalidToken("a session is signed with HS256", code="session-algorithm")
+        if not any(verify_hs256(key, jws.signed, jws.signature) for key in self.keys):
+            raise InvalidToken("the session was not signed by this site", code="session-signature")
+        claims = json_object(jws.payload, "session")
+        issuer = str(claims.get("iss"))
+        name = self.issuers.get(issuer)
+        if name is None:
+            raise InvalidToken("the session's issuer is not configured any more", code="session-issuer")
+        expires = check_claims(claims, _Issuer(issuer, frozenset((self.site,))), now)
+        return Caller(name, issuer, claims, expires=expires)
+
+
+def verify_hs256(key: bytes, signed: bytes, signature: bytes) -> bool:
+    """Compare the MAC in constant time (RFC 7518 §3.2); a key that is too short never verifies."""
+    return len(key) >= MIN_KEY_BYTES and hmac.compare_digest(hmac.digest(key, signed, "sha256"), signature)
+
+
+def _sign(header: Mapping[str, object], claims: Mapping[str, object], key: bytes) -> str:
+    signed = f"{_json(header)}.{_json(claims)}"
+    return f"{signed}.{_encode(hmac.digest(key, signed.encode(), 'sha256'))}"
+
+
+def _json(value: Mapping[str, object]) -> str:
+    return _encode(json.dumps(value, separators=(",", ":")).encode())
+
+
+def _encode(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _kid(key: bytes) -> str:
+    return hashlib.sha256(b"stagedoor session key " + key).hexdigest()[:8]

@@ -1,0 +1,234 @@
+"""Objects in S3 and whatever speaks its API, through aiobotocore.
+
+Chosen because it asks for every legal key exactly (docs/decisions/0002-s3-client.md). It is made to follow no
+redirect: another host or key than the one that was authorised is never read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiobotocore.config import AioConfig
+from aiobotocore.httpsession import AIOHTTPSession
+from aiobotocore.session import get_session
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+from ..errors import StoreRefused, StoreUnavailable, UnusableKey
+from . import Changed, Meta, NotSatisfiable, Opened, Range, no_chunks, nothing
+
+_log = logging.getLogger("stagedoor")
+
+CHUNK = 262_144
+SMALL = 65_536
+MAX_CONNECTIONS = 128
+WAIT_FOR_CONNECTION = 10.0
+"""Seconds until a request that finds all connections in use is told to come back."""
+
+_KEPT = ("cache-control", "content-disposition", "content-encoding", "content-language", "expires")
+
+
+class _NoRedirects:
+    """An aiohttp session whose requests follow no redirect."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    def request(self, *args: Any, **kwargs: Any) -> Any:
+        return self._session.request(*args, **{**kwargs, "allow_redirects": False})
+
+
+class _Session(AIOHTTPSession):  # type: ignore[misc]  # aiobotocore ships no types
+    async def _get_session(self, proxy_url: str) -> _NoRedirects:
+        return _NoRedirects(await super()._get_session(proxy_url))
+
+
+class S3Store:
+    """The objects of a bucket below a prefix.
+
+    Args:
+        bucket: its name.
+        prefix: what stands before every key in the bucket, without slashes at its ends; "" for nothing.
+        region: default: from AWS's usual chain.
+        endpoint: URL of an S3-compatible store; its keys are asked for path-style.
+    """
+
+    def __init__(
+        self, bucket: str, prefix: str = "", *, region: str | None = None, endpoint: str | None = None
+    ) -> None:
+        self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
+        self._region, self._endpoint = region or ("us-east-1" if endpoint else None), endpoint
+        self._client: Any = None
+        self._exit = contextlib.AsyncExitStack()
+        self._starting = asyncio.Lock()
+        self._free = asyncio.Semaphore(MAX_CONNECTIONS)
+
+    async def head(self, key: str) -> Meta | None:
+        try:
+            answer = await self._ask("head_object", key)
+        except _HeadRefused:  # an answer to HEAD has no body that could say why; GET's has
+            answer = await self._ask("get_object", key, Range="bytes=0-0")
+            if answer is not None:
+                answer["Body"].close()
+        return None if answer is None else _meta(answer, _extent(answer)[2])
+
+    async def open(self, key: str, span: Range | None = None, etag: bytes | None = None) -> Opened | None:
+        arguments = {} if etag is None else {"IfMatch": etag.decode("latin-1")}
+        if span is not None:
+            first, last = span
+            arguments["Range"] = f"bytes={'' if first is None else first}-{'' if last is None else last}"
+        await self._connection()
+        try:
+            opened = await self._open(key, span, arguments)
+        except BaseException:
+            self._free.release()
+            raise
+        if opened is None or opened.whole is not None:
+            self._free.release()
+        return opened
+
+    async def _open(self, key: str, span: Range | None, arguments: dict[str, str]) -> Opened | None:
+        answer = await self._ask("get_object", key, **arguments)
+        if answer is None:
+            return None
+        body = answer["Body"]
+        try:
+            start, stop, size = _extent(answer)
+            if span is not None and span.resolve(size) is None:
+                raise NotSatisfiable(size)
+            meta = _meta(answer, size)
+            if stop - start <= SMALL:
+                whole = b"".join([part async for part in _chunks(body)])
+                body.close()
+                return Opened(meta, start, stop, whole, no_chunks, nothing)
+        except BaseException:
+            body.close()
+            raise
+
+        def close() -> None:
+            body.close()
+            self._free.release()
+
+        return Opened(meta, start, stop, None, lambda: _chunks(body), close)
+
+    async def ready(self) -> None:
+        """Ask for a key that need not exist: that there is no such key, only somebody who was let in is told."""
+        opened = await self.open("stagedoor-readiness-probe", Range(0, 0))
+        if opened is not None:
+            opened.close()
+
+    async def aclose(self) -> None:
+        await self._exit.aclose()
+
+    async def _connection(self) -> None:
+        try:
+            async with asyncio.timeout(WAIT_FOR_CONNECTION):
+                await self._free.acquire()
+        except TimeoutError:
+            raise StoreUnavailable(f"all {MAX_CONNECTIONS} connections to the store are in use") from None
+
+    async def _ask(self, verb: str, key: str, **arguments: str) -> Any:
+        """One question to S3; None if there is no such key."""
+        name = self._prefix + key
+        if len(name.encode()) > 1024:
+            raise UnusableKey(f"with its prefix the key is longer than S3 takes: {key!r}")
+        client = await self._connected()
+        try:
+            return await getattr(client, verb)(Bucket=self._bucket, Key=name, **arguments)
+        except ClientError as error:
+            return self._no_answer(error, key)
+        except NoCredentialsError as error:
+            raise StoreRefused("there are no AWS credentials (environment, profile or role)") from error
+        except (BotoCoreError, aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise StoreUnavailable(f"bucket {self._bucket}: {type(error).__name__}: {error}") from error
+
+    def _no_answer(self, error: Any, key: str) -> None:
+        """Tell a missing object (return) from everything that is not the caller's fault (raise)."""
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        details = error.response.get("Error", {})
+        code = str(details.get("Code", ""))
+        place = f"bucket {self._bucket}, key {key!r}: {status} {code}"
+        if code in ("404", "NoSuchKey"):
+            return
+        if status == 416:
+            raise NotSatisfiable(int(details.get("ActualObjectSize") or -1))
+        if status == 412:
+            raise Changed
+        if code in ("400", "403"):
+            raise _HeadRefused(place)
+        if code == "AccessDenied":
+            # What S3 says of a missing key to those who may not list; grant s3:ListBucket to hear NoSuchKey instead.
+            _log.warning("%s: answered as missing; are s3:GetObject and s3:ListBucket granted?", place)
+            return
+        if status < 500:
+            raise StoreRefused(f"{place} {details.get('Message', '')}".rstrip())
+        raise StoreUnavailable(place)
+
+    async def _connected(self) -> Any:
+        if self._client is None:
+            async with self._starting:
+                if self._client is None:
+                    await self._connect()
+        return self._client
+
+    async def _connect(self) -> None:
+        host = urlsplit(self._endpoint or "").hostname
+        config = AioConfig(
+            signature_version="s3v4",
+            s3={"addressing_style": "path" if host else "auto"},
+            http_session_cls=_Session,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            connect_timeout=3,
+            read_timeout=15,
+            max_pool_connections=MAX_CONNECTIONS,
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            warm_up_loader_caches=True,
+        )
+        context = get_session().create_client(
+            "s3", region_name=self._region, endpoint_url=self._endpoint, config=config
+        )
+        try:
+            self._client = await self._exit.enter_async_context(context)
+        except (BotoCoreError, ValueError) as error:
+            raise StoreRefused(f"the S3 client cannot be made: {error}") from error
+
+
+class _HeadRefused(StoreRefused):
+    """S3 refused a HEAD and could not say why."""
+
+
+def _extent(answer: Any) -> tuple[int, int, int]:
+    """First byte, the byte after the last, and the size of the whole object, as S3 says."""
+    length = answer.get("ContentLength")
+    if length is None:
+        raise StoreUnavailable("the store did not say how long the object is")
+    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.get("ContentRange") or "")
+    if not match:
+        return 0, length, length
+    first, last, size = (int(number) for number in match.groups())
+    return first, last + 1, size
+
+
+def _meta(answer: Any, size: int) -> Meta:
+    fields = answer["ResponseMetadata"]["HTTPHeaders"]
+    kept = tuple((name.encode(), fields[name].encode("latin-1")) for name in _KEPT if name in fields)
+    modified = int(answer["LastModified"].timestamp())
+    return Meta(
+        size, answer["ETag"].encode("latin-1"), modified, (answer.get("ContentType") or "").encode("latin-1"), kept
+    )
+
+
+async def _chunks(body: Any) -> AsyncIterator[bytes]:
+    """The bytes as they come; a body that ends early or stalls is an error, never the end of the object."""
+    try:
+        async for chunk in body.iter_chunks(CHUNK):
+            yield chunk
+    except (BotoCoreError, aiohttp.ClientError, TimeoutError) as error:
+        raise StoreUnavailable(f"the store broke off: {type(error).__name__}: {error}") from error
