@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
@@ -24,9 +25,9 @@ PASS_PARAMETERS = frozenset((b"Expires", b"Policy", b"Signature", b"Key-Pair-Id"
 PASS_COOKIES = frozenset(b"CloudFront-" + name for name in PASS_PARAMETERS)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Places:
-    """Where to look.
+    """Where to look. There is one of them for a site.
 
     Attributes:
         order: places of bearer tokens, strongest first.
@@ -54,15 +55,23 @@ def find(headers: Headers, query: bytes, places: Places) -> Credential | None:
     Raises:
         InvalidCredential: the deciding credential is there twice with different values, or is no token at all.
     """
+    authorization, cookies = headers.get(b"authorization", ()), headers.get(b"cookie", ())
+    return _find(tuple(authorization), tuple(cookies), query, places)
+
+
+@lru_cache(maxsize=256)
+def _find(
+    authorization: tuple[bytes, ...], cookie_lines: tuple[bytes, ...], query: bytes, places: Places
+) -> Credential | None:
+    """A browser sends the same header fields with each of its requests; they are taken apart once."""
     parameters = list(_parameters(query)) if query else []
     if any(name in PASS_PARAMETERS for name, _ in parameters):
         return Credential("pass", "")
-    cookies = list(_cookies(headers.get(b"cookie", ())))
+    cookies = list(_cookies(cookie_lines))
     for source in places.order:
         if source == "header":
-            found = headers.get(b"authorization")
-            if found:
-                return Credential("header", _bearer(_one(found, "Authorization header")))
+            if authorization:
+                return Credential("header", _bearer(_one(authorization, "Authorization header")))
         elif source == "cookie":
             values = _named(cookies, places.cookie)
             if values:

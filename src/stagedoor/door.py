@@ -342,10 +342,16 @@ def run(flow: Flow[T], fetch: Callable[[Fetch], Fetched]) -> T:
         flow.close()
 
 
-async def arun(flow: Flow[T], fetch: Callable[[Fetch], Awaitable[Fetched]]) -> T:
-    """Drive a flow to its end without blocking the event loop; `fetch` answers its wishes and never raises."""
+async def arun(flow: Flow[T], fetch: Callable[[Fetch], Awaitable[Fetched]], wish: Fetch | None = None) -> T:
+    """Drive a flow to its end without blocking the event loop.
+
+    Args:
+        flow: what to drive.
+        fetch: answers its wishes and never raises.
+        wish: what the flow waits for, if it has been started already.
+    """
     try:
-        wish = next(flow)
+        wish = wish or next(flow)
         while True:
             wish = flow.send(await fetch(wish))
     except StopIteration as done:

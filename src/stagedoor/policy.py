@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from .errors import RuleError
@@ -19,6 +20,8 @@ _CLAIM = re.compile(r"\{(" + _NAME + r")(?:\|(sha256|md5))?\}\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 _CONDITIONS = ("groups", "claims", "issuer", "emails")
 
+DECISIONS = 16_384
+"""Decisions that are remembered."""
 _LEFT_OUT = " (the provider left the groups out of the token)"
 
 Who = Literal["anyone", "signed-in", "matching"]
@@ -339,6 +342,8 @@ class Policy:
         self._root = _Node()
         for rule in self.rules:
             self._root.add(rule)
+        # A caller is one object as long as its token is remembered, and the decision follows from caller and key.
+        self.decide = lru_cache(maxsize=DECISIONS)(self._decide)
 
     @property
     def claim_names(self) -> frozenset[str]:
@@ -359,7 +364,7 @@ class Policy:
             held[name] &= frozenset().union(*(values for rule in self.rules for n, values in rule.needs() if n == name))
         return {name: sorted(values) for name, values in sorted(held.items()) if values}
 
-    def decide(self, caller: Caller, key: str) -> Allow | Deny:
+    def _decide(self, caller: Caller, key: str) -> Allow | Deny:
         """May the caller read the key?
 
         Args:

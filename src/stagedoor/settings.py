@@ -14,6 +14,7 @@ import secrets
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn, TypeAlias
 from urllib.parse import unquote, urlsplit
@@ -553,7 +554,7 @@ class _Reader:
             if not keys and "login" in self._tree:
                 self._fail("login.session_keys", "several workers need keys that they share", '["file:session.key"]')
             return tuple(keys)
-        return (secrets.token_bytes(MIN_KEY_BYTES),)
+        return (_made_at_start(),)
 
     def _inactive(self) -> tuple[str, ...]:
         """Check the sections of later capabilities, and name those that are set."""
@@ -605,6 +606,12 @@ class _Reader:
             except ValueError:
                 self._fail(name, f"{text!r} is no address or network", 'for example "10.0.0.0/8" or "192.0.2.7"')
         return tuple(networks)
+
+
+@lru_cache(maxsize=1)
+def _made_at_start() -> bytes:
+    """One key for the life of this process, so that sessions outlast a reload of the settings."""
+    return secrets.token_bytes(MIN_KEY_BYTES)
 
 
 def _did_you_mean(word: str, known: tuple[str, ...] | list[str]) -> str:

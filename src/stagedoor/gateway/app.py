@@ -18,14 +18,14 @@ from typing import Any, TypeAlias
 from .. import crypto, replies
 from ..door import Door, Site, arun
 from ..errors import StagedoorError
-from ..messages import Headers, Reply, Request, Serve, collect
+from ..messages import Fetch, Flow, Headers, Reply, Request, Serve, collect
 from ..session import Sessions
 from ..settings import Network, Settings
-from ..store import Store, open_store
+from ..store import InstantStore, Store, open_store
 from ..tokens import Tokens
 from .access_log import AccessLog, Entry
 from .fetch import Fetcher
-from .objects import Answer, answer_object, of_reply
+from .objects import Answer, answer_object, answer_object_now, of_reply
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -38,6 +38,12 @@ STALLED_AFTER = 60.0
 """Seconds that one piece of a body may take to leave; a client that never reads is let go."""
 MAINTAIN_EVERY = 5.0
 """Seconds between two looks at the age of the issuers' keys."""
+
+_HEALTH = (b"/-/healthz", b"/-/readyz")
+
+BEGUN = "stagedoor.begun"
+"""ASGI scope key: a flow that has been started and the first thing that it wishes for."""
+Begun: TypeAlias = tuple[Flow[Serve | Reply], Fetch] | None
 
 _log = logging.getLogger("stagedoor")
 
@@ -80,9 +86,17 @@ class Gateway:
     ) -> None:
         self.settings, self.door = settings, make_door(settings)
         self.store = store or open_store(settings.store, region=settings.region, endpoint=settings.endpoint)
+        self._instant = self.store if isinstance(self.store, InstantStore) else None
         self._clock, self._fetch = clock, Fetcher()
+        self._host = settings.url.partition("://")[2]
+        self.in_flight = 0
         self._log = AccessLog(settings.access_log, write_log)
         self._maintenance: asyncio.Task[None] | None = None
+
+    @property
+    def gateway(self) -> Gateway:
+        """Itself; whatever wraps a gateway has it under the same name."""
+        return self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -91,6 +105,11 @@ class Gateway:
             await self._http(scope, send)
         else:  # a WebSocket: not accepted
             await send({"type": "websocket.close"})
+
+    def start(self) -> None:
+        """Begin to keep the issuers' keys fresh. A mounted app gets no lifespan messages: its first request does it."""
+        if self._maintenance is None:
+            self._maintenance = asyncio.create_task(self._maintain())
 
     async def aclose(self) -> None:
         """Stop background work, let go of connections, write the last lines of the log."""
@@ -104,37 +123,78 @@ class Gateway:
 
     async def _http(self, scope: Scope, send: Send) -> None:
         started, now = time.perf_counter(), self._clock()
-        if self._maintenance is None:  # mounted apps get no lifespan messages
-            self._maintenance = asyncio.create_task(self._maintain())
+        self.start()
         headers = collect(scope["headers"])
         request = Request(scope["method"], _raw_path(scope), scope["query_string"], headers)
-        serve = None
+        peer = scope.get("client")
+        client = client_address(peer[0] if peer else "-", headers, self.settings.trusted_proxies)
+        serve, size = None, 0
+        self.in_flight += 1
         try:
-            answer, serve = await self._answer(request, scope["headers"], now)
-        except Exception:
-            _log.exception("a fault of ours; the request was refused")
-            answer = of_reply(replies.problem(500, "fault", "something went wrong here; nothing was served"))
-        size = 0
-        try:
-            size = await _send(answer, send, request.method == "HEAD")
+            try:
+                answer, serve = await self._answer(request, scope.get(BEGUN), now)
+            except Exception:
+                answer = _fault()
+            try:
+                size = await _send(answer, send, request.method == "HEAD")
+            finally:
+                if answer.opened is not None:
+                    answer.opened.close()
         finally:
-            if answer.opened is not None:
-                answer.opened.close()
-            client = self._client(scope, headers)
-            who, rule = (serve.caller, serve.rule) if serve else (answer.caller, "")
-            host = self.settings.url.partition("://")[2]
-            seconds = time.perf_counter() - started
-            entry = Entry(request, client, answer.status, size, seconds, who, rule, answer.reason, host)
-            self._log.add(entry, now)
+            self.in_flight -= 1
+            self._note(request, client, answer, serve, size, started, now)
 
-    async def _answer(
-        self, request: Request, fields: Sequence[tuple[bytes, bytes]], now: float
-    ) -> tuple[Answer, Serve | None]:
-        if len(fields) > MAX_HEADER_FIELDS or sum(len(name) + len(value) for name, value in fields) > MAX_HEADER_BYTES:
+    def answer_now(self, request: Request, peer: str) -> Answer | Begun:
+        """Answer a request at once, and log it, if neither the door nor the store has to wait for anything.
+
+        Returns:
+            The complete answer; else what has been begun, for `__call__` to go on with (scope key `BEGUN`).
+        """
+        started, now = time.perf_counter(), self._clock()
+        if self._instant is None or request.path in _HEALTH or len(request.headers) > MAX_HEADER_FIELDS:
+            return None
+        flow, serve = self.door.answer(request, now), None
+        try:
+            try:
+                return flow, next(flow)
+            except StopIteration as done:
+                decision: Serve | Reply = done.value
+            if isinstance(decision, Serve):
+                serve = decision
+                answer = answer_object_now(self._instant, serve, request, trust_html=self.settings.trust_html)
+                if answer.opened is not None:  # too large for one piece
+                    answer.opened.close()
+                    return None
+            else:
+                answer = of_reply(decision)
+        except Exception:
+            answer = _fault()
+        client = client_address(peer, request.headers, self.settings.trusted_proxies)
+        size = 0 if request.method == "HEAD" else len(answer.body)
+        self._note(request, client, answer, serve, size, started, now)
+        return answer
+
+    def note_refused(self, answer: Answer, peer: str) -> None:
+        """Log what was refused before it was a request."""
+        self._note(
+            Request("-", b"-", b"", {}), peer, answer, None, len(answer.body), time.perf_counter(), self._clock()
+        )
+
+    def _note(
+        self, request: Request, client: str, answer: Answer, serve: Serve | None, size: int, started: float, now: float
+    ) -> None:
+        who, rule = (serve.caller, serve.rule) if serve else (answer.caller, "")
+        seconds = time.perf_counter() - started
+        self._log.add(Entry(request, client, answer.status, size, seconds, who, rule, answer.reason, self._host), now)
+
+    async def _answer(self, request: Request, begun: Begun, now: float) -> tuple[Answer, Serve | None]:
+        size = sum(len(name) + len(value) for name, values in request.headers.items() for value in values)
+        if len(request.headers) > MAX_HEADER_FIELDS or size > MAX_HEADER_BYTES:
             return of_reply(replies.problem(431, "headers", f"send less than {MAX_HEADER_BYTES} bytes of header")), None
-        if request.path == b"/-/healthz" or request.path == b"/-/readyz":
+        if request.path in _HEALTH:
             return of_reply(await self._health(request)), None
-        decision = await arun(self.door.answer(request, now), self._fetch)
+        flow, wish = begun or (self.door.answer(request, now), None)
+        decision = await arun(flow, self._fetch, wish)
         if isinstance(decision, Reply):
             return of_reply(decision), None
         answer = await answer_object(self.store, decision, request, trust_html=self.settings.trust_html)
@@ -155,15 +215,11 @@ class Gateway:
         status = 503 if missing else 200
         return replies.document(status, {"status": "waiting" if missing else "ok", "missing": missing}, "health")
 
-    def _client(self, scope: Scope, headers: Headers) -> str:
-        peer = scope.get("client")
-        return client_address(peer[0] if peer else "-", headers, self.settings.trusted_proxies)
-
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                self._maintenance = asyncio.create_task(self._maintain())
+                self.start()
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await self.aclose()
@@ -195,13 +251,18 @@ def _raw_path(scope: Scope) -> bytes:
     return raw.partition(b"?")[0]
 
 
+def _fault() -> Answer:
+    """The answer where we failed ourselves: nothing is served (invariant 2)."""
+    _log.exception("a fault of ours; the request was refused")
+    return of_reply(replies.problem(500, "fault", "something went wrong here; nothing was served"))
+
+
 async def _send(answer: Answer, send: Send, bodiless: bool) -> int:
     """Send the answer; return the bytes of body that left. An error here breaks the connection off."""
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     if answer.opened is None:
         body = b"" if bodiless else answer.body
-        async with asyncio.timeout(STALLED_AFTER):
-            await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.body", "body": body})
         return len(body)
     size = 0
     async for chunk in answer.opened.chunks():

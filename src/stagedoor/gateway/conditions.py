@@ -11,7 +11,8 @@ from typing import Literal
 from ..messages import Headers
 from ..store import Meta, Range
 
-PRECONDITIONS = (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since")
+CONDITIONS = frozenset((b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range"))
+"""Header fields that can only be judged when it is known which version of the object there is."""
 
 _RANGE = re.compile(rb"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*\Z", re.IGNORECASE)
 _TAG = re.compile(rb'(W/)?"[\x21\x23-\x7e\x80-\xff]*"')

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import NamedTuple
+from collections.abc import Generator
+from functools import cached_property, lru_cache
+from typing import NamedTuple, TypeAlias, TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
 from .. import replies
 from ..errors import StagedoorError, StoreRefused, Unavailable, UnusableKey
 from ..messages import Pairs, Reply, Request, Serve
-from ..store import Changed, Meta, NotSatisfiable, Opened, Store
-from .conditions import PRECONDITIONS, evaluate, http_date, parse_range, range_holds
+from ..store import Changed, Head, InstantStore, Meta, NotSatisfiable, Open, Opened, Store
+from .conditions import CONDITIONS, evaluate, http_date, parse_range, range_holds
 
 _log = logging.getLogger("stagedoor")
 
 SANDBOX = b"sandbox; default-src 'none'; img-src 'self' data:; media-src 'self' data:; style-src 'unsafe-inline'"
 """Content-Security-Policy of objects that could run scripts: they are shown, but in an origin of their own."""
 
+T = TypeVar("T")
+
 _TYPE = re.compile(rb"[\w.+-]+/[\w.+-]+(?:[ \t]*;[\x20-\x7e]*)?\Z")
+_BREAKS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # what would end a header field or hide in it
 _PRIVATE_VARY = (b"vary", b"Cookie, Authorization")
+
+
+class Fields(tuple[tuple[bytes, bytes], ...]):  # noqa: SLOT001 - `wire` is kept in its __dict__
+    """Header fields that are used again and again; `wire` is how HTTP/1.1 writes them."""
+
+    @cached_property
+    def wire(self) -> bytes:
+        return b"".join(b"%s: %s\r\n" % field for field in self)
 
 
 class Answer(NamedTuple):
@@ -36,6 +49,10 @@ class Answer(NamedTuple):
     caller: str = ""
 
 
+StoreFlow: TypeAlias = Generator[Head | Open, Meta | Opened | None, T]
+"""A conversation with the store; `answer_object` drives it, `answer_object_now` where nothing must be waited for."""
+
+
 async def answer_object(store: Store, serve: Serve, request: Request, *, trust_html: bool) -> Answer:
     """Fetch the object that the door allowed, and nothing else, and make the answer.
 
@@ -45,10 +62,43 @@ async def answer_object(store: Store, serve: Serve, request: Request, *, trust_h
         request: for its method and conditional headers; nothing of it reaches the store but the range.
         trust_html: False: HTML, SVG and other XML are sandboxed.
     """
+    flow = _answer(serve, request, trust_html)
     try:
-        found = await _object(store, serve, serve.key, request, trust_html)
+        wish = next(flow)
+        while True:
+            try:
+                found = await (store.head(wish) if isinstance(wish, Head) else store.open(wish))
+            except (StagedoorError, NotSatisfiable, Changed) as error:
+                wish = flow.throw(error)
+            else:
+                wish = flow.send(found)
+    except StopIteration as done:
+        answer: Answer = done.value
+        return answer
+
+
+def answer_object_now(store: InstantStore, serve: Serve, request: Request, *, trust_html: bool) -> Answer:
+    """The same, from a store that never makes anybody wait."""
+    flow = _answer(serve, request, trust_html)
+    try:
+        wish = next(flow)
+        while True:
+            try:
+                found = store.head_now(wish) if isinstance(wish, Head) else store.open_now(wish)
+            except (StagedoorError, NotSatisfiable, Changed) as error:
+                wish = flow.throw(error)
+            else:
+                wish = flow.send(found)
+    except StopIteration as done:
+        answer: Answer = done.value
+        return answer
+
+
+def _answer(serve: Serve, request: Request, trust_html: bool) -> StoreFlow[Answer]:
+    try:
+        found = yield from _object(serve, serve.key, request, trust_html)
         if found is None and serve.fallback is not None:
-            found = await _object(store, serve, serve.fallback, request, trust_html)
+            found = yield from _object(serve, serve.fallback, request, trust_html)
     except Unavailable as error:
         after = ((b"retry-after", str(error.retry_after).encode()),)
         return _failure(serve, request, 503, error, "the file could not be fetched just now", after)
@@ -59,12 +109,12 @@ async def answer_object(store: Store, serve: Serve, request: Request, *, trust_h
     return found or _problem(serve, request, 404, "not-found", "there is no such file")
 
 
-async def _object(store: Store, serve: Serve, key: str, request: Request, trust_html: bool) -> Answer | None:
+def _object(serve: Serve, key: str, request: Request, trust_html: bool) -> StoreFlow[Answer | None]:
     headers, bodiless = request.headers, request.method == "HEAD"
     span, etag = parse_range(headers), None
-    if bodiless or any(name in headers for name in PRECONDITIONS) or (span and b"if-range" in headers):
-        meta = await store.head(key)
-        if meta is None:
+    if bodiless or not CONDITIONS.isdisjoint(headers):
+        meta = yield Head(key)
+        if not isinstance(meta, Meta):
             return None
         outcome = evaluate(headers, meta)
         if outcome == 304:
@@ -74,54 +124,57 @@ async def _object(store: Store, serve: Serve, key: str, request: Request, trust_
         if span and not range_holds(headers, meta):
             span = None
         if bodiless:
-            return _head(serve, meta, request, trust_html)
+            return Answer(200, _with_length(serve, meta, request, trust_html, meta.size), reason="served")
         etag = meta.etag
     try:
-        opened = await store.open(key, span, etag)
+        opened = yield Open(key, span, etag)
     except NotSatisfiable as error:
-        return _not_satisfiable(serve, request, error.size)
+        extra = ((b"content-range", b"bytes */%d" % error.size),)
+        return _problem(serve, request, 416, "range", f"the file has {error.size} bytes", extra)
     except Changed:
-        # Replaced between the two questions; asked once more without a condition, for the new version is as good.
-        opened = await store.open(key)
-    if opened is None:
+        # Replaced between the two questions: the whole new version is as good an answer as any.
+        span, opened = None, (yield Open(key))
+    if not isinstance(opened, Opened):
         return None
     meta, start, stop = opened.meta, opened.start, opened.stop
-    fields = (
-        *object_headers(serve, meta, request, trust_html),
-        (b"content-length", b"%d" % (stop - start)),
-        (b"content-type", _content_type(meta)),
-    )
+    fields = _with_length(serve, meta, request, trust_html, stop - start)
     status = 200
     if span is not None:
         status, fields = 206, (*fields, (b"content-range", b"bytes %d-%d/%d" % (start, stop - 1, meta.size)))
     if opened.whole is not None:
-        opened.close()
         return Answer(status, fields, opened.whole, reason="served")
     return Answer(status, fields, b"", opened, reason="served")
 
 
-def _head(serve: Serve, meta: Meta, request: Request, trust_html: bool) -> Answer:
-    fields = (
-        *object_headers(serve, meta, request, trust_html),
-        (b"content-length", b"%d" % meta.size),
-        (b"content-type", _content_type(meta)),
-    )
-    return Answer(200, fields, reason="served")
+def _with_length(serve: Serve, meta: Meta, request: Request, trust_html: bool, length: int) -> Pairs:
+    return _fields(meta, serve.public, serve.headers, trust_html, _saved_as(serve, request), length)
 
 
 def object_headers(serve: Serve, meta: Meta, request: Request, trust_html: bool) -> Pairs:
     """Header fields of every answer about an object, 304 included (RFC 9110 §15.4.5)."""
+    return _fields(meta, serve.public, serve.headers, trust_html, _saved_as(serve, request), None)
+
+
+def _saved_as(serve: Serve, request: Request) -> str | None:
+    """The name to save the object under, if the viewer wants that (`?download`)."""
+    if request.query and any(_is_download(part) for part in request.query.split(b"&")):
+        return serve.key.rpartition("/")[2]
+    return None
+
+
+@lru_cache(maxsize=2048)
+def _fields(
+    meta: Meta, public: bool, extra: Pairs, trust_html: bool, saved_as: str | None, length: int | None
+) -> Fields:
     fields = [
         (b"etag", meta.etag),
         (b"last-modified", http_date(meta.modified)),
         (b"accept-ranges", b"bytes"),
         (b"x-content-type-options", b"nosniff"),
-        *serve.headers,
+        *extra,
     ]
-    stored = [
-        (name, value) for name, value in meta.headers if name in _KEPT and b"\r" not in value and b"\n" not in value
-    ]
-    if serve.public:
+    stored = [(name, value) for name, value in meta.headers if name in _KEPT and not _BREAKS.search(value)]
+    if public:
         fields += stored
     else:
         cache = b", ".join(value for name, value in stored if name == b"cache-control")
@@ -129,10 +182,12 @@ def object_headers(serve: Serve, meta: Meta, request: Request, trust_html: bool)
         fields += [(b"cache-control", private_cache_control(cache)), _PRIVATE_VARY]
     if not trust_html and _can_run_scripts(meta.content_type):
         fields.append((b"content-security-policy", SANDBOX))
-    if request.query and _wants_download(request.query):
+    if saved_as is not None:
         fields = [field for field in fields if field[0] != b"content-disposition"]
-        fields.append((b"content-disposition", attachment(serve.key)))
-    return tuple(fields)
+        fields.append((b"content-disposition", attachment(saved_as)))
+    if length is not None:
+        fields += [(b"content-length", b"%d" % length), (b"content-type", _content_type(meta))]
+    return Fields(fields)
 
 
 _KEPT = frozenset((b"cache-control", b"content-disposition", b"content-encoding", b"content-language", b"expires"))
@@ -154,15 +209,14 @@ def private_cache_control(stored: bytes) -> bytes:
     return b", ".join((b"private", *kept))
 
 
-def attachment(key: str) -> bytes:
-    """Content-Disposition that saves the object under its own name (RFC 6266 §4)."""
-    name = key.rpartition("/")[2]
+def attachment(name: str) -> bytes:
+    """Content-Disposition that saves an object under this name (RFC 6266 §4)."""
     plain = re.sub(r'[^\x20-\x7e]|["\\%]', "_", name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}".encode()
 
 
-def _wants_download(query: bytes) -> bool:
-    return any(unquote_to_bytes(part.partition(b"=")[0]) == b"download" for part in query.split(b"&"))
+def _is_download(part: bytes) -> bool:
+    return unquote_to_bytes(part.partition(b"=")[0]) == b"download"
 
 
 def _content_type(meta: Meta) -> bytes:
@@ -186,11 +240,6 @@ def _failure(
 ) -> Answer:
     _log.error("%s for %r: %s", error.code, serve.key, error)
     return _problem(serve, request, status, error.code, detail, extra)
-
-
-def _not_satisfiable(serve: Serve, request: Request, size: int) -> Answer:
-    extra = ((b"content-range", b"bytes */%d" % size),)
-    return _problem(serve, request, 416, "range", f"the file has {size} bytes", extra)
 
 
 def of_reply(reply: Reply) -> Answer:

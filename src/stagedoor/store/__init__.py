@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
-from urllib.parse import urlsplit
+from typing import NamedTuple, Protocol, runtime_checkable
+from urllib.parse import unquote, urlsplit
 
 from ..messages import Pairs
 
@@ -31,9 +31,9 @@ class Range(NamedTuple):
         return self.first, size if self.last is None else min(self.last + 1, size)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Meta:
-    """What is known of an object without its bytes.
+    """What is known of an object without its bytes. Compared by identity, so that answers can be kept for it.
 
     Attributes:
         size: bytes.
@@ -77,33 +77,61 @@ class Changed(Exception):
     """The object is not the one whose entity tag was given."""
 
 
+class Head(NamedTuple):
+    """A wish for an object's description; answered by `Meta`, or None if there is no such object."""
+
+    key: str
+
+
+class Open(NamedTuple):
+    """A wish for an object's bytes; answered by `Opened`, or None if there is no such object.
+
+    Attributes:
+        key: the key that was authorised.
+        span: the part that is wanted; None: all of it. Beyond the object: `NotSatisfiable`.
+        etag: only this version of it; another one: `Changed`.
+    """
+
+    key: str
+    span: Range | None = None
+    etag: bytes | None = None
+
+
 class Store(Protocol):
-    """Port to the objects. All errors but these two are `StoreUnavailable`, `StoreRefused` or `UnusableKey`."""
+    """Port to the objects. Besides `NotSatisfiable` and `Changed` it raises errors of `stagedoor.errors` only."""
 
-    async def head(self, key: str) -> Meta | None:
-        """Describe an object; None if there is none."""
+    async def head(self, wish: Head) -> Meta | None: ...
 
-    async def open(self, key: str, span: Range | None = None, etag: bytes | None = None) -> Opened | None:
-        """Open an object for reading.
-
-        Args:
-            key: the key that was authorised.
-            span: the part that is wanted; None: all of it.
-            etag: only this version of it.
-
-        Returns:
-            The open object, or None if there is none.
-
-        Raises:
-            NotSatisfiable: the span lies beyond the object.
-            Changed: there is another version by now.
-        """
+    async def open(self, wish: Open) -> Opened | None: ...
 
     async def ready(self) -> None:
         """Raise StoreUnavailable or StoreRefused if objects cannot be had at all."""
 
     async def aclose(self) -> None:
         """Let go of connections."""
+
+
+@runtime_checkable
+class InstantStore(Store, Protocol):
+    """A store that answers without waiting for anything but memory; what would take longer comes in `chunks`."""
+
+    def head_now(self, wish: Head) -> Meta | None: ...
+
+    def open_now(self, wish: Open) -> Opened | None: ...
+
+
+def extent(meta: Meta, wish: Open) -> tuple[int, int]:
+    """First byte and the byte after the last that a wish asks for, of an object that is as `meta` says.
+
+    Raises:
+        Changed, NotSatisfiable: as `Open` says.
+    """
+    if wish.etag is not None and wish.etag != meta.etag:
+        raise Changed
+    part = wish.span.resolve(meta.size) if wish.span else (0, meta.size)
+    if part is None:
+        raise NotSatisfiable(meta.size)
+    return part
 
 
 def no_chunks() -> AsyncIterator[bytes]:
@@ -123,8 +151,6 @@ def open_store(url: str | None, *, region: str | None = None, endpoint: str | No
         return MemoryStore()
     parts = urlsplit(url)
     if parts.scheme == "file":
-        from urllib.parse import unquote
-
         from .folder import FolderStore
 
         return FolderStore(unquote(parts.path))

@@ -8,19 +8,32 @@ import os
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import StoreUnavailable
-from . import Changed, Meta, NotSatisfiable, Opened, Range, no_chunks, nothing
+from . import Head, Meta, Open, Opened, extent, no_chunks, nothing
 from .types import content_type
 
 CHUNK = 262_144
 """Bytes read and sent at a time."""
-SMALL = 262_144
-"""Up to this size an object is read at once and sent in one piece."""
+SMALL = 131_072
+"""Up to this size an object is read at once, sent in one piece and remembered."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO must not make us wait
 _NO_WAIT = getattr(os, "RWF_NOWAIT", None)
+
+
+_ENTRY_SIZE = 1024
+REMEMBERED_BYTES = 16 * 1_048_576
+"""Bound of the small files that are kept in memory, each checked with one `stat` before it is used."""
+
+
+class _Remembered(NamedTuple):
+    identity: tuple[int, ...]
+    meta: Meta
+    body: bytes
+    opened: Opened
 
 
 class FolderStore:
@@ -39,36 +52,46 @@ class FolderStore:
             self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise StoreUnavailable(f"the folder {root} cannot be read: {error.strerror}") from error
+        self._small: dict[str, _Remembered] = {}
+        self._small_size = 0
         if _ignores_case(self._path):
             raise StoreUnavailable(
                 f"{root} is on a file system that ignores case: a key would have several names there"
             )
 
-    async def head(self, key: str) -> Meta | None:
-        descriptor = self._open(key)
+    def head_now(self, wish: Head) -> Meta | None:
+        remembered = self._remembered(wish.key)
+        if remembered is not None:
+            return remembered.meta
+        descriptor = self._open(wish.key)
         if descriptor is None:
             return None
         try:
-            return _meta(key, os.fstat(descriptor))
+            return _meta(wish.key, os.fstat(descriptor))
         finally:
             os.close(descriptor)
 
-    async def open(self, key: str, span: Range | None = None, etag: bytes | None = None) -> Opened | None:
-        descriptor = self._open(key)
+    def open_now(self, wish: Open) -> Opened | None:
+        remembered = self._remembered(wish.key)
+        if remembered is not None:
+            if wish.span is None and wish.etag is None:
+                return remembered.opened
+            start, stop = extent(remembered.meta, wish)
+            return Opened(remembered.meta, start, stop, remembered.body[start:stop], no_chunks, nothing)
+        descriptor = self._open(wish.key)
         if descriptor is None:
             return None
         keep = False
         try:
-            meta = _meta(key, os.fstat(descriptor))
-            if etag is not None and etag != meta.etag:
-                raise Changed
-            part = span.resolve(meta.size) if span else (0, meta.size)
-            if part is None:
-                raise NotSatisfiable(meta.size)
-            start, stop = part
-            if stop - start <= SMALL:
-                whole = await _read(descriptor, start, stop - start)
-                return Opened(meta, start, stop, whole, no_chunks, nothing)
+            status = os.fstat(descriptor)
+            meta = _meta(wish.key, status)
+            start, stop = extent(meta, wish)
+            whole = _read_now(descriptor, start, stop - start) if stop - start <= SMALL else None
+            if whole is not None and len(whole) == stop - start:
+                opened = Opened(meta, start, stop, whole, no_chunks, nothing)
+                if len(whole) == meta.size:
+                    self._remember(wish.key, _Remembered(_identity(status), meta, whole, opened))
+                return opened
             keep = True
             return Opened(
                 meta, start, stop, None, lambda: _chunks(descriptor, start, stop), lambda: os.close(descriptor)
@@ -77,12 +100,40 @@ class FolderStore:
             if not keep:
                 os.close(descriptor)
 
+    async def head(self, wish: Head) -> Meta | None:
+        return self.head_now(wish)
+
+    async def open(self, wish: Open) -> Opened | None:
+        return self.open_now(wish)
+
     async def ready(self) -> None:
         if not self._path.is_dir():
             raise StoreUnavailable(f"the folder {self._path} is gone")
 
     async def aclose(self) -> None:
         os.close(self._root)
+
+    def _remembered(self, key: str) -> _Remembered | None:
+        """A small file read before, if the key still leads to the same file and nothing about it has changed."""
+        found = self._small.get(key)
+        if found is None:
+            return None
+        try:
+            if _identity(os.stat(key.encode(), dir_fd=self._root, follow_symlinks=False)) == found.identity:
+                return found
+        except OSError:
+            pass
+        self._forget(key)
+        return None
+
+    def _remember(self, key: str, file: _Remembered) -> None:
+        self._small[key] = file
+        self._small_size += len(file.body) + _ENTRY_SIZE
+        while self._small_size > REMEMBERED_BYTES:
+            self._forget(next(iter(self._small)))
+
+    def _forget(self, key: str) -> None:
+        self._small_size -= len(self._small.pop(key).body) + _ENTRY_SIZE
 
     def _open(self, key: str) -> int | None:
         """Open the file that a key names, going down one segment at a time so that no link can lead elsewhere."""
@@ -120,19 +171,9 @@ def _meta(key: str, status: os.stat_result) -> Meta:
     return Meta(status.st_size, etag, int(status.st_mtime), content_type(key))
 
 
-async def _read(descriptor: int, offset: int, size: int) -> bytes:
-    """Read exactly `size` bytes; at once if they are in the page cache, else in a thread."""
-    parts = []
-    while size > 0:
-        part = _read_now(descriptor, offset, min(size, CHUNK))
-        if part is None:
-            part = await asyncio.to_thread(os.pread, descriptor, min(size, CHUNK), offset)
-        if not part:
-            raise StoreUnavailable("the file became shorter while it was read")
-        parts.append(part)
-        offset += len(part)
-        size -= len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    """What changes whenever a file is replaced or written, also if its old times are put back."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _read_now(descriptor: int, offset: int, size: int) -> bytes | None:
@@ -157,6 +198,11 @@ def _ignores_case(folder: Path) -> bool:
 
 async def _chunks(descriptor: int, start: int, stop: int) -> AsyncIterator[bytes]:
     while start < stop:
-        part = await _read(descriptor, start, min(CHUNK, stop - start))
-        yield part
-        start += len(part)
+        size = min(CHUNK, stop - start)
+        chunk = _read_now(descriptor, start, size)
+        if chunk is None:
+            chunk = await asyncio.to_thread(os.pread, descriptor, size, start)
+        if not chunk:
+            raise StoreUnavailable("the file became shorter while it was read")
+        yield chunk
+        start += len(chunk)

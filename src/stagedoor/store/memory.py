@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import replace
 
 from ..messages import Pairs
-from . import Changed, Meta, NotSatisfiable, Opened, Range, no_chunks, nothing
+from . import Head, Meta, Open, Opened, extent, no_chunks, nothing
 from .types import content_type
 
 
@@ -31,21 +30,23 @@ class MemoryStore:
         meta = Meta(len(body), etag, int(modified or time.time()), type_ or content_type(key), headers)
         self._objects[key] = (meta, body)
 
-    async def head(self, key: str) -> Meta | None:
-        found = self._objects.get(key)
-        return replace(found[0]) if found else None
+    def head_now(self, wish: Head) -> Meta | None:
+        found = self._objects.get(wish.key)
+        return found[0] if found else None
 
-    async def open(self, key: str, span: Range | None = None, etag: bytes | None = None) -> Opened | None:
-        found = self._objects.get(key)
+    def open_now(self, wish: Open) -> Opened | None:
+        found = self._objects.get(wish.key)
         if found is None:
             return None
         meta, body = found
-        if etag is not None and etag != meta.etag:
-            raise Changed
-        part = span.resolve(meta.size) if span else (0, meta.size)
-        if part is None:
-            raise NotSatisfiable(meta.size)
-        return Opened(meta, *part, body[slice(*part)], no_chunks, nothing)
+        start, stop = extent(meta, wish)
+        return Opened(meta, start, stop, body[start:stop], no_chunks, nothing)
+
+    async def head(self, wish: Head) -> Meta | None:
+        return self.head_now(wish)
+
+    async def open(self, wish: Open) -> Opened | None:
+        return self.open_now(wish)
 
     async def ready(self) -> None:
         return

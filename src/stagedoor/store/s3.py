@@ -21,7 +21,7 @@ from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from ..errors import StoreRefused, StoreUnavailable, UnusableKey
-from . import Changed, Meta, NotSatisfiable, Opened, Range, no_chunks, nothing
+from . import Changed, Head, Meta, NotSatisfiable, Open, Opened, Range, no_chunks, nothing
 
 _log = logging.getLogger("stagedoor")
 
@@ -69,23 +69,19 @@ class S3Store:
         self._starting = asyncio.Lock()
         self._free = asyncio.Semaphore(MAX_CONNECTIONS)
 
-    async def head(self, key: str) -> Meta | None:
+    async def head(self, wish: Head) -> Meta | None:
         try:
-            answer = await self._ask("head_object", key)
+            answer = await self._ask("head_object", wish.key)
         except _HeadRefused:  # an answer to HEAD has no body that could say why; GET's has
-            answer = await self._ask("get_object", key, Range="bytes=0-0")
+            answer = await self._ask("get_object", wish.key, Range="bytes=0-0")
             if answer is not None:
                 answer["Body"].close()
         return None if answer is None else _meta(answer, _extent(answer)[2])
 
-    async def open(self, key: str, span: Range | None = None, etag: bytes | None = None) -> Opened | None:
-        arguments = {} if etag is None else {"IfMatch": etag.decode("latin-1")}
-        if span is not None:
-            first, last = span
-            arguments["Range"] = f"bytes={'' if first is None else first}-{'' if last is None else last}"
+    async def open(self, wish: Open) -> Opened | None:
         await self._connection()
         try:
-            opened = await self._open(key, span, arguments)
+            opened = await self._open(wish)
         except BaseException:
             self._free.release()
             raise
@@ -93,14 +89,18 @@ class S3Store:
             self._free.release()
         return opened
 
-    async def _open(self, key: str, span: Range | None, arguments: dict[str, str]) -> Opened | None:
-        answer = await self._ask("get_object", key, **arguments)
+    async def _open(self, wish: Open) -> Opened | None:
+        arguments = {} if wish.etag is None else {"IfMatch": wish.etag.decode("latin-1")}
+        if wish.span is not None:
+            first, last = wish.span
+            arguments["Range"] = f"bytes={'' if first is None else first}-{'' if last is None else last}"
+        answer = await self._ask("get_object", wish.key, **arguments)
         if answer is None:
             return None
         body = answer["Body"]
         try:
             start, stop, size = _extent(answer)
-            if span is not None and span.resolve(size) is None:
+            if wish.span is not None and wish.span.resolve(size) is None:
                 raise NotSatisfiable(size)
             meta = _meta(answer, size)
             if stop - start <= SMALL:
@@ -119,7 +119,7 @@ class S3Store:
 
     async def ready(self) -> None:
         """Ask for a key that need not exist: that there is no such key, only somebody who was let in is told."""
-        opened = await self.open("stagedoor-readiness-probe", Range(0, 0))
+        opened = await self.open(Open("stagedoor-readiness-probe", Range(0, 0)))
         if opened is not None:
             opened.close()
 

@@ -1,0 +1,230 @@
+"""HTTP/1.1 for the gateway: uvicorn's protocol, made strict, with a short way for answers that need no waiting.
+
+What is added to uvicorn (docs/decisions/0003-http-server.md says why):
+- the raw request target is judged: another host in absolute form, a fragment, or a missing or second Host is 400;
+- header sections are bounded in size (431) and time, idle and stalled connections are closed;
+- a GET or HEAD that the door and the store can answer at once is written out without a task of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+from weakref import WeakSet
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from .. import replies
+from ..messages import Request, collect
+from .app import BEGUN, MAX_HEADER_BYTES, STALLED_AFTER, Begun, Gateway
+from .objects import Answer, Fields, of_reply
+
+HEADER_WITHIN = 10.0
+"""Seconds from the first byte of a header section to its end."""
+IDLE_AFTER = 75.0
+"""Seconds that a connection without a request stays open."""
+SWEEP_EVERY = 1.0
+MAX_DRAINED_BODY = 65_536
+"""A request body longer than this is not read to its end; the connection ends with the answer."""
+
+_log = logging.getLogger("stagedoor")
+
+
+class StrictProtocol(HttpToolsProtocol):
+    """One connection. `config.app` is a `Gateway`, or has one as its attribute `gateway`."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        super().connection_made(transport)
+        self._in_head = self._short = self._body_open = self._first_feed = False
+        self._head_bytes = 0
+        self._since = self.loop.time()
+        self._stalled_since: float | None = None
+        _sweep(self.loop, self)
+
+    # --- reading
+
+    def data_received(self, data: bytes) -> None:
+        self._first_feed = False
+        super().data_received(data)
+        if self._in_head and not self._first_feed and self.parser is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEADER_BYTES:
+                self._refuse(431, "headers", f"send less than {MAX_HEADER_BYTES} bytes of header")
+
+    def on_message_begin(self) -> None:
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+        self._in_head, self._short, self._body_open, self._first_feed = True, False, True, True
+        self._head_bytes = 0
+        self._since = self.loop.time()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value) + 4
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if self.transport.is_closing():
+            return
+        refusal = self._misread()
+        if refusal is not None:
+            self._refuse(*refusal)
+            return
+        gateway: Gateway | None = getattr(self.app, "gateway", None)
+        begun = self._try_short_way(gateway) if gateway is not None else None
+        if not self._short:
+            self._take_long_way(begun)
+
+    def on_body(self, body: bytes) -> None:
+        if not self._short:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._body_open = False
+        if not self._short:
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self._since = self.loop.time()
+        super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's name and words
+        self._refuse(400, "request", "this is not an HTTP/1.1 request that can be understood")
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """No upgrade is offered; the request is answered as if none had been asked for (RFC 9110 §7.8)."""
+
+    def _misread(self) -> tuple[int, str, str] | None:
+        """Status, code and words if two readers could take this head for different requests (RFC 9112 §3.2)."""
+        if self._head_bytes > MAX_HEADER_BYTES:
+            return 431, "headers", f"send less than {MAX_HEADER_BYTES} bytes of header"
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
+            return 400, "host", "send exactly one Host header"
+        if b"#" in self.url:
+            return 400, "target", "the request target holds a fragment"
+        if not self.url.startswith(b"/"):
+            scheme, _, rest = self.url.partition(b"://")
+            authority, slash, path = rest.partition(b"/")
+            if self.url == b"*" and self.parser.get_method() == b"OPTIONS":
+                self.url = b"/"
+            elif scheme.lower() in (b"http", b"https") and authority.lower() in self._own_authorities():
+                self.url = slash + path
+            else:
+                return 400, "target", "the request target is for another host, or no path"
+        if not self.url.isascii():
+            return 400, "target", "the request target holds a character that must be percent-encoded"
+        return None
+
+    def _own_authorities(self) -> tuple[bytes, ...]:
+        gateway: Gateway | None = getattr(self.app, "gateway", None)
+        return (gateway.settings.url.partition("://")[2].encode(),) if gateway else ()
+
+    def _long_body(self) -> bool:
+        for name, value in self.headers:
+            if name == b"transfer-encoding" or (name == b"content-length" and int(value) > MAX_DRAINED_BODY):
+                return True
+        return False
+
+    # --- the short way
+
+    def _try_short_way(self, gateway: Gateway) -> Begun:
+        """Answer at once if that can be done without waiting; else return what has been begun."""
+        method = self.parser.get_method()
+        busy = self.cycle is not None and not self.cycle.response_complete
+        if method not in (b"GET", b"HEAD") or busy or self.flow.write_paused or self.parser.should_upgrade():
+            return None
+        headers = collect(self.headers)
+        if b"content-length" in headers or b"transfer-encoding" in headers:
+            return None
+        path, _, query = self.url.partition(b"?")
+        request = Request(method.decode("ascii"), path, query, headers)
+        answer = gateway.answer_now(request, self.client[0] if self.client else "-")
+        if not isinstance(answer, Answer):
+            return answer
+        self._short = True
+        self.server_state.total_requests += 1
+        self._write(answer, method == b"HEAD", self.parser.should_keep_alive())
+        return None
+
+    def _take_long_way(self, begun: Begun) -> None:
+        """Let uvicorn run the application in a task."""
+        url, headers = self.url, self.headers
+        super().on_message_begin()
+        self.url = url
+        self.headers += headers  # the scope holds this very list
+        self.scope[BEGUN] = begun  # type: ignore[literal-required]  # a key of our own
+        self.expect_100_continue = any(
+            name == b"expect" and value.lower() == b"100-continue" for name, value in headers
+        )
+        super().on_headers_complete()
+        if self._long_body():
+            self.cycle.keep_alive = False
+
+    def _write(self, answer: Answer, bodiless: bool, keep_alive: bool) -> None:
+        parts = [STATUS_LINE[answer.status]]
+        for name, value in self.server_state.default_headers:
+            parts += (name, b": ", value, b"\r\n")
+        fields = answer.headers if isinstance(answer.headers, Fields) else Fields(answer.headers)
+        parts += (fields.wire, b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
+        if not bodiless:
+            parts.append(answer.body)
+        self.transport.write(b"".join(parts))
+        self._since = self.loop.time()
+        if not keep_alive:
+            self.transport.close()
+
+    def _refuse(self, status: int, code: str, detail: str) -> None:
+        """Answer what is not worth a request, and end the connection."""
+        if self.transport.is_closing():
+            return
+        self._in_head, self._short = False, True
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.abort()  # an answer is under way; nothing may be written into it
+            return
+        answer = of_reply(replies.problem(status, code, detail))
+        gateway: Gateway | None = getattr(self.app, "gateway", None)
+        if gateway is not None:
+            gateway.note_refused(answer, self.client[0] if self.client else "-")
+        self._write(answer, False, False)
+
+    # --- writing and time
+
+    def pause_writing(self) -> None:
+        self._stalled_since = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stalled_since = None
+        super().resume_writing()
+
+    def check_time(self, now: float) -> None:
+        """Close this connection if it has had its time."""
+        if self.transport.is_closing() and self._stalled_since is None:
+            return
+        if self._stalled_since is not None:
+            if now - self._stalled_since > STALLED_AFTER:
+                self.transport.abort()
+        elif self.cycle is None or self.cycle.response_complete:
+            limit = HEADER_WITHIN if self._in_head or self._body_open else IDLE_AFTER
+            if now - self._since > limit:
+                self.transport.close()
+
+
+_swept: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+
+
+def _sweep(loop: asyncio.AbstractEventLoop, connection: StrictProtocol) -> None:
+    """Look at all connections once a second; that is cheaper than a timer for each request."""
+    if loop in _swept:
+        return
+    _swept.add(loop)
+    connections: set[Any] = connection.connections
+
+    def sweep() -> None:
+        now = loop.time()
+        for one in tuple(connections):
+            one.check_time(now)
+        loop.call_later(SWEEP_EVERY, sweep)
+
+    loop.call_later(SWEEP_EVERY, sweep)

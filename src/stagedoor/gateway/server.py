@@ -1,0 +1,180 @@
+"""`stagedoor serve`: HTTP/1.1 through uvicorn with our strict protocol; with TLS files HTTP/2 too, through Granian.
+
+Both run the same application. SIGHUP reads the settings again in every worker, bad ones are reported and the
+old stay; SIGTERM and Ctrl-C let requests finish first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import uvicorn
+from uvicorn.supervisors.multiprocess import Multiprocess
+
+from ..errors import StagedoorError
+from ..settings import PREFIX, Settings, load
+from .app import Gateway, Receive, Scope, Send
+from .protocol import IDLE_AFTER, StrictProtocol
+
+GRACE = 30
+"""Seconds that requests under way have to finish when the server stops."""
+BACKLOG = 2048
+
+_log = logging.getLogger("stagedoor")
+
+
+class Reloading:
+    """The application of one worker: a gateway that SIGHUP replaces by one with new settings."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self.gateway = Gateway(load(path))
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
+        await self.gateway(scope, receive, send)
+
+    def reload(self) -> None:
+        """Read the settings again; the old gateway ends when its last request has."""
+        try:
+            gateway = Gateway(load(self._path))
+        except StagedoorError as error:
+            _log.error("the settings were not reloaded, the old ones stay: %s", error)
+            return
+        self.gateway, old = gateway, self.gateway
+        gateway.start()
+        task = asyncio.create_task(_close_when_idle(old))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        if _bound(old.settings) != _bound(gateway.settings):
+            _log.warning("settings reloaded; [gateway] listen, workers and tls need a restart")
+        else:
+            _log.warning("settings reloaded")
+
+
+async def _close_when_idle(gateway: Gateway) -> None:
+    while gateway.in_flight:  # noqa: ASYNC110 - a counter on the hot path is cheaper than an event
+        await asyncio.sleep(1)
+    await gateway.aclose()
+
+
+def _bound(settings: Settings) -> tuple[object, ...]:
+    return settings.listen, settings.workers, settings.tls
+
+
+def create_app() -> Reloading:
+    """Application factory for workers and for other servers: reads `STAGEDOOR_SETTINGS` or `stagedoor.toml`."""
+    log_to_stderr()
+    return Reloading(None)
+
+
+def log_to_stderr() -> None:
+    """Everything but the access log goes to standard error."""
+    logging.basicConfig(stream=sys.stderr, format="stagedoor: %(message)s", level=logging.WARNING)
+
+
+def serve(settings_path: Path | None = None, *, listen: str | None = None, workers: int | None = None) -> int:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Args:
+        settings_path: as for `settings.load`.
+        listen, workers: instead of `[gateway] listen` and `workers`.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        SettingsError: before anything is served.
+    """
+    log_to_stderr()
+    # Workers read their settings themselves, so whatever was said on the command line reaches them this way.
+    for name, value in (("SETTINGS", settings_path), ("GATEWAY_LISTEN", listen), ("GATEWAY_WORKERS", workers)):
+        if value is not None:
+            os.environ[PREFIX + name] = str(value)
+    settings = load(None)
+    try:
+        Gateway(replace(settings, access_log="off"))  # what a worker would stumble over is said here, once
+        bound = _bind(settings)
+    except (StagedoorError, OSError) as error:
+        print(f"stagedoor: {error}", file=sys.stderr)  # noqa: T201 - nobody has set up anything else yet
+        return 1
+    if settings.tls is not None:
+        from .http2 import serve_http2
+
+        return serve_http2(settings, bound)
+    return _serve_http1(settings, bound)
+
+
+def _bind(settings: Settings) -> socket.socket:
+    host, port = settings.listen
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}; choose another [gateway] listen") from error
+
+
+def announce(settings: Settings, bound: socket.socket) -> None:
+    """Say where the site can be reached; for people, on standard error."""
+    host, port = bound.getsockname()[:2]
+    scheme = "https" if settings.tls else "http"
+    address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+    many = f", {settings.workers} workers" if settings.workers > 1 else ""
+    sys.stderr.write(f"stagedoor: {settings.url} from {settings.store or 'nowhere'}, listening on {address}{many}\n")
+    sys.stderr.flush()
+
+
+def _serve_http1(settings: Settings, bound: socket.socket) -> int:
+    config = uvicorn.Config(
+        "stagedoor.gateway.server:create_app",
+        factory=True,
+        http=StrictProtocol,
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        workers=settings.workers,
+        backlog=BACKLOG,
+        timeout_keep_alive=int(IDLE_AFTER),
+        timeout_graceful_shutdown=GRACE,
+    )
+    if settings.workers == 1:
+        server = _Server(config, lambda: announce(settings, bound))
+        server.run(sockets=[bound])
+        return 0 if server.started else 1
+    announce(settings, bound)
+    _Supervisor(config, [bound]).run()
+    return 0
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+
+class _Supervisor(Multiprocess):
+    """uvicorn's parent process; SIGHUP goes on to the workers, which reload in place."""
+
+    def handle_hup(self) -> None:
+        for process in self.processes:
+            if process.pid is not None:
+                os.kill(process.pid, signal.SIGHUP)
