@@ -1,0 +1,224 @@
+"""What the tests of the core share: keys made once, tokens, a web that answers as scripted, and a door to ask."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from stagedoor import crypto
+from stagedoor.door import Door, Site, run
+from stagedoor.messages import Fetch, Fetched, Flow, Headers, Pairs, Reply, Request, Serve, collect
+from stagedoor.policy import compile_rules
+from stagedoor.session import Sessions
+from stagedoor.tokens import Caller, Issuer, Tokens
+
+T = TypeVar("T")
+
+NOW = 1_700_000_000.0
+SITE = "https://assets.example.com"
+ISSUER = "https://id.example.com/tenant"
+KEYS_URL = "https://id.example.com/keys"
+CLIENT = "my-client-id"
+SESSION_KEY = b"a session key of more than 32 bytes!"
+VECTORS = Path(__file__).parent / "vectors"
+
+_HASH: Mapping[str, hashes.HashAlgorithm] = {
+    "256": hashes.SHA256(),
+    "384": hashes.SHA384(),
+    "512": hashes.SHA512(),
+}
+
+
+def b64(raw: bytes) -> str:
+    """base64url without padding."""
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def number(value: int) -> str:
+    return b64(value.to_bytes((value.bit_length() + 7) // 8))
+
+
+class Signer(NamedTuple):
+    """A key of an issuer: the JWK that it publishes, and how it signs."""
+
+    algorithm: str
+    jwk: dict[str, Any]
+    sign: Callable[[bytes], bytes]
+
+
+@cache
+def rsa_signer(algorithm: str = "RS256", kid: str = "rsa-1", bits: int = 2048) -> Signer:
+    private = rsa.generate_private_key(public_exponent=65537, key_size=bits)
+    public, digest = private.public_key().public_numbers(), _HASH[algorithm[2:]]
+    pss = padding.PSS(padding.MGF1(digest), digest.digest_size)
+    scheme: padding.AsymmetricPadding = pss if algorithm.startswith("PS") else padding.PKCS1v15()
+    jwk = {"kty": "RSA", "kid": kid, "use": "sig", "alg": algorithm, "n": number(public.n), "e": number(public.e)}
+    return Signer(algorithm, jwk, lambda message: private.sign(message, scheme, digest))
+
+
+@cache
+def ec_signer(algorithm: str = "ES256", kid: str = "ec-1") -> Signer:
+    curve, name = (ec.SECP256R1(), "P-256") if algorithm == "ES256" else (ec.SECP384R1(), "P-384")
+    private = ec.generate_private_key(curve)
+    size = curve.key_size // 8
+    point = private.public_key().public_numbers()
+    jwk = {"kty": "EC", "crv": name, "kid": kid, "x": b64(point.x.to_bytes(size)), "y": b64(point.y.to_bytes(size))}
+
+    def sign(message: bytes) -> bytes:
+        r, s = decode_dss_signature(private.sign(message, ec.ECDSA(_HASH[algorithm[2:]])))
+        return r.to_bytes(size) + s.to_bytes(size)
+
+    return Signer(algorithm, jwk, sign)
+
+
+@cache
+def ed_signer(kid: str = "ed-1") -> Signer:
+    private = ed25519.Ed25519PrivateKey.generate()
+    jwk = {"kty": "OKP", "crv": "Ed25519", "kid": kid, "x": b64(private.public_key().public_bytes_raw())}
+    return Signer("EdDSA", jwk, private.sign)
+
+
+def key_set(*signers: Signer | Mapping[str, Any]) -> bytes:
+    """A JWKS document of these keys."""
+    return json.dumps({"keys": [one.jwk if isinstance(one, Signer) else dict(one) for one in signers]}).encode()
+
+
+def claims(**more: Any) -> dict[str, Any]:
+    """Claims of a good id token; a value of `...` takes the claim away."""
+    all_claims = {"iss": ISSUER, "aud": CLIENT, "sub": "ann", "exp": NOW + 600, **more}
+    return {name: value for name, value in all_claims.items() if value is not ...}
+
+
+def token(payload: Mapping[str, Any] | bytes | None = None, signer: Signer | None = None, **header: Any) -> str:
+    """A signed token; header members may be given, `...` takes one away."""
+    signer = signer or rsa_signer()
+    fields = {"alg": signer.algorithm, "kid": signer.jwk["kid"], "typ": "JWT", **header}
+    head = json.dumps({name: value for name, value in fields.items() if value is not ...}).encode()
+    body = payload if isinstance(payload, bytes) else json.dumps(claims() if payload is None else payload).encode()
+    return sealed(head, body, signer.sign)
+
+
+def sealed(head: bytes, body: bytes, sign: Callable[[bytes], bytes]) -> str:
+    """A compact JWS of exactly these bytes."""
+    signed = f"{b64(head)}.{b64(body)}"
+    return f"{signed}.{b64(sign(signed.encode()))}"
+
+
+def issuer(**more: Any) -> Issuer:
+    fields: dict[str, Any] = {"issuer": ISSUER, "audience": frozenset((CLIENT,)), "name": "staff", "jwks": KEYS_URL}
+    return Issuer(**{**fields, **more})
+
+
+def caller(name: str = "staff", **claim: Any) -> Caller:
+    """A caller whose claims have been verified."""
+    return Caller(name, ISSUER, {"sub": "ann", **claim})
+
+
+class Web:
+    """The outside, as scripted: URL -> body; what is not in it cannot be reached. `asked` lists every wish."""
+
+    def __init__(self, pages: Mapping[str, bytes] | None = None) -> None:
+        self.pages = dict(pages or {})
+        self.asked: list[str] = []
+
+    def __call__(self, wish: Fetch) -> Fetched:
+        self.asked.append(wish.url)
+        body = self.pages.get(wish.url)
+        return Fetched(b"", "connection refused") if body is None else Fetched(body)
+
+    async def later(self, wish: Fetch) -> Fetched:
+        return self(wish)
+
+
+def web(*signers: Signer) -> Web:
+    """A web where the usual issuer publishes these keys."""
+    return Web({KEYS_URL: key_set(*(signers or (rsa_signer(),)))})
+
+
+def finish(flow: Flow[T]) -> T:
+    """Drive a flow that must not ask for anything."""
+
+    def nothing(wish: Fetch) -> Fetched:
+        raise AssertionError(f"the flow asked for {wish.url}")
+
+    return run(flow, nothing)
+
+
+Rules = Sequence[Mapping[str, object]]
+
+RULES: Rules = (
+    {"path": "public/**", "allow": "anyone"},
+    {"path": "users/{sub}/**", "allow": "signed-in"},
+    {"path": "groups/{groups}/**", "allow": "signed-in"},
+    {"path": "courses/**", "allow": {"groups": ["students", "teachers"]}},
+    {"path": "courses/drafts/**", "deny": "anyone"},
+)
+
+
+class Visitor:
+    """A door with a web behind it, asked as a browser or a program would."""
+
+    def __init__(
+        self,
+        rules: Rules = RULES,
+        *,
+        site: Site | None = None,
+        issuers: Sequence[Issuer] = (issuer(),),
+        sessions: bool = True,
+        pages: Web | None = None,
+    ) -> None:
+        self.web = web() if pages is None else pages
+        self.site = site or Site(SITE)
+        made = Sessions(SITE, (SESSION_KEY,), {one.issuer: one.name for one in issuers}) if sessions else None
+        tokens = Tokens(tuple(issuers), crypto)
+        self.door = Door(self.site, compile_rules(rules), tokens, made, lambda size: b"r" * size)
+
+    def ask(
+        self, target: str, method: str = "GET", *, now: float = NOW, **fields: str | Sequence[str]
+    ) -> Serve | Reply:
+        """Ask for a raw request target; header fields as keywords (`sec_fetch_mode="navigate"`)."""
+        return run(self.door.answer(request(target, method, **fields), now), self.web)
+
+    def reply(self, target: str, method: str = "GET", *, now: float = NOW, **fields: str | Sequence[str]) -> Reply:
+        answer = self.ask(target, method, now=now, **fields)
+        assert isinstance(answer, Reply)
+        return answer
+
+    def serve(self, target: str, method: str = "GET", *, now: float = NOW, **fields: str | Sequence[str]) -> Serve:
+        answer = self.ask(target, method, now=now, **fields)
+        assert isinstance(answer, Serve)
+        return answer
+
+
+def request(target: str, method: str = "GET", **fields: str | Sequence[str]) -> Request:
+    path, _, query = target.encode("latin-1").partition(b"?")
+    return Request(method, path, query, fields_of(**fields))
+
+
+def fields_of(**fields: str | Sequence[str]) -> Headers:
+    """Header fields as a door gets them; several values are several field lines."""
+    lines = (
+        (name.replace("_", "-").encode(), one.encode("latin-1"))
+        for name, value in fields.items()
+        for one in ([value] if isinstance(value, str) else value)
+    )
+    return collect(lines)
+
+
+def bearer(text: str) -> str:
+    return f"Bearer {text}"
+
+
+def field(pairs: Pairs, name: str) -> str | None:
+    """The one header field of this name; several are a fault."""
+    values = [value.decode("latin-1") for found, value in pairs if found == name.encode()]
+    assert len(values) <= 1, f"{name} came {len(values)} times"
+    return values[0] if values else None
