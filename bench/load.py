@@ -1,0 +1,159 @@
+"""Load from one side: wrk for throughput and latency, slow readers for memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import socket
+import subprocess
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple, TypedDict
+
+from .peers import FOLDER, LARGE, CannotRun, Cores, Memory, Server, Site
+
+CONNECTIONS = 64
+RANGE = 1 << 20
+PIECE = 16_384
+"""Bytes that a slow reader takes ten times a second; also the size of its receive buffer."""
+
+
+class Load(NamedTuple):
+    """One kind of request: the name in the table, the object, and whether 1 MB ranges of it are asked for."""
+
+    name: str
+    file: str
+    ranges: bool = False
+
+    @property
+    def by_bytes(self) -> bool:
+        """Compare by bytes: of large bodies so few end within a round that counting whole ones is coarse."""
+        return self.ranges or self.file == "10m.bin"
+
+
+LOADS = (
+    Load("1 KB", "1k.bin"),
+    Load("64 KB", "64k.bin"),
+    Load("10 MB", "10m.bin"),
+    Load("1 MB ranges", "1g.bin", True),
+)
+
+
+class Round(TypedDict):
+    """What one round of wrk showed. `busy` is the share of its core that the server used."""
+
+    requests_per_s: float
+    mb_per_s: float
+    p50_ms: float
+    p99_ms: float
+    cpu_us_per_request: float
+    cpu_ms_per_mb: float
+    busy: float
+    errors: int
+
+
+_SCRIPT = """
+wrk.headers["Cookie"] = "token=%(token)s"
+local ranged, asked, turn = %(ranged)s, {}, 0
+function init(args)
+  for n = 1, ranged and %(count)d or 0 do
+    local start = (n * 37 %% %(count)d) * %(size)d
+    wrk.headers["Range"] = "bytes=" .. start .. "-" .. (start + %(size)d - 1)
+    asked[n] = wrk.format()
+  end
+end
+if ranged then
+  function request()
+    turn = turn %% #asked + 1
+    return asked[turn]
+  end
+end
+function done(summary, latency, requests)
+  local e = summary.errors
+  io.write(string.format('\\nRESULT {"requests":%%d,"bytes":%%.0f,"us":%%.0f,"p50":%%.1f,"p99":%%.1f,"errors":%%d}\\n',
+    summary.requests, summary.bytes, summary.duration, latency:percentile(50), latency:percentile(99),
+    e.connect + e.read + e.write + e.status + e.timeout))
+end
+"""
+
+
+def run_wrk(server: Server, load: Load, site: Site, cores: Cores, seconds: float) -> Round:
+    """One round: `CONNECTIONS` keep-alive connections that ask as fast as they are answered."""
+    script = site.root / f"{load.file}.lua"
+    ranged = "true" if load.ranges else "false"
+    fill = {"token": site.token, "ranged": ranged, "count": LARGE // RANGE, "size": RANGE}
+    script.write_text(_SCRIPT % fill)
+    before = server.cpu_seconds()
+    answer = _wrk(script, f"http://127.0.0.1:{server.port}/{FOLDER}/{load.file}", cores, seconds)
+    used = server.cpu_seconds() - before
+    wall, megabytes = answer["us"] / 1e6, answer["bytes"] / 1e6
+    if not answer["requests"]:
+        raise CannotRun(f"{server.name} answered nothing in {seconds} s of {load.name}")
+    return Round(
+        requests_per_s=answer["requests"] / wall,
+        mb_per_s=megabytes / wall,
+        p50_ms=answer["p50"] / 1000,
+        p99_ms=answer["p99"] / 1000,
+        cpu_us_per_request=used / answer["requests"] * 1e6,
+        cpu_ms_per_mb=used / megabytes * 1000,
+        busy=used / wall,
+        errors=int(answer["errors"]),
+    )
+
+
+def _wrk(script: Path, url: str, cores: Cores, seconds: float) -> dict[str, float]:
+    command = ["taskset", "-c", cores.client, "wrk", f"-t{cores.threads}", f"-c{CONNECTIONS}", f"-d{seconds:.0f}s"]
+    command += ["--timeout", "10s", "--latency", "-s", str(script), url]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True)
+    except subprocess.SubprocessError as error:
+        raise CannotRun(f"wrk did not work: {error}") from error
+    for line in done.stdout.splitlines():
+        if line.startswith("RESULT "):
+            numbers: dict[str, float] = json.loads(line.removeprefix("RESULT "))
+            return numbers
+    raise CannotRun(f"wrk told no result:\n{done.stdout}{done.stderr}")
+
+
+class SlowReading(TypedDict):
+    """Resident memory in MB (largest process; all together) before and at the peak, and what the readers got."""
+
+    before: Memory
+    peak: Memory
+    clients: int
+    mb_read: float
+
+
+def read_slowly(server: Server, token: str, seconds: float) -> SlowReading:
+    """64 clients that take 16 KB of a 1 GB object ten times a second."""
+    before = peak = server.memory()
+    request = f"GET /{FOLDER}/1g.bin HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: token={token}\r\n\r\n".encode()
+    got = dict[int, bytes]()
+    read = 0
+    with ExitStack() as stack:
+        clients = stack.enter_context(selectors.DefaultSelector())
+        for _ in range(CONNECTIONS):
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE)
+            client.settimeout(10)
+            client.connect(("127.0.0.1", server.port))
+            client.sendall(request)
+            client.setblocking(False)
+            clients.register(client, selectors.EVENT_READ)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for key, _ in clients.select(0):
+                piece = os.read(key.fd, PIECE)
+                if not piece:
+                    raise CannotRun(f"{server.name} hung up on a slow reader")
+                got.setdefault(key.fd, piece[:12])
+                read += len(piece)
+            now = server.memory()
+            peak = Memory(max(peak.largest, now.largest), max(peak.total, now.total))
+            time.sleep(0.1)
+    served = sum(start.startswith(b"HTTP/1.1 200") for start in got.values())
+    if served != CONNECTIONS:
+        raise CannotRun(f"{server.name} served {served} of {CONNECTIONS} slow readers")
+    return SlowReading(before=before, peak=peak, clients=served, mb_read=read / 1e6)

@@ -1,0 +1,173 @@
+"""What our own parts cost: starting, importing, deciding, verifying. No peers here."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import cycle
+from typing import TypedDict
+
+from stagedoor import crypto, rsa
+from stagedoor.door import run
+from stagedoor.messages import Fetch, Fetched
+from stagedoor.policy import DECISIONS, Allow, Policy, compile_rules
+from stagedoor.tokens import Caller, Issuer, SignaturePort, Tokens
+
+from . import keys
+from .peers import Site, start_stagedoor
+
+RULES = 10_000
+GROUPS = 500
+NEW_TOKENS = 256
+CORE = "import stagedoor.door, stagedoor.tokens, stagedoor.rsa"
+
+
+class Importing(TypedDict):
+    """Milliseconds that a command takes beyond a bare interpreter."""
+
+    wall_ms: float
+    cpu_ms: float
+
+
+class Micro(TypedDict):
+    """`decisions`: name of a key -> decisions/s; `verified`: name -> tokens/s; `ready_s`: each start."""
+
+    ready_s: list[float]
+    imports: dict[str, Importing]
+    decisions: dict[str, float]
+    compile_ms: float
+    verified: dict[str, float]
+
+
+def start_to_ready(site: Site, core: str, times: int) -> list[float]:
+    """Seconds from spawning `serve` until `/-/healthz` answers."""
+    seconds = []
+    for _ in range(times):
+        began = time.perf_counter()
+        server = start_stagedoor(site, core)
+        seconds.append(time.perf_counter() - began)
+        server.stop()
+    return seconds
+
+
+def importing(statement: str, times: int) -> Importing:
+    """Median over new interpreters, each less the median of bare ones; byte code is compiled beforehand."""
+    _interpreter(statement)
+    bare = [_interpreter("pass") for _ in range(times)]
+    full = [_interpreter(statement) for _ in range(times)]
+    wall, cpu = (statistics.median(f[i] for f in full) - statistics.median(b[i] for b in bare) for i in (0, 1))
+    return Importing(wall_ms=wall * 1000, cpu_ms=cpu * 1000)
+
+
+def _interpreter(statement: str) -> tuple[float, float]:
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run([sys.executable, "-c", statement], check=True, timeout=30)
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def per_second(work: Callable[[], object], seconds: float) -> float:
+    """How often `work` can be done in a second: the best of three stretches, for others only ever slow it down."""
+    times, began = 1, time.perf_counter()
+    while True:
+        for _ in range(times):
+            work()
+        took = time.perf_counter() - began
+        if took > seconds / 10:
+            break
+        times, began = times * 2, time.perf_counter()
+    times = max(1, int(times / took * seconds / 3))
+    best = 0.0
+    for _ in range(3):
+        began = time.perf_counter()
+        for _ in range(times):
+            work()
+        best = max(best, times / (time.perf_counter() - began))
+    return best
+
+
+def decisions(seconds: float) -> tuple[float, dict[str, float]]:
+    """Decisions/s with 10,000 rules and a caller in 500 groups; also the milliseconds to compile the rules."""
+    rules: list[dict[str, object]] = [
+        {"path": "public/**", "allow": "anyone"},
+        {"path": "users/{sub}/**", "allow": "signed-in"},
+        {"path": "groups/{groups}/**", "allow": "signed-in"},
+        {"path": "courses/*/drafts/**", "deny": "anyone"},
+    ]
+    for index in range((RULES - len(rules)) // 4):
+        group = f"group-{index}"
+        rules.append({"path": f"courses/course-{index}/**", "allow": {"groups": [group]}})
+        rules.append({"path": f"teams/team-{index}/*/report-*.pdf", "allow": {"groups": [group, "auditors"]}})
+        rules.append({"path": "shared/**", "allow": {"groups": [group]}})
+        rules.append({"path": f"archive/{index}-*", "deny": {"groups": [group]}})
+    rules += [{"path": "archive/**", "allow": "signed-in"}] * (RULES - len(rules))
+    began = time.perf_counter()
+    policy = compile_rules(rules)
+    compiled = (time.perf_counter() - began) * 1000
+    groups = [f"group-{index}" for index in range(1000, 1000 + GROUPS)]
+    caller = Caller("staff", keys.ISSUER, {"sub": "someone", "groups": groups})
+    rates = {}
+    for name, pattern, expected in (
+        ("own file", "users/someone/photo-%d.jpg", True),
+        ("group's file", "groups/group-1499/a/b/c/photo-%d.jpg", True),
+        ("one of 2,499 courses", "courses/course-1250/lesson-%d/video.mp4", True),
+        ("a draft, denied", "courses/course-1250/drafts/video-%d.mp4", False),
+        ("one of 2,499 globs", "teams/team-1250/2030/report-%d.pdf", True),
+        ("2,499 rules on one path", "shared/handbook/chapter-%d.pdf", True),
+        ("nothing fits", "elsewhere/file-%d.bin", False),
+    ):
+        asked = [pattern % index for index in range(2 * DECISIONS)]
+        if any(isinstance(policy.decide(caller, key), Allow) is not expected for key in asked):
+            raise AssertionError(f"the policy decides {pattern!r} wrongly; its speed means nothing")
+        turns = cycle(asked)  # more than are remembered, so each is decided anew
+        rates[name] = per_second(partial(_decide_next, policy, caller, turns), seconds)
+    rates["asked just before"] = per_second(partial(policy.decide, caller, "users/someone/photo.jpg"), seconds)
+    return compiled, rates
+
+
+def _decide_next(policy: Policy, caller: Caller, turns: Iterator[str]) -> object:
+    return policy.decide(caller, next(turns))
+
+
+def verifying(seconds: float) -> dict[str, float]:
+    """Tokens verified per second: remembered ones, and new ones for each algorithm."""
+    rates = dict[str, float]()
+    for name, algorithm, port in (
+        ("RS256, OpenSSL", "RS256", crypto),
+        ("ES256, OpenSSL", "ES256", crypto),
+        ("EdDSA, OpenSSL", "EdDSA", crypto),
+        ("RS256, standard library", "RS256", rsa),
+    ):
+        rates |= _verifying(name, algorithm, port, seconds)
+    return rates
+
+
+def _verifying(name: str, algorithm: str, port: SignaturePort, seconds: float) -> dict[str, float]:
+    signer, now = keys.Signer(algorithm), int(time.time())
+    issuer = Issuer(keys.ISSUER, frozenset((keys.AUDIENCE,)), algorithms=frozenset((algorithm,)))
+    tokens = Tokens((issuer,), port)
+    tokens.issuers[keys.ISSUER].install(signer.key_set, now)
+    made = [signer.token(keys.claims_of(now, jti=f"{index:032d}", pad="p" * 360)) for index in range(NEW_TOKENS)]
+
+    def new() -> None:
+        tokens.forget()
+        for token in made:
+            run(tokens.verify(token, now), _no_fetch)
+
+    def remembered() -> None:
+        for token in made:
+            run(tokens.verify(token, now), _no_fetch)
+
+    rates = {f"{name}, new": per_second(new, seconds) * NEW_TOKENS}
+    if name.startswith("RS256, O"):
+        rates = {"remembered": per_second(remembered, seconds) * NEW_TOKENS} | rates
+    return rates
+
+
+def _no_fetch(fetch: Fetch) -> Fetched:
+    return Fetched(b"", f"nothing is fetched here, {fetch.url} neither")
