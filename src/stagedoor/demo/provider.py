@@ -1,0 +1,333 @@
+"""A small OpenID Connect provider for the demo: four people, no passwords, this machine only.
+
+It does what a real one does as far as the demo needs it, and does that strictly: authorization code with PKCE
+(RFC 7636, S256), exact redirect URI, one-time codes, RS256 tokens, discovery. Because it asks for no password
+it answers only under its own loopback address.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import html
+import json
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from importlib import resources
+from string import Template
+from typing import Any, NamedTuple, TypeAlias
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Form: TypeAlias = Mapping[str, str]
+
+CLIENT_ID = "stagedoor-demo"
+TOKEN_LIFETIME = 3600
+"""Seconds that id and access tokens hold."""
+CODE_LIFETIME = 60
+"""Seconds; RFC 6749 §4.1.2 asks for at most ten minutes."""
+MAX_CODES = 1000
+MAX_FORM_BYTES = 16_384
+_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}\Z")
+_VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}\Z")
+
+
+class Person(NamedTuple):
+    """Somebody who can sign in by a click."""
+
+    sub: str
+    name: str
+    groups: tuple[str, ...]
+    about: str
+
+    def claims(self) -> dict[str, object]:
+        email = f"{self.sub}@example.com"
+        return {"sub": self.sub, "name": self.name, "email": email, "email_verified": True, "groups": [*self.groups]}
+
+
+PEOPLE = (
+    Person("ann", "Ann Archer", ("students",), "Student: the course, her group's files and her own"),
+    Person("ben", "Ben Baker", ("students",), "Student: the same, but his own files, not Ann's"),
+    Person("tess", "Tess Turner", ("teachers",), "Teacher: the drafts and the grades as well"),
+    Person("gil", "Gil Gray", (), "Guest, in no group: only what is public, and his own"),
+)
+
+
+class Refused(Exception):
+    """An OAuth error (RFC 6749 §4.1.2.1, §5.2): its code, and a sentence."""
+
+    def __init__(self, code: str, description: str) -> None:
+        super().__init__(description)
+        self.code = code
+
+
+class Answer(NamedTuple):
+    """A complete HTTP answer."""
+
+    status: int
+    body: bytes = b""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a code stands for."""
+
+    person: Person
+    redirect_uri: str
+    challenge: str
+    nonce: str
+    scope: str
+    expires: float
+
+
+class Provider:
+    """ASGI application.
+
+    Args:
+        issuer: its own origin, `http://127.0.0.1:PORT`; requests under any other Host are refused.
+        site: origin of the one client, the demo site.
+        clock: epoch seconds.
+    """
+
+    def __init__(self, issuer: str, site: str, clock: Callable[[], float] = time.time) -> None:
+        self.issuer, self.site = issuer, site
+        self.redirect_uri = f"{site}/"
+        self._host = urlsplit(issuer).netloc
+        self._clock = clock
+        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._kid = secrets.token_hex(8)
+        self._codes: dict[str, Grant] = {}
+        self._routes: Mapping[tuple[str, str], Callable[[Form], Answer]] = {
+            ("GET", "/.well-known/openid-configuration"): lambda _: _json(200, self.discovery()),
+            ("GET", "/jwks.json"): lambda _: _json(200, self.jwks()),
+            ("GET", "/authorize"): self._ask,
+            ("POST", "/authorize"): self._authorize,
+            ("POST", "/token"): self._token,
+            ("OPTIONS", "/token"): lambda _: Answer(204, headers=((b"access-control-max-age", b"600"),)),
+            ("GET", "/signin.css"): lambda _: Answer(200, _page("signin.css"), ((b"content-type", b"text/css"),)),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError("the demo's provider speaks HTTP only")
+        answer = self._answer(scope, await _body(receive))
+        headers = [*answer.headers, *self._always(scope["path"]), (b"content-length", b"%d" % len(answer.body))]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
+
+    def discovery(self) -> dict[str, object]:
+        """The discovery document (OpenID Connect Discovery 1.0 §3)."""
+        return {
+            "issuer": self.issuer,
+            "authorization_endpoint": f"{self.issuer}/authorize",
+            "token_endpoint": f"{self.issuer}/token",
+            "jwks_uri": f"{self.issuer}/jwks.json",
+            "response_types_supported": ["code"],
+            "grant_types_supported": ["authorization_code"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+            "code_challenge_methods_supported": ["S256"],
+            "token_endpoint_auth_methods_supported": ["none"],
+            "authorization_response_iss_parameter_supported": True,
+            "scopes_supported": ["openid", "email", "profile"],
+        }
+
+    def jwks(self) -> dict[str, object]:
+        """The public key (RFC 7517 §5)."""
+        numbers = self._key.public_key().public_numbers()
+        key = {"kty": "RSA", "use": "sig", "alg": "RS256", "kid": self._kid}
+        return {"keys": [{**key, "n": _b64(numbers.n.to_bytes(256)), "e": _b64(numbers.e.to_bytes(3))}]}
+
+    def access_token(self, person: Person, scope: str = "openid") -> str:
+        """A token for programs such as curl (RFC 9068)."""
+        claims = {**person.claims(), "client_id": CLIENT_ID, "scope": scope, "jti": secrets.token_hex(16)}
+        return self._sign("at+jwt", claims)
+
+    def id_token(self, person: Person, nonce: str = "") -> str:
+        """Who has signed in, for the page that asked (OpenID Connect Core 1.0 §2)."""
+        extra = {"nonce": nonce} if nonce else {}
+        return self._sign("JWT", {**person.claims(), "auth_time": int(self._clock()), **extra})
+
+    def _sign(self, typ: str, claims: Mapping[str, object]) -> str:
+        now = int(self._clock())
+        header = {"alg": "RS256", "typ": typ, "kid": self._kid}
+        times = {"iss": self.issuer, "aud": CLIENT_ID, "iat": now, "exp": now + TOKEN_LIFETIME}
+        signed = ".".join(_b64(json.dumps(part).encode()) for part in (header, {**times, **claims}))
+        return f"{signed}.{_b64(self._key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
+
+    # --- HTTP
+
+    def _answer(self, scope: Scope, body: bytes | None) -> Answer:
+        headers = dict(scope["headers"])
+        if headers.get(b"host", b"").decode("latin-1") != self._host:  # DNS rebinding ends here
+            return Answer(421, b"this provider answers only under its own address\n")
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        route = self._routes.get((method, scope["path"]))
+        if route is None:
+            return Answer(404, b"there is nothing here\n")
+        if method == "POST":
+            allowed = {"/authorize": self.issuer, "/token": self.site}[scope["path"]]
+            if headers.get(b"origin", allowed.encode()) != allowed.encode():
+                return Answer(403, b"this origin may not ask\n")
+            if not headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded") or body is None:
+                return Answer(415, b"send a short form, application/x-www-form-urlencoded\n")
+        try:
+            return route(_form(body or b"" if method == "POST" else scope["query_string"]))
+        except Refused as error:
+            return _json(400, {"error": error.code, "error_description": str(error)})
+
+    def _always(self, path: str) -> tuple[tuple[bytes, bytes], ...]:
+        policy = f"default-src 'none'; style-src 'self'; form-action 'self' {self.site}; frame-ancestors 'none'"
+        fields = (
+            (b"cache-control", b"no-store"),
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"same-origin"),
+            (b"content-security-policy", f"{policy}; base-uri 'none'".encode()),
+        )
+        if path != "/token":
+            return fields
+        return (
+            *fields,
+            (b"vary", b"Origin"),
+            (b"access-control-allow-origin", self.site.encode()),
+            (b"access-control-allow-methods", b"POST"),
+            (b"access-control-allow-headers", b"Content-Type"),
+        )
+
+    # --- authorization endpoint (RFC 6749 §4.1.1)
+
+    def _ask(self, form: Form) -> Answer:
+        """Show the people to choose from."""
+        refusal = self._refusal(form)
+        return refusal or Answer(200, self._sign_in_page(form), _HTML)
+
+    def _authorize(self, form: Form) -> Answer:
+        """Somebody was chosen: go back to the client with a code."""
+        refusal = self._refusal(form)
+        if refusal is not None:
+            return refusal
+        person = next((one for one in PEOPLE if one.sub == form.get("person")), None)
+        if person is None:
+            return self._back(form, {"error": "access_denied", "error_description": "nobody was chosen"})
+        now = self._clock()
+        self._codes = {code: grant for code, grant in self._codes.items() if grant.expires > now}
+        if len(self._codes) >= MAX_CODES:
+            return self._back(form, {"error": "temporarily_unavailable"})
+        code = secrets.token_urlsafe(32)
+        self._codes[code] = Grant(
+            person,
+            form["redirect_uri"],
+            form["code_challenge"],
+            form.get("nonce", ""),
+            form["scope"],
+            now + CODE_LIFETIME,
+        )
+        return self._back(form, {"code": code})
+
+    def _refusal(self, form: Form) -> Answer | None:
+        """What is wrong with an authorization request, told to the client; to the visitor if the client is wrong."""
+        if form.get("client_id") != CLIENT_ID or form.get("redirect_uri") != self.redirect_uri:
+            return Answer(400, b"client_id or redirect_uri is not that of the demo site; nothing was sent there\n")
+        problem = ""
+        if form.get("response_type") != "code":
+            problem = "unsupported_response_type"
+        elif "openid" not in form.get("scope", "").split():
+            problem = "invalid_scope"
+        elif form.get("code_challenge_method") != "S256" or not _CHALLENGE.match(form.get("code_challenge", "")):
+            problem = "invalid_request"
+        return self._back(form, {"error": problem}) if problem else None
+
+    def _back(self, form: Form, result: Mapping[str, str]) -> Answer:
+        """To the client, with `state` as it came and `iss` (RFC 9207)."""
+        state = {"state": form["state"]} if "state" in form else {}
+        location = f"{self.redirect_uri}?{urlencode({**result, **state, 'iss': self.issuer})}"
+        return Answer(303, headers=((b"location", location.encode()),))
+
+    def _sign_in_page(self, form: Form) -> bytes:
+        kept = "".join(
+            f'<input type="hidden" name="{html.escape(name)}" value="{html.escape(value)}">'
+            for name, value in form.items()
+            if name != "person"
+        )
+        cards = "".join(_card(person, person.sub == form.get("login_hint")) for person in PEOPLE)
+        page = Template(_page("signin.html").decode())
+        return page.substitute(fields=kept, cards=cards, site=html.escape(self.site)).encode()
+
+    # --- token endpoint (RFC 6749 §4.1.3, RFC 7636 §4.6)
+
+    def _token(self, form: Form) -> Answer:
+        if form.get("grant_type") != "authorization_code":
+            raise Refused("unsupported_grant_type", "only authorization_code")
+        if form.get("client_id") != CLIENT_ID:
+            raise Refused("invalid_client", "no such client")
+        grant = self._codes.pop(form.get("code", ""), None)  # whatever comes of it, this code is used up
+        if grant is None or grant.expires <= self._clock():
+            raise Refused("invalid_grant", "the code is unknown, used or too old")
+        if form.get("redirect_uri") != grant.redirect_uri:
+            raise Refused("invalid_grant", "redirect_uri is not the one that the code was made for")
+        verifier = form.get("code_verifier", "")
+        challenge = _b64(hashlib.sha256(verifier.encode()).digest())
+        if not _VERIFIER.match(verifier) or not hmac.compare_digest(challenge, grant.challenge):
+            raise Refused("invalid_grant", "code_verifier does not fit the code_challenge")
+        tokens = {
+            "id_token": self.id_token(grant.person, grant.nonce),
+            "access_token": self.access_token(grant.person, grant.scope),
+        }
+        return _json(200, {**tokens, "token_type": "Bearer", "expires_in": TOKEN_LIFETIME, "scope": grant.scope})
+
+
+_HTML = ((b"content-type", b"text/html; charset=utf-8"),)
+
+
+def _card(person: Person, hinted: bool) -> str:
+    groups = ", ".join(person.groups) or "no group"
+    return (
+        f'<li><button name="person" value="{person.sub}" data-person="{person.sub}"{" autofocus" if hinted else ""}>'
+        f'<span class="face" aria-hidden="true">{person.name[0]}</span><span class="who"><strong>{person.name}</strong>'
+        f'<span class="group">{groups}</span><span class="about">{person.about}</span></span></button></li>'
+    )
+
+
+def _page(name: str) -> bytes:
+    return (resources.files(__package__) / "page" / name).read_bytes()
+
+
+def _json(status: int, content: Mapping[str, object]) -> Answer:
+    return Answer(status, json.dumps(content).encode(), ((b"content-type", b"application/json"),))
+
+
+def _form(raw: bytes) -> Form:
+    """Read parameters; one that comes twice is an error (RFC 6749 §3.1)."""
+    try:
+        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=30)
+    except ValueError:
+        raise Refused("invalid_request", "the parameters cannot be read") from None
+    form = dict(pairs)
+    if len(form) != len(pairs):
+        raise Refused("invalid_request", "a parameter came twice")
+    return form
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """The request's body, or None if it is too long for a form."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False) and len(body) <= MAX_FORM_BYTES
+    return body if len(body) <= MAX_FORM_BYTES else None
+
+
+def _b64(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
