@@ -16,7 +16,11 @@ from .tokens import SignatureCheck, octets
 ALGORITHMS = frozenset(ALL)
 
 _HASH: dict[str, hashes.HashAlgorithm] = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}
-_CURVES: dict[object, ec.EllipticCurve] = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1()}
+_RSA = frozenset(name for name in ALGORITHMS if name.startswith(("RS", "PS")))
+_CURVES: dict[object, tuple[str, ec.EllipticCurve]] = {
+    "P-256": ("ES256", ec.SECP256R1()),
+    "P-384": ("ES384", ec.SECP384R1()),
+}
 
 
 def load(jwk: Mapping[str, object]) -> SignatureCheck:
@@ -35,8 +39,8 @@ def load(jwk: Mapping[str, object]) -> SignatureCheck:
         if jwk.get("kty") == "RSA":
             return _rsa(rsa.RSAPublicNumbers(_number(jwk, "e"), _number(jwk, "n")).public_key())
         if jwk.get("kty") == "EC":
-            curve = _CURVES[jwk.get("crv")]
-            return _ec(ec.EllipticCurvePublicNumbers(_number(jwk, "x"), _number(jwk, "y"), curve).public_key())
+            name, curve = _CURVES[jwk.get("crv")]
+            return _ec(name, ec.EllipticCurvePublicNumbers(_number(jwk, "x"), _number(jwk, "y"), curve).public_key())
         return _ed25519(ed25519.Ed25519PublicKey.from_public_bytes(octets(jwk, "x")))
     except (ValueError, KeyError) as error:
         raise InvalidKeySet(f"OpenSSL does not take this key: {error}") from error
@@ -48,6 +52,8 @@ def _number(jwk: Mapping[str, object], member: str) -> int:
 
 def _rsa(key: rsa.RSAPublicKey) -> SignatureCheck:
     def check(algorithm: str, message: bytes, signature: bytes) -> bool:
+        if algorithm not in _RSA:
+            return False
         digest = _HASH[algorithm[2:]]
         scheme = padding.PSS(padding.MGF1(digest), digest.digest_size) if algorithm[0] == "P" else padding.PKCS1v15()
         try:
@@ -59,15 +65,16 @@ def _rsa(key: rsa.RSAPublicKey) -> SignatureCheck:
     return check
 
 
-def _ec(key: ec.EllipticCurvePublicKey) -> SignatureCheck:
+def _ec(name: str, key: ec.EllipticCurvePublicKey) -> SignatureCheck:
     size = (key.curve.key_size + 7) // 8
+    digest = ec.ECDSA(_HASH[name[2:]])
 
     def check(algorithm: str, message: bytes, signature: bytes) -> bool:
-        if len(signature) != 2 * size:  # r and s, each of full length (RFC 7518 §3.4)
+        if algorithm != name or len(signature) != 2 * size:  # r and s, each of full length (RFC 7518 §3.4)
             return False
         der = encode_dss_signature(int.from_bytes(signature[:size]), int.from_bytes(signature[size:]))
         try:
-            key.verify(der, message, ec.ECDSA(_HASH[algorithm[2:]]))
+            key.verify(der, message, digest)
         except InvalidSignature:
             return False
         return True
@@ -76,7 +83,9 @@ def _ec(key: ec.EllipticCurvePublicKey) -> SignatureCheck:
 
 
 def _ed25519(key: ed25519.Ed25519PublicKey) -> SignatureCheck:
-    def check(_algorithm: str, message: bytes, signature: bytes) -> bool:
+    def check(algorithm: str, message: bytes, signature: bytes) -> bool:
+        if algorithm != "EdDSA":
+            return False
         try:
             key.verify(signature, message)
         except InvalidSignature:
