@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -334,7 +335,11 @@ def explain(
     if claims is not None:
         caller = _caller(_claims(claims), issuer, settings, notes)
     elif bearer is not None:
-        caller = _verify(_token(bearer), settings)
+        try:
+            caller = _verify(_token(bearer), settings)
+        except InvalidToken as error:
+            _complain("error", f"{error}\n  what to do: stagedoor token")
+            return 1
     else:
         caller = ANONYMOUS
     told = explanation(settings.policy, caller, wanted)
@@ -431,7 +436,7 @@ _STAGES: Mapping[str, tuple[str, ...]] = {
 
 @app.command()
 def token(
-    text: Annotated[str | None, typer.Argument(metavar="[TOKEN|-]", help="a token or a file with one")] = None,
+    text: Annotated[list[str] | None, typer.Argument(metavar="TOKEN", help="a token, a file with one, or -")] = None,
     file: SettingsFile = None,
     jwks: Annotated[
         Path | None,
@@ -444,7 +449,8 @@ def token(
 ) -> int:
     """verify a token as the door would; say what is wrong.
 
-    Stage by stage: shape, issuer, key, signature, claims. Reads standard input unless a token is named, so that tokens need not be in the shell's history.
+    Stage by stage: shape, issuer, key, signature, claims. Reads standard input
+    unless a token is named, so that tokens need not be in the shell's history.
 
     \b
     example:
@@ -459,7 +465,7 @@ def token(
     if jwks is not None:
         keys = jwks.absolute().as_uri()
         settings = replace(settings, issuers=tuple(replace(issuer, jwks=keys) for issuer in settings.issuers))
-    value, now = _token(text), time.time()
+    value, now = _token(" ".join(text or ["-"])), time.time()
     header, claims = _peek(value)
     issuer = next((one for one in settings.issuers if one.issuer == claims.get("iss")), None)
     caller, failed, problem, code, mend = None, "", "", "", ""
@@ -475,7 +481,7 @@ def token(
         "issuer": f"{issuer.name}" if issuer else "",
         "key": f"kid {header['kid']}" if "kid" in header else "the only key that fits",
         "signature": "by a key of the issuer",
-        "claims": f"{_when(caller.expires, now)}" if caller else "",
+        "claims": f"expires {_when(caller.expires, now)}" if caller else "",
     }
     stages = []
     for stage in _STAGES:
@@ -508,13 +514,13 @@ def token(
     return 0 if caller else 1
 
 
-def _token(text: str | None) -> str:
+def _token(text: str) -> str:
     """The token from the argument, the file that it names or standard input; `Bearer` may stand before it."""
-    if text is None or text == "-":
+    if text == "-":
         if sys.stdin.isatty():
             _complain("", "paste the token, then press enter and ctrl-d")
         text = sys.stdin.read(1_000_000)
-    elif len(text) < 1024 and Path(text).is_file():
+    elif _is_file(text):
         text = Path(text).read_text(encoding="utf-8", errors="replace")
     words = text.strip().strip("\"'").split()
     if words and words[0].lower() == "authorization:":
@@ -524,6 +530,13 @@ def _token(text: str | None) -> str:
     if len(words) != 1:
         raise WrongUsage("there is no token" if not words else "a token is one word: there are spaces in it")
     return words[0]
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # tokens are too long to be names of files
+        return False
 
 
 def _verify(value: str, settings: Settings, now: float | None = None) -> Caller:
@@ -571,7 +584,13 @@ def _mend(
     if code == "token-shape":
         if value.count(".") == 4:
             return "this one is encrypted (JWE): have the provider send signed tokens"
+        if value.count(".") == 2:
+            return "it was cut or changed on its way: copy it whole, as the provider sent it"
         return "opaque tokens cannot be checked here: bring an id token, or have the provider issue JWT access tokens"
+    if code == "token-too-long":
+        return "have the provider leave claims out, for example groups that no rule asks for"
+    if code == "token-type":
+        return "bring the access token or the id token"
     if code == "token-issuer":
         iss, known = str(claims.get("iss")), [one.issuer for one in settings.issuers]
         if iss.rstrip("/") in (one.rstrip("/") for one in known):
@@ -625,13 +644,13 @@ def _when(at: float, now: float) -> str:
         date = f" ({dt.datetime.fromtimestamp(at, dt.UTC):%Y-%m-%d %H:%M} UTC)"
     except (ValueError, OverflowError, OSError):
         date = ""
-    return f"for another {count} {unit}{date}" if at > now else f"{count} {unit} ago{date}"
+    return f"in {count} {unit}{date}" if at > now else f"{count} {unit} ago{date}"
 
 
 def _claim(name: str, value: object, now: float) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    if name in ("exp", "nbf", "iat", "auth_time", "updated_at") and type(value) in (int, float):
-        return f"{text}, {_when(float(text), now).replace('for another', 'in')}"
+    if name in ("exp", "nbf", "iat", "auth_time") and type(value) in (int, float) and 0 <= float(text) < 2**53:
+        return f"{text}, {_when(float(text), now)}"
     return text
 
 
@@ -640,7 +659,7 @@ def _claim(name: str, value: object, now: float) -> str:
 
 @app.command()
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="where the settings go; default: here")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="where the settings go; default: here")] = Path(),
     store: Annotated[str | None, typer.Option(metavar="STORE", help="folder with the files, or s3://bucket")] = None,
     issuer: Annotated[str | None, typer.Option(metavar="URL", help="issuer URL, or a Cognito pool id")] = None,
     audience: Annotated[str | None, typer.Option(metavar="ID", help="client id; several with commas")] = None,
@@ -659,6 +678,7 @@ def init(
       stagedoor init
       stagedoor init --store s3://my-bucket --issuer eu-central-1_AbC123 --audience my-client-id
     """
+    import dataclasses
     import secrets
 
     from . import init as writing
@@ -679,20 +699,20 @@ def init(
     )
     name = _ask("--issuer", issuer, "who signs people in? issuer URL, or Cognito pool id", writing.issuer_url, yes)
     clients = _ask("--audience", audience, "client id of the app there?", _commas, yes)
-    found = asyncio.run(_discover(name))
     try:
         answers = writing.Answers(
             store=setting,
-            issuer=found.issuer,
+            issuer=name,
             audience=clients,
             url=url or writing.site_url(listen or writing.LOCAL),
             listen=listen or writing.listen_address(url or ""),
-            algorithms=found.algorithms,
             login_page=login_page,
         )
         writing.check(answers)
-    except (SettingsError, ValueError) as error:
-        raise WrongUsage(str(error).replace("\n ", ":")) from None
+    except SettingsError as error:
+        raise WrongUsage(f"{error.setting}: {error.problem}{error.mend and f' ({error.mend})'}") from None
+    found = asyncio.run(_discover(name))
+    answers = dataclasses.replace(answers, issuer=found.issuer, algorithms=found.algorithms)
     if place is not None and not place.is_dir():
         if not yes and not typer.confirm(f"there is no folder {place}: make it?", default=True, err=True):
             _complain("error", f"there is no folder {place}\n  make it, then: stagedoor init")
@@ -779,6 +799,7 @@ def _say(text: str, style: str = "") -> None:
 def _complain(kind: str, text: str) -> None:
     """One message for people on standard error; what to do about it stands indented below."""
     styles = {"error": "red", "warning": "yellow"}
+    text = re.sub(r"\bey[\w-]{8,}\.[\w.-]+", "(a token)", text)  # mistyped options are quoted by the parser
     _print(f"{kind}: {text}" if kind else text, styles.get(kind, ""), stderr=True)
 
 

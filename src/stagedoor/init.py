@@ -107,13 +107,17 @@ def store_setting(text: str, here: Path, home: Path) -> tuple[str, Path | None]:
 
 def site_url(listen: str) -> str:
     """The origin under which browsers on this machine reach a gateway that listens there."""
-    return f"http://localhost:{listen.rpartition(':')[2]}".removesuffix(":80")
+    port = listen.rpartition(":")[2]
+    return f"http://localhost:{port if port.isdecimal() else 8080}".removesuffix(":80")
 
 
 def listen_address(url: str) -> str:
     """Where a gateway listens for an origin: on its port if that is this machine, else behind a proxy."""
-    parts = urlsplit(url)
-    return f"127.0.0.1:{parts.port or 80}" if parts.scheme == "http" else LOCAL
+    match = re.fullmatch(r"http://(.+?)(?::(\d+))?/?", url)
+    if not match:
+        return LOCAL
+    host = match[1] if match[1] == "[::1]" or match[1].startswith("127.") else "127.0.0.1"
+    return f"{host}:{match[2] or 80}"
 
 
 class Discovered(NamedTuple):
