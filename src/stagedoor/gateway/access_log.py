@@ -84,11 +84,11 @@ class AccessLog:
 
 
 def _json_line(entry: Entry, date: str, milliseconds: int) -> str:
+    request, client, status, size, seconds, caller, rule, reason, _ = entry
     return (
-        f'{{"time":"{date}.{milliseconds:03d}Z","client":"{entry.client}","method":{quoted(entry.request.method)},'
-        f'"path":{quoted(entry.request.path.decode("latin-1"))},"status":{entry.status},"bytes":{entry.size},'
-        f'"ms":{entry.seconds * 1000:.2f},"caller":{quoted(entry.caller)},"rule":"{entry.rule}",'
-        f'"reason":"{entry.reason}"}}\n'
+        f'{{"time":"{date}.{milliseconds:03d}Z","client":"{client}","method":{quoted(request.method)},'
+        f'"path":{quoted(request.path.decode("latin-1"))},"status":{status},"bytes":{size},'
+        f'"ms":{seconds * 1000:.2f},"caller":{quoted(caller)},"rule":"{rule}","reason":"{reason}"}}\n'
     )
 
 

@@ -169,7 +169,8 @@ class Gateway:
                 answer = of_reply(decision)
         except Exception:
             answer = _fault()
-        client = client_address(peer, request.headers, self.settings.trusted_proxies)
+        trusted = self.settings.trusted_proxies
+        client = client_address(peer, request.headers, trusted) if trusted else peer
         size = 0 if request.method == "HEAD" else len(answer.body)
         self._note(request, client, answer, serve, size, started, now)
         return answer

@@ -95,10 +95,31 @@ def answer_object_now(store: InstantStore, serve: Serve, request: Request, *, tr
 
 
 def _answer(serve: Serve, request: Request, trust_html: bool) -> StoreFlow[Answer]:
+    """Ask for the object; if there is none, for what stands in for it."""
     try:
-        found = yield from _object(serve, serve.key, request, trust_html)
-        if found is None and serve.fallback is not None:
-            found = yield from _object(serve, serve.fallback, request, trust_html)
+        for key in (serve.key,) if serve.fallback is None else (serve.key, serve.fallback):
+            found: Answer | Meta | Opened | None = None
+            span, etag = parse_range(request.headers), None
+            if request.method == "HEAD" or not CONDITIONS.isdisjoint(request.headers):
+                meta = yield Head(key)
+                if not isinstance(meta, Meta):
+                    continue
+                found = _judged(serve, meta, request, trust_html)
+                if found is not None:
+                    return found
+                etag = meta.etag
+                if not range_holds(request.headers, meta):
+                    span = None
+            try:
+                found = yield Open(key, span, etag)
+            except Changed:
+                # Replaced between the two questions: the whole new version is as good an answer as any.
+                span, found = None, (yield Open(key))
+            if isinstance(found, Opened):
+                return _opened(serve, found, span is not None, request, trust_html)
+    except NotSatisfiable as error:
+        extra = ((b"content-range", b"bytes */%d" % error.size),)
+        return _problem(serve, request, 416, "range", f"the file has {error.size} bytes", extra)
     except Unavailable as error:
         after = ((b"retry-after", str(error.retry_after).encode()),)
         return _failure(serve, request, 503, error, "the file could not be fetched just now", after)
@@ -106,60 +127,41 @@ def _answer(serve: Serve, request: Request, trust_html: bool) -> StoreFlow[Answe
         return _failure(serve, request, 502, error, "the store does not let this site in; its owner must look")
     except UnusableKey as error:
         return _failure(serve, request, 404, error, "there is no such file")
-    return found or _problem(serve, request, 404, "not-found", "there is no such file")
+    return _problem(serve, request, 404, "not-found", "there is no such file")
 
 
-def _object(serve: Serve, key: str, request: Request, trust_html: bool) -> StoreFlow[Answer | None]:
-    headers, bodiless = request.headers, request.method == "HEAD"
-    span, etag = parse_range(headers), None
-    if bodiless or not CONDITIONS.isdisjoint(headers):
-        meta = yield Head(key)
-        if not isinstance(meta, Meta):
-            return None
-        outcome = evaluate(headers, meta)
-        if outcome == 304:
-            return Answer(304, object_headers(serve, meta, request, trust_html), reason="not-modified")
-        if outcome == 412:
-            return _problem(serve, request, 412, "precondition", "the file is not the version you asked for")
-        if span and not range_holds(headers, meta):
-            span = None
-        if bodiless:
-            return Answer(200, _with_length(serve, meta, request, trust_html, meta.size), reason="served")
-        etag = meta.etag
-    try:
-        opened = yield Open(key, span, etag)
-    except NotSatisfiable as error:
-        extra = ((b"content-range", b"bytes */%d" % error.size),)
-        return _problem(serve, request, 416, "range", f"the file has {error.size} bytes", extra)
-    except Changed:
-        # Replaced between the two questions: the whole new version is as good an answer as any.
-        span, opened = None, (yield Open(key))
-    if not isinstance(opened, Opened):
-        return None
-    meta, start, stop = opened.meta, opened.start, opened.stop
-    fields = _with_length(serve, meta, request, trust_html, stop - start)
-    status = 200
-    if span is not None:
-        status, fields = 206, (*fields, (b"content-range", b"bytes %d-%d/%d" % (start, stop - 1, meta.size)))
-    if opened.whole is not None:
-        return Answer(status, fields, opened.whole, reason="served")
-    return Answer(status, fields, b"", opened, reason="served")
-
-
-def _with_length(serve: Serve, meta: Meta, request: Request, trust_html: bool, length: int) -> Pairs:
-    return _fields(meta, serve.public, serve.headers, trust_html, _saved_as(serve, request), length)
-
-
-def object_headers(serve: Serve, meta: Meta, request: Request, trust_html: bool) -> Pairs:
-    """Header fields of every answer about an object, 304 included (RFC 9110 §15.4.5)."""
-    return _fields(meta, serve.public, serve.headers, trust_html, _saved_as(serve, request), None)
-
-
-def _saved_as(serve: Serve, request: Request) -> str | None:
-    """The name to save the object under, if the viewer wants that (`?download`)."""
-    if request.query and any(_is_download(part) for part in request.query.split(b"&")):
-        return serve.key.rpartition("/")[2]
+def _judged(serve: Serve, meta: Meta, request: Request, trust_html: bool) -> Answer | None:
+    """The answer to what can be answered without the object's bytes; None: they are needed."""
+    outcome = evaluate(request.headers, meta)
+    if outcome == 304:
+        return Answer(304, _about(serve, meta, request, trust_html, None), reason="not-modified")
+    if outcome == 412:
+        return _problem(serve, request, 412, "precondition", "the file is not the version you asked for")
+    if request.method == "HEAD":
+        return Answer(200, _about(serve, meta, request, trust_html, meta.size), reason="served")
     return None
+
+
+def _opened(serve: Serve, opened: Opened, partial: bool, request: Request, trust_html: bool) -> Answer:
+    meta, start, stop, whole, _, _ = opened
+    status, fields = 200, _about(serve, meta, request, trust_html, stop - start)
+    if partial:
+        fields = Fields((*fields, (b"content-range", b"bytes %d-%d/%d" % (start, stop - 1, meta.size))))
+        status = 206
+    if whole is None:
+        return Answer(status, fields, b"", opened, "served")
+    return Answer(status, fields, whole, None, "served")
+
+
+def _about(serve: Serve, meta: Meta, request: Request, trust_html: bool, length: int | None) -> Fields:
+    """Header fields of every answer about an object; 304 has all but the length and the type (RFC 9110 §15.4.5)."""
+    saved_as = serve.key.rpartition("/")[2] if request.query and _wants_download(request.query) else None
+    return _fields(meta, serve.public, serve.headers, trust_html, saved_as, length)
+
+
+def _wants_download(query: bytes) -> bool:
+    """`?download` is the one wish about header fields that a viewer has."""
+    return any(unquote_to_bytes(part.partition(b"=")[0]) == b"download" for part in query.split(b"&"))
 
 
 @lru_cache(maxsize=2048)
@@ -213,10 +215,6 @@ def attachment(name: str) -> bytes:
     """Content-Disposition that saves an object under this name (RFC 6266 §4)."""
     plain = re.sub(r'[^\x20-\x7e]|["\\%]', "_", name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}".encode()
-
-
-def _is_download(part: bytes) -> bool:
-    return unquote_to_bytes(part.partition(b"=")[0]) == b"download"
 
 
 def _content_type(meta: Meta) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakSet
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -25,6 +25,8 @@ HEADER_WITHIN = 10.0
 IDLE_AFTER = 75.0
 """Seconds that a connection without a request stays open."""
 SWEEP_EVERY = 1.0
+COPIED = 16_384
+"""Bodies up to this size are copied behind their head and leave as one piece."""
 MAX_DRAINED_BODY = 65_536
 """A request body longer than this is not read to its end; the connection ends with the answer."""
 
@@ -34,9 +36,11 @@ _log = logging.getLogger("stagedoor")
 class StrictProtocol(HttpToolsProtocol):
     """One connection. `config.app` is a `Gateway`, or has one as its attribute `gateway`."""
 
+    _defaults: ClassVar[tuple[list[tuple[bytes, bytes]], bytes]] = ([], b"")
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
-        self._in_head = self._short = self._body_open = self._first_feed = False
+        self._in_head = self._short = self._body_open = self._first_feed = self._leaving = self._ends = False
         self._head_bytes = 0
         self._since = self.loop.time()
         self._stalled_since: float | None = None
@@ -64,7 +68,8 @@ class StrictProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._ends:
+            self._short = True  # nothing after a last answer is read
             return
         refusal = self._misread()
         if refusal is not None:
@@ -109,7 +114,7 @@ class StrictProtocol(HttpToolsProtocol):
             if self.url == b"*" and self.parser.get_method() == b"OPTIONS":
                 self.url = b"/"
             elif scheme.lower() in (b"http", b"https") and authority.lower() in self._own_authorities():
-                self.url = slash + path
+                self.url = (slash or b"/") + path
             else:
                 return 400, "target", "the request target is for another host, or no path"
         if not self.url.isascii():
@@ -131,7 +136,7 @@ class StrictProtocol(HttpToolsProtocol):
     def _try_short_way(self, gateway: Gateway) -> Begun:
         """Answer at once if that can be done without waiting; else return what has been begun."""
         method = self.parser.get_method()
-        busy = self.cycle is not None and not self.cycle.response_complete
+        busy = self._leaving or (self.cycle is not None and not self.cycle.response_complete)
         if method not in (b"GET", b"HEAD") or busy or self.flow.write_paused or self.parser.should_upgrade():
             return None
         headers = collect(self.headers)
@@ -162,24 +167,42 @@ class StrictProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def _write(self, answer: Answer, bodiless: bool, keep_alive: bool) -> None:
-        parts = [STATUS_LINE[answer.status]]
-        for name, value in self.server_state.default_headers:
-            parts += (name, b": ", value, b"\r\n")
         fields = answer.headers if isinstance(answer.headers, Fields) else Fields(answer.headers)
-        parts += (fields.wire, b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
-        if not bodiless:
-            parts.append(answer.body)
-        self.transport.write(b"".join(parts))
+        end = b"\r\n" if keep_alive else b"connection: close\r\n\r\n"
+        head = b"".join((STATUS_LINE[answer.status], self._default_fields(), fields.wire, end))
+        body = b"" if bodiless else answer.body
+        if not _outbox:
+            self.loop.call_soon(_send_all)
+        _outbox.append((self, head + body if len(body) < COPIED else head, b"" if len(body) < COPIED else body))
+        self._leaving, self._ends = True, not keep_alive
         self._since = self.loop.time()
-        if not keep_alive:
+
+    def _send(self, head: bytes, body: bytes) -> None:
+        self._leaving = False
+        if self.transport.is_closing():
+            return
+        if body:
+            self.transport.writelines((head, body))
+        else:
+            self.transport.write(head)
+        if self._ends:
             self.transport.close()
+
+    def _default_fields(self) -> bytes:
+        """uvicorn's own header fields (Date), written out once for each second."""
+        given, wire = StrictProtocol._defaults
+        if given is not self.server_state.default_headers:
+            given = self.server_state.default_headers
+            wire = Fields(given).wire
+            StrictProtocol._defaults = given, wire
+        return wire
 
     def _refuse(self, status: int, code: str, detail: str) -> None:
         """Answer what is not worth a request, and end the connection."""
         if self.transport.is_closing():
             return
         self._in_head, self._short = False, True
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._leaving or (self.cycle is not None and not self.cycle.response_complete):
             self.transport.abort()  # an answer is under way; nothing may be written into it
             return
         answer = of_reply(replies.problem(status, code, detail))
@@ -228,3 +251,14 @@ def _sweep(loop: asyncio.AbstractEventLoop, connection: StrictProtocol) -> None:
         loop.call_later(SWEEP_EVERY, sweep)
 
     loop.call_later(SWEEP_EVERY, sweep)
+
+
+_outbox: list[tuple[StrictProtocol, bytes, bytes]] = []
+"""Short answers of this turn of the event loop. They leave together at its end: each write wakes up the program at
+the other end, and waking one that is awake already costs little."""
+
+
+def _send_all() -> None:
+    for connection, head, body in _outbox:
+        connection._send(head, body)
+    _outbox.clear()
