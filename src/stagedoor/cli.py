@@ -111,7 +111,9 @@ def _stagedoor(
 
 @app.command()
 def demo(
-    port: Annotated[int | None, typer.Option(metavar="N", min=1, max=65535, help="default: any that is free")] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=65535, help="default: 8080, or the next that is free")
+    ] = None,
     browser: Annotated[
         bool | None, typer.Option("--open/--no-browser", help="default: open one where a person sits")
     ] = None,
