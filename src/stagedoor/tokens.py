@@ -141,10 +141,10 @@ class Caller:
 
     @property
     def email(self) -> str:
-        """The e-mail address in lower case if the issuer has verified it, else ""."""
-        if self.values("email_verified") != {"true"}:
+        """The one e-mail address, in lower case, if the issuer has verified it, else ""."""
+        if self.values("email_verified") != {"true"} or len(self.values("email")) != 1:
             return ""
-        email = next(iter(self.values("email")), "")
+        (email,) = self.values("email")
         return email.lower() if email.isascii() else email
 
     @property
@@ -260,7 +260,7 @@ class Key(NamedTuple):
 
 
 def octets(jwk: Mapping[str, object], member: str) -> bytes:
-    """The bytes of a base64url member of a JWK; raises InvalidKeySet if it has none."""
+    """The bytes of a base64url member of a JWK; empty if it has none."""
     value = jwk.get(member)
     try:
         return base64.urlsafe_b64decode(value + "==") if isinstance(value, str) and _BASE64URL.match(value) else b""
@@ -345,7 +345,7 @@ class IssuerKeys:
         self.keys: tuple[Key, ...] = ()
         self.failure = ""
         self._port, self._on_change = port, on_change
-        self._document = b""
+        self._document: bytes | None = None
         self._url: str | None = None
         self._asking = False
         self._asked = self._loaded = -math.inf
@@ -389,6 +389,9 @@ class IssuerKeys:
             self._loaded, self.failure = now, ""
         except (KeysUnavailable, InvalidKeySet) as error:
             self.failure = f"keys of issuer {self.issuer.issuer}: {error}"
+        except GeneratorExit:  # whoever asked has gone; until somebody may ask again nothing is known
+            self.failure = f"keys of issuer {self.issuer.issuer}: the question was broken off"
+            raise
         finally:
             self._asking = False
 
@@ -455,7 +458,7 @@ def check_claims(claims: Mapping[str, object], issuer: Issuer, now: float) -> fl
     audience = claims.get("aud")
     if issuer.token_use:
         use = claims.get("token_use")
-        if use not in issuer.token_use:
+        if not isinstance(use, str) or use not in issuer.token_use:
             raise InvalidToken(f"token_use is {use!r}, accepted: {sorted(issuer.token_use)}", code="token-use")
         audience = claims.get("client_id") if use == "access" else audience
     named = audience if isinstance(audience, list) else [audience]
