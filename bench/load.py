@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import selectors
 import socket
 import subprocess
@@ -42,7 +43,11 @@ LOADS = (
 
 
 class Round(TypedDict):
-    """What one round of wrk showed. `busy` is the share of its core that the server used."""
+    """What one round of wrk showed.
+
+    Shares of one core: `busy` is what the server used, `client` what each thread of wrk used, `others` what
+    everything else on the machine used or took away (steal of a virtual machine).
+    """
 
     requests_per_s: float
     mb_per_s: float
@@ -51,6 +56,8 @@ class Round(TypedDict):
     cpu_us_per_request: float
     cpu_ms_per_mb: float
     busy: float
+    client: float
+    others: float
     errors: int
 
 
@@ -85,9 +92,10 @@ def run_wrk(server: Server, load: Load, site: Site, cores: Cores, seconds: float
     ranged = "true" if load.ranges else "false"
     fill = {"token": site.token, "ranged": ranged, "count": LARGE // RANGE, "size": RANGE}
     script.write_text(_SCRIPT % fill)
-    before = server.cpu_seconds()
+    before, machine = _used(server), _machine_seconds()
     answer = _wrk(script, f"http://127.0.0.1:{server.port}/{FOLDER}/{load.file}", cores, seconds)
-    used = server.cpu_seconds() - before
+    used, behind, client = (after - earlier for after, earlier in zip(_used(server), before, strict=True))
+    others = _machine_seconds() - machine - used - behind - client
     wall, megabytes = answer["us"] / 1e6, answer["bytes"] / 1e6
     if not answer["requests"]:
         raise CannotRun(f"{server.name} answered nothing in {seconds} s of {load.name}")
@@ -99,8 +107,26 @@ def run_wrk(server: Server, load: Load, site: Site, cores: Cores, seconds: float
         cpu_us_per_request=used / answer["requests"] * 1e6,
         cpu_ms_per_mb=used / megabytes * 1000,
         busy=used / wall,
+        client=client / wall / cores.threads,
+        others=max(0.0, others / wall),
         errors=int(answer["errors"]),
     )
+
+
+def _used(server: Server) -> tuple[float, float, float]:
+    """Processor seconds so far: of the server, of what stands behind it, of our own ended children (wrk)."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    behind = sum(other.cpu_seconds() for other in server.behind)
+    return server.cpu_seconds(), behind, children.ru_utime + children.ru_stime
+
+
+def _machine_seconds() -> float:
+    """Processor seconds that all processes used so far, and those that a hypervisor gave to others (proc(5))."""
+    with Path("/proc/stat").open() as file:
+        user, nice, system, _idle, _wait, _irq, _softirq, steal, *_ = (
+            int(value) for value in file.readline().split()[1:]
+        )
+    return (user + nice + system + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def _wrk(script: Path, url: str, cores: Cores, seconds: float) -> dict[str, float]:

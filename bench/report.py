@@ -66,6 +66,8 @@ class Aim(NamedTuple):
 OF_NGINX = {"1 KB": (0.4, 0.5), "64 KB": (0.6, 0.75), "10 MB": (0.8, 0.9), "1 MB ranges": (0.4, 0.7)}
 OF_HAPROXY = (2.0, 2.5)
 MEMORY_MB, READY_S = 120.0, 1.5
+QUIET = 0.05
+"""Share of a core that other work may take before the figures are called doubtful."""
 
 
 def load(path: Path) -> Result:
@@ -221,15 +223,19 @@ def shortfalls(result: Result) -> list[str]:
             found.append(f"{aim.what}: {number(aim.value)}{unit}, where {aim.best:g}{unit} is the aim.")
     for load_name, servers in result["loads"].items():
         for server, rounds in servers.items():
-            name, busy = NAMES[server], middle(rounds, "busy")
+            name, busy, client = NAMES[server], middle(rounds, "busy"), middle(rounds, "client")
             errors = sum(one["errors"] for one in rounds)
             if errors:
                 found.append(f"{load_name}: {errors} requests to {name} failed.")
             if busy < 0.9:
                 found.append(
-                    f"{load_name}: {name} used {busy:.0%} of its core; something else was the limit "
-                    "(the client's core, as a rule), so its rate is a lower bound and *per CPU* says more."
+                    f"{load_name}: {name} used {busy:.0%} of its core and wrk {client:.0%} of its own: "
+                    "the server was not the limit, so its rate is a lower bound and *per CPU* says more."
                 )
+    every = [one for servers in result["loads"].values() for rounds in servers.values() for one in rounds]
+    others = middle(every, "others")
+    if others > QUIET:
+        found.append(f"Other work took {others:.0%} of a core while this was measured: the machine was not quiet.")
     return found
 
 

@@ -135,7 +135,8 @@ def _take_turns(
             found[server.name].append(shown)
             say(
                 f"{one.name} · round {number + 1}/{rounds} · {server.name}: {shown['requests_per_s']:,.0f} req/s, "
-                f"{shown['mb_per_s']:,.0f} MB/s, p99 {shown['p99_ms']:.1f} ms"
+                f"{shown['mb_per_s']:,.0f} MB/s, p99 {shown['p99_ms']:.1f} ms; cores: server {shown['busy']:.0%}, "
+                f"wrk {shown['client']:.0%}, others {shown['others']:.0%}"
                 + (f", {shown['errors']} ERRORS" if shown["errors"] else "")
             )
     return found

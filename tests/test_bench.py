@@ -13,7 +13,9 @@ from bench import load, report
 from bench.peers import CannotRun, Memory, share_cores
 
 
-def rounds(requests: float, megabytes: float, cpu: float, busy: float = 1.0, errors: int = 0) -> list[load.Round]:
+def rounds(
+    requests: float, megabytes: float, cpu: float, busy: float = 1.0, others: float = 0.0, errors: int = 0
+) -> list[load.Round]:
     """Three rounds with a bad one on either side of the median."""
     return [
         load.Round(
@@ -24,6 +26,8 @@ def rounds(requests: float, megabytes: float, cpu: float, busy: float = 1.0, err
             cpu_us_per_request=cpu,
             cpu_ms_per_mb=cpu / 10,
             busy=busy,
+            client=0.75,
+            others=others,
             errors=errors,
         )
         for factor in (0.1, 1.0, 7.0)
@@ -123,10 +127,16 @@ def test_the_page_says_what_falls_short(result: report.Result) -> None:
     assert "10 MB, of nginx: 0.30, where 0.8 is required." in short
     assert "64 KB, of nginx: 0.65, where 0.75 is the aim." in short
     assert "memory of a worker: 130 MB, where less than 120 MB is required." in short
-    assert "10 MB: Stagedoor, access log used 50% of its core" in short
+    assert "10 MB: Stagedoor, access log used 50% of its core and wrk 75% of its own" in short
     assert "1 MB ranges: 6 requests to Stagedoor, access log failed." in short
     assert "1 KB" not in short
     assert short.replace("\n", "\n- ") in report.page(result)
+
+
+def test_the_page_says_that_the_machine_was_not_quiet(result: report.Result) -> None:
+    assert not any("not quiet" in one for one in report.shortfalls(result))
+    result["loads"] = {"1 KB": dict.fromkeys(result["loads"]["1 KB"], rounds(1, 1, 1, others=0.4))}
+    assert any("Other work took 40% of a core" in one for one in report.shortfalls(result))
 
 
 def test_every_table_has_rows_as_wide_as_its_head(result: report.Result) -> None:
