@@ -1,1 +1,51 @@
 """Private files for the people who are signed in. One policy, every door."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from .door import Door, arun, run
+from .errors import SettingsError, StagedoorError
+from .messages import Reply, Request, Serve
+from .policy import Allow, Deny, Policy, compile_rules
+from .tokens import ANONYMOUS, Caller
+
+if TYPE_CHECKING:
+    from .gateway.app import Gateway
+    from .settings import Settings
+    from .settings import load as load_settings
+
+__all__ = [
+    "ANONYMOUS",
+    "Allow",
+    "Caller",
+    "Deny",
+    "Door",
+    "Gateway",
+    "Policy",
+    "Reply",
+    "Request",
+    "Serve",
+    "Settings",
+    "SettingsError",
+    "StagedoorError",
+    "arun",
+    "compile_rules",
+    "load_settings",
+    "run",
+]
+
+_RIM = {
+    "Gateway": (".gateway.app", "Gateway"),
+    "Settings": (".settings", "Settings"),
+    "load_settings": (".settings", "load"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Names of the rim are imported when they are asked for, so that the core alone stays quick to import."""
+    if name not in _RIM:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _RIM[name]
+    return getattr(import_module(module, __name__), attribute)
