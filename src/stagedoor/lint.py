@@ -10,6 +10,8 @@ from .policy import ANY_DEPTH, Claim, Glob, Policy, Rule, Segment
 
 MAX_PAIRS = 400_000
 """Pairs of rules that are compared at most; beyond, only the quick checks are made."""
+MAX_SEGMENTS = 64
+"""Segments of a pattern up to which rules are compared: the comparison goes one call deeper for each."""
 
 
 class Finding(NamedTuple):
@@ -32,7 +34,7 @@ def findings(policy: Policy, issuers: int) -> Iterator[Finding]:
         yield from _unnamed_issuer(policy)
     denies = [rule for rule in policy.rules if not rule.allows]
     allows = [rule for rule in policy.rules if rule.allows]
-    if len(denies) * len(allows) > MAX_PAIRS:
+    if len(denies) * len(allows) > MAX_PAIRS or any(len(rule.segments) > MAX_SEGMENTS for rule in policy.rules):
         return
     for deny in denies:
         if not any(_overlap(deny.segments, allow.segments) for allow in allows):

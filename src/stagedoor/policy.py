@@ -22,6 +22,9 @@ _CONDITIONS = ("groups", "claims", "issuer", "emails")
 
 DECISIONS = 16_384
 """Decisions that are remembered."""
+SESSION_MEMBERS = frozenset(("aud", "exp", "iss", "nbf", "sid"))
+"""Claims that a session of ours has for itself: a rule on them would judge a session and its token differently."""
+
 _LEFT_OUT = " (the provider left the groups out of the token)"
 
 Who = Literal["anyone", "signed-in", "matching"]
@@ -82,6 +85,15 @@ def parse_pattern(pattern: str) -> tuple[Segment, ...]:
     return tuple(_segment(part) for part in parts)
 
 
+def _own_name(name: str, where: str) -> None:
+    if name in SESSION_MEMBERS:
+        raise RuleError(
+            f"the claim {name!r} means something else in a session",
+            field=where,
+            mend=f'give it a name of yours, in [[issuers]]: claims = {{ my_{name} = "{name}" }}',
+        )
+
+
 def _segment(text: str) -> Segment:
     if text == ANY_DEPTH:
         return text
@@ -89,6 +101,7 @@ def _segment(text: str) -> Segment:
         raise RuleError(f"'**' stands for whole segments and must stand alone, not as {text!r}", field="path")
     claim = _CLAIM.match(text)
     if claim:
+        _own_name(claim[1], "path")
         return Claim(claim[1], claim[2] or "")
     if "{" in text or "}" in text:
         raise RuleError(
@@ -225,6 +238,8 @@ def _rule(index: int, table: Mapping[str, object]) -> Rule:
     claims = who.get("claims", {})
     if not isinstance(claims, Mapping) or ("claims" in who and not claims):
         raise RuleError("claims is a table", field=effect, mend='claims = { "custom:plan" = ["pro"] }')
+    for name in claims:
+        _own_name(name, effect)
     return Rule(
         index,
         pattern,
@@ -425,7 +440,8 @@ def _with_depth(places: dict[_Node, None]) -> dict[_Node, None]:
 
 
 def _held(caller: Caller, name: str) -> frozenset[str]:
-    """What the caller has of the thing that `Rule.needs` names."""
+    """What the caller has of the thing that `Rule.needs` names; a claim may be called `emails` too."""
+    held = caller.values(name)
     if name == "emails":
-        return frozenset((caller.email, f"@{caller.email.rpartition('@')[2]}"))
-    return caller.values(name)
+        held |= {caller.email, f"@{caller.email.rpartition('@')[2]}"}
+    return held
