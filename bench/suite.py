@@ -191,7 +191,7 @@ def _versions() -> dict[str, str]:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
         return (done.stdout + done.stderr).splitlines()[0]
 
-    packages = ("granian", "uvloop", "httptools", "h11", "cryptography")
+    packages = ("uvicorn", "uvloop", "httptools", "cryptography")
     installed = {}
     for package in packages:
         try:

@@ -127,7 +127,8 @@ def test_the_page_says_what_falls_short(result: report.Result) -> None:
     assert "10 MB, of nginx: 0.30, where 0.8 is required." in short
     assert "64 KB, of nginx: 0.65, where 0.75 is the aim." in short
     assert "memory of a worker: 130 MB, where less than 120 MB is required." in short
-    assert "10 MB: Stagedoor, access log used 50% of its core and wrk 75% of its own" in short
+    assert "10 MB: these could have done more" in short
+    assert "Stagedoor, access log: 50% of its core (wrk 75% of its own)." in short
     assert "1 MB ranges: 6 requests to Stagedoor, access log failed." in short
     assert "1 KB" not in short
     assert short.replace("\n", "\n- ") in report.page(result)
