@@ -108,9 +108,9 @@ class Caller:
             names or {},
             expires,
         )
-        self.label = f"{issuer}:{self.subject}" if issuer else ""
         self._values: dict[str, frozenset[str]] = {}
         self._segments: dict[tuple[str, str], frozenset[str]] = {}
+        self.label = f"{issuer}:{self.subject}" if issuer else ""
 
     @property
     def signed_in(self) -> bool:
@@ -118,9 +118,9 @@ class Caller:
 
     @property
     def subject(self) -> str:
-        """The `sub` claim, or "" where the token has none."""
-        sub = self.claims.get("sub")
-        return sub if isinstance(sub, str) else ""
+        """The one value of `sub`, as rules see it; "" where there is none."""
+        subjects = self.values("sub")
+        return next(iter(subjects)) if len(subjects) == 1 else ""
 
     def values(self, name: str) -> frozenset[str]:
         """All values of a claim as text, looked up by our name: the exact claim first, else a dotted path into it."""
@@ -167,8 +167,6 @@ def _lookup(claims: Mapping[str, object], path: str) -> object:
         return claims[path]
     value: object = claims
     for part in path.split("."):
-        if not isinstance(value, dict) and value is not claims:
-            return None
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
 
@@ -488,6 +486,31 @@ def _time(claims: Mapping[str, object], name: str) -> float | None:
 # --- the whole
 
 
+class Callers:
+    """Callers by the text of the credential that proved them, until they expire; bounded in bytes of text."""
+
+    def __init__(self) -> None:
+        self._callers: dict[str, Caller] = {}
+        self._size = 0
+
+    def get(self, text: str, now: float) -> Caller | None:
+        caller = self._callers.get(text)
+        return caller if caller is not None and now < caller.expires else None
+
+    def put(self, text: str, caller: Caller) -> None:
+        if text not in self._callers:
+            self._size += len(text)
+        self._callers[text] = caller
+        while self._size > CACHE_BYTES:
+            oldest = next(iter(self._callers))
+            del self._callers[oldest]
+            self._size -= len(oldest)
+
+    def clear(self) -> None:
+        self._callers.clear()
+        self._size = 0
+
+
 class Tokens:
     """Turns bearer tokens of the configured issuers into callers.
 
@@ -497,19 +520,12 @@ class Tokens:
     """
 
     def __init__(self, issuers: tuple[Issuer, ...], port: SignaturePort) -> None:
-        self._verified: dict[str, Caller] = {}
-        self._size = 0
-        self.issuers = {issuer.issuer: IssuerKeys(issuer, port, self.forget) for issuer in issuers}
+        self._verified = Callers()
+        self.issuers = {issuer.issuer: IssuerKeys(issuer, port, self._verified.clear) for issuer in issuers}
 
     def known(self, token: str, now: float) -> Caller | None:
         """The caller of a token that was verified before and has not expired."""
-        caller = self._verified.get(token)
-        return caller if caller is not None and now < caller.expires else None
-
-    def forget(self) -> None:
-        """Forget all verified tokens, because keys have changed."""
-        self._verified.clear()
-        self._size = 0
+        return self._verified.get(token, now)
 
     def refresh(self, now: float) -> Flow[None]:
         """Ask for every set of keys that is missing or too old; meant to be driven every few seconds."""
@@ -558,14 +574,5 @@ class Tokens:
         caller = Caller(
             source.issuer.name or source.issuer.issuer, source.issuer.issuer, claims, source.issuer.claims, expires
         )
-        self._remember(token, caller)
+        self._verified.put(token, caller)
         return caller
-
-    def _remember(self, token: str, caller: Caller) -> None:
-        if token not in self._verified:
-            self._size += len(token)
-        self._verified[token] = caller
-        while self._size > CACHE_BYTES:
-            oldest = next(iter(self._verified))
-            del self._verified[oldest]
-            self._size -= len(oldest)
