@@ -797,7 +797,7 @@ def test_the_bound_holds_after_tokens_are_verified_again(monkeypatch: pytest.Mon
     reader = Reader(issuer(leeway=60.0))
     for text in texts * 5:
         reader.verify(text)
-    assert all(text in reader.tokens._verified for text in texts)
+    assert all(text in reader.tokens._verified._callers for text in texts)
 
 
 # --- callers

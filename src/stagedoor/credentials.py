@@ -89,6 +89,11 @@ def _find(
     return None
 
 
+def in_url(query: bytes, places: Places) -> bool:
+    """Does the URL carry a credential, whether it decides or not?"""
+    return query != b"" and strip_query(query, places) != query
+
+
 def strip_query(query: bytes, places: Places) -> bytes:
     """Return the query without the parameters that carry a credential; the rest is kept byte for byte."""
     secret = PASS_PARAMETERS | {places.query.encode()}

@@ -17,7 +17,7 @@ from .errors import InvalidCredential, InvalidTarget, Unavailable
 from .messages import Fetch, Fetched, Flow, Pairs, Reply, Request, Serve
 from .policy import Allow, Policy
 from .session import Sessions, SessionTooLarge
-from .tokens import ANONYMOUS, Caller, Tokens
+from .tokens import ANONYMOUS, Caller, Callers, Tokens
 
 T = TypeVar("T")
 
@@ -66,6 +66,7 @@ class Door:
     ) -> None:
         self.site, self.policy, self.tokens, self.sessions = site, policy, tokens, sessions
         self._entropy = entropy
+        self._in_session = Callers()
         self._vary_origin = bool(site.origins)
         self._endpoints: Mapping[bytes, tuple[str, Endpoint]] = {
             b"/-/whoami": ("GET", self._whoami),
@@ -93,7 +94,9 @@ class Door:
             after = ((b"retry-after", str(error.retry_after).encode()),)
             answer = self._problem(request, 503, error.code, "who you are could not be checked just now", extra=after)
         if self._vary_origin:
-            return answer._replace(headers=answer.headers + self._cors(request))
+            answer = answer._replace(headers=answer.headers + self._cors(request))
+        if request.query and credentials.in_url(request.query, self.site.places):
+            answer = answer._replace(headers=(*_without_referrer(answer.headers), (b"referrer-policy", b"no-referrer")))
         return answer
 
     def caller(self, request: Request, now: float) -> Flow[tuple[Caller, Credential | None]]:
@@ -106,13 +109,21 @@ class Door:
         credential = credentials.find(request.headers, request.query, self.site.places)
         if credential is None:
             return ANONYMOUS, None
+        return self._known(credential, now) or (yield from self.tokens.verify(credential.value, now)), credential
+
+    def _known(self, credential: Credential, now: float) -> Caller | None:
+        """The caller of a credential that can be judged without asking anybody; None for a token not seen before."""
         if credential.kind == "pass":
             raise InvalidCredential("signed URLs and signed cookies are not active on this site", code="pass-inactive")
         if credential.kind != "session":
-            return (yield from self.tokens.verify(credential.value, now)), credential
+            return self.tokens.known(credential.value, now)
         if self.sessions is None:
             raise InvalidCredential("sessions are not active on this site", code="session-inactive")
-        return self.sessions.verify(credential.value, now), credential
+        caller = self._in_session.get(credential.value, now)
+        if caller is None:
+            caller = self.sessions.verify(credential.value, now)
+            self._in_session.put(credential.value, caller)
+        return caller
 
     def _answer(self, request: Request, now: float) -> Flow[Serve | Reply]:
         method = request.method
@@ -120,7 +131,7 @@ class Door:
             return self._options(request)
         if request.path.startswith(b"/-/"):
             return (yield from self._own(request, now))
-        if method not in ("GET", "HEAD"):
+        if method != "GET" and method != "HEAD":
             return self._not_allowed(request, OBJECT_METHODS)
         key = paths.decode(request.path)
         if key.startswith(paths.OWN_PREFIX):
@@ -129,25 +140,23 @@ class Door:
             key += self.site.index
         if key == "":
             return replies.redirect(f"{self.site.url}/-/gallery", "gallery")
-        caller, credential = yield from self.caller(request, now)
+        caller, credential = ANONYMOUS, credentials.find(request.headers, request.query, self.site.places)
+        if credential is not None:
+            caller = self._known(credential, now) or (yield from self.tokens.verify(credential.value, now))
         decision = self.policy.decide(caller, key)
         if isinstance(decision, Allow):
-            return self._serve(request, key, caller, credential, decision)
+            return self._serve(request, key, caller, decision)
         return self._refuse(request, caller)
 
-    def _serve(
-        self, request: Request, key: str, caller: Caller, credential: Credential | None, decision: Allow
-    ) -> Serve:
+    def _serve(self, request: Request, key: str, caller: Caller, decision: Allow) -> Serve:
         fallback = self.site.fallback
         if fallback is not None and not (
             replies.is_navigation(request.method, request.headers)
             and isinstance(self.policy.decide(caller, fallback), Allow)
         ):
             fallback = None
-        in_url = credential is not None and credential.kind == "query"
-        headers = _NO_REFERRER if in_url else _SAME_ORIGIN
-        public = decision.rule.who == "anyone" and not in_url
-        return Serve(key, decision.rule.name, caller.label, public, headers, fallback)
+        public = decision.rule.who == "anyone" and not credentials.in_url(request.query, self.site.places)
+        return Serve(key, decision.rule.name, caller.label, public, _SAME_ORIGIN, fallback)
 
     def _refuse(self, request: Request, caller: Caller) -> Reply:
         """No: 403 if we know who asks, else 401, or a redirect for a browser that can go and sign in."""
@@ -240,7 +249,13 @@ class Door:
     def _own(self, request: Request, now: float) -> Flow[Reply]:
         known = self._endpoints.get(request.path)
         if known is None:
-            return self._problem(request, 404, "not-found", "there is nothing of this name")
+            gallery = request.path == b"/-/gallery"
+            detail = (
+                "this version has no gallery; ask for a file by its path"
+                if gallery
+                else "there is nothing of this name"
+            )
+            return self._problem(request, 404, "not-found", detail)
         method, endpoint = known
         if request.method != method and not (method == "GET" and request.method == "HEAD"):
             return self._not_allowed(request, f"{method}, {'HEAD, ' if method == 'GET' else ''}OPTIONS")
@@ -292,8 +307,11 @@ class Door:
 
 
 _SAME_ORIGIN: Pairs = ((b"referrer-policy", b"same-origin"),)
-_NO_REFERRER: Pairs = ((b"referrer-policy", b"no-referrer"),)
 _SIGN_IN_AGAIN = ("no-credential", "token-expired")
+
+
+def _without_referrer(headers: Pairs) -> Pairs:
+    return tuple(field for field in headers if field[0] != b"referrer-policy")
 
 
 def explanation(policy: Policy, caller: Caller, key: str) -> dict[str, object]:

@@ -358,7 +358,7 @@ class Policy:
         for rule in self.rules:
             self._root.add(rule)
         # A caller is one object as long as its token is remembered, and the decision follows from caller and key.
-        self.decide = lru_cache(maxsize=DECISIONS)(self._decide)
+        self._remembered = lru_cache(maxsize=DECISIONS)(self._decide)
 
     @property
     def claim_names(self) -> frozenset[str]:
@@ -379,7 +379,7 @@ class Policy:
             held[name] &= frozenset().union(*(values for rule in self.rules for n, values in rule.needs() if n == name))
         return {name: sorted(values) for name, values in sorted(held.items()) if values}
 
-    def _decide(self, caller: Caller, key: str) -> Allow | Deny:
+    def decide(self, caller: Caller, key: str) -> Allow | Deny:
         """May the caller read the key?
 
         Args:
@@ -389,6 +389,9 @@ class Policy:
         Returns:
             Allow with the first rule that allows it, or Deny with the reason.
         """
+        return self._remembered(caller, key)
+
+    def _decide(self, caller: Caller, key: str) -> Allow | Deny:
         allowed: Rule | None = None
         denied: Rule | None = None
         for node in self._places(caller, key):
