@@ -258,6 +258,13 @@ def _origin(sock: socket.socket) -> str:
 def _announce(url: str, folder: Path) -> None:
     """Say where it is and what to try; lines are never wrapped, so that they can be copied."""
     bearer = '-H "Authorization: Bearer $T"'
+    commands = (
+        (f"curl -i {bearer} {url}/users/ann/notes.md", "200: hers"),
+        (f"curl -i {bearer} {url}/users/ben/essay.txt", "403: his"),
+        (f'curl -s --cookie "token=$T" "{url}/-/explain?key=users/ben/essay.txt"', "why"),
+        (f"curl -i {url}/users/ann/notes.md", "401: who are you?"),
+    )
+    width = max(len(command) for command, _ in commands)
     lines = (
         f"[bold]stagedoor demo[/]  [link={url}/]{url}/[/]",
         "",
@@ -266,10 +273,7 @@ def _announce(url: str, folder: Path) -> None:
         "",
         "from another terminal, as ann:",
         f"  T=$(cat {folder}/ann.token)",
-        f"  curl -i {bearer} {url}/users/ann/notes.md    [dim]# 200: hers[/]",
-        f"  curl -i {bearer} {url}/users/ben/essay.txt   [dim]# 403: his[/]",
-        f"  curl -i {url}/users/ann/notes.md                                      [dim]# 401: who are you?[/]",
-        f'  curl -s --cookie "token=$T" "{url}/-/explain?key=users/ben/essay.txt"   [dim]# why[/]',
+        *(f"  {command:{width}}  [dim]# {words}[/]" for command, words in commands),
         "",
         "Ctrl-C ends it and removes everything",
     )

@@ -9,7 +9,7 @@ const SECTIONS = [
   ["groups/", "Groups", "One folder for each group, for its members."],
   ["users/", "People", "One folder for each person, for that person alone."],
 ];
-const ORDER = ["public/", "courses/", "courses/drafts/", "grades/", "groups/", "users/"];
+const ORDER = ["users/", "public/", "courses/", "courses/drafts/", "groups/", "grades/"];
 
 const $ = (id) => document.getElementById(id);
 
@@ -182,14 +182,12 @@ function showWhy(file, me, { status, explained }) {
   } else {
     const who = me.person.name, near = nearest(explained);
     $("why-verdict").textContent = explained.allowed
-      ? `${status}: ${who} may read this file. ${explained.reason}.`
-      : `${status}: ${who} may not read this file. ${sentence(explained.reason)}.`;
+      ? `${status}: ${who} may read this file: ${explained.reason}.`
+      : `${status}: ${who} may not read this file: ${explained.reason}.`;
     $("why-rules").replaceChildren(...explained.rules.map((one) => ruleLine(one, explained.rule, near)));
   }
   $("why").showModal();
 }
-
-const sentence = (text) => text[0].toUpperCase() + text.slice(1);
 
 function ruleLine(one, deciding, near) {
   const state = one.applies ? one.effect : "no";
@@ -242,7 +240,10 @@ function showPeople(config, me) {
   signInButton.className = me.signedIn ? "secondary" : "primary";
   signInButton.addEventListener("click", () => signIn(config));
   if (me.signedIn) $("me").append(face(me.person), el("span", {}, el("span", { class: "extra" }, "Signed in as "), el("strong", {}, me.sub)));
-  else $("me").textContent = "Not signed in";
+  else {
+    $("me").textContent = "Not signed in";
+    $("me").classList.add("nobody");
+  }
 }
 
 function showNotice(config, me) {
