@@ -34,8 +34,8 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 MAX_HEADER_BYTES = 32_768
 MAX_HEADER_FIELDS = 100
-STALLED_AFTER = 60.0
-"""Seconds that one piece of a body may take to leave; a client that never reads is let go."""
+PIECE_WITHIN = 300.0
+"""Seconds that one piece of a body may take to leave, under whatever server; `protocol` is stricter."""
 MAINTAIN_EVERY = 5.0
 """Seconds between two looks at the age of the issuers' keys."""
 
@@ -267,7 +267,7 @@ async def _send(answer: Answer, send: Send, bodiless: bool) -> int:
         return len(body)
     size = 0
     async for chunk in answer.opened.chunks():
-        async with asyncio.timeout(STALLED_AFTER):
+        async with asyncio.timeout(PIECE_WITHIN):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         size += len(chunk)
     await send({"type": "http.response.body", "body": b""})

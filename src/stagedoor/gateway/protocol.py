@@ -17,13 +17,15 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from .. import replies
 from ..messages import Request, collect
-from .app import BEGUN, MAX_HEADER_BYTES, STALLED_AFTER, Begun, Gateway
+from .app import BEGUN, MAX_HEADER_BYTES, Begun, Gateway
 from .objects import Answer, Fields, of_reply
 
 HEADER_WITHIN = 10.0
 """Seconds from the first byte of a header section to its end."""
 IDLE_AFTER = 75.0
 """Seconds that a connection without a request stays open."""
+STALLED_AFTER = 60.0
+"""Seconds without a byte taken after which a client that does not read is let go."""
 SWEEP_EVERY = 1.0
 COPIED = 16_384
 """Bodies up to this size are copied behind their head and leave as one piece."""
@@ -44,6 +46,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._since = self.loop.time()
         self._stalled_since: float | None = None
+        self._waiting = 0
         _sweep(self.loop, self)
 
     # --- reading
@@ -226,7 +229,10 @@ class StrictProtocol(HttpToolsProtocol):
         if self.transport.is_closing() and self._stalled_since is None:
             return
         if self._stalled_since is not None:
-            if now - self._stalled_since > STALLED_AFTER:
+            waiting = self.transport.get_write_buffer_size()
+            if waiting != self._waiting:  # slow, but reading
+                self._waiting, self._stalled_since = waiting, now
+            elif now - self._stalled_since > STALLED_AFTER:
                 self.transport.abort()
         elif self.cycle is None or self.cycle.response_complete:
             limit = HEADER_WITHIN if self._in_head or self._body_open else IDLE_AFTER
