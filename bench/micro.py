@@ -150,23 +150,24 @@ def verifying(seconds: float) -> dict[str, float]:
 def _verifying(name: str, algorithm: str, port: SignaturePort, seconds: float) -> dict[str, float]:
     signer, now = keys.Signer(algorithm), int(time.time())
     issuer = Issuer(keys.ISSUER, frozenset((keys.AUDIENCE,)), algorithms=frozenset((algorithm,)))
-    tokens = Tokens((issuer,), port)
-    tokens.issuers[keys.ISSUER].install(signer.key_set, now)
     made = [signer.token(keys.claims_of(now, jti=f"{index:032d}", pad="p" * 360)) for index in range(NEW_TOKENS)]
+    new = remembered = 0.0
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or not new:
+        tokens = Tokens((issuer,), port)  # one that remembers none of them
+        tokens.issuers[keys.ISSUER].install(signer.key_set, now)
+        new = max(new, _verify_all(tokens, made, now))
+        remembered = max(remembered, _verify_all(tokens, made, now))
+    rates = {f"{name}, new": new}
+    return rates if algorithm != "RS256" or port is not crypto else {"remembered": remembered} | rates
 
-    def new() -> None:
-        tokens.forget()
-        for token in made:
-            run(tokens.verify(token, now), _no_fetch)
 
-    def remembered() -> None:
-        for token in made:
-            run(tokens.verify(token, now), _no_fetch)
-
-    rates = {f"{name}, new": per_second(new, seconds) * NEW_TOKENS}
-    if name.startswith("RS256, O"):
-        rates = {"remembered": per_second(remembered, seconds) * NEW_TOKENS} | rates
-    return rates
+def _verify_all(tokens: Tokens, made: list[str], now: float) -> float:
+    """Tokens per second of one pass."""
+    began = time.perf_counter()
+    for token in made:
+        run(tokens.verify(token, now), _no_fetch)
+    return len(made) / (time.perf_counter() - began)
 
 
 def _no_fetch(fetch: Fetch) -> Fetched:

@@ -242,7 +242,7 @@ def shortfalls(result: Result) -> list[str]:
         if idle:
             found.append(f"{load_name}: these could have done more, so *per CPU* says more: {'; '.join(idle)}.")
     every = [one for servers in result["loads"].values() for rounds in servers.values() for one in rounds]
-    others = middle(every, "others")
+    others = statistics.fmean(one["others"] for one in every)
     if others > QUIET:
         found.append(f"Other work took {others:.0%} of a core while this was measured: the machine was not quiet.")
     return found

@@ -44,10 +44,10 @@ def main() -> int:
     except KeyboardInterrupt:
         print("bench: stopped", file=sys.stderr)
         return 130
-    print(report.text(result))
     if options.write:
         for path in report.write(result, peers.ROOT / "docs"):
-            print(f"wrote {path.relative_to(peers.ROOT)}")
+            say(f"wrote {path.relative_to(peers.ROOT)}")
+    print(report.text(result))
     return 0
 
 
