@@ -1,0 +1,238 @@
+"""Makes `reference/settings.md` and `reference/cli.md` from the code, so that they say what it does.
+
+`python docs/make_reference.py` writes them; `tests/test_docs.py` fails when they are not what it would write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer.main
+
+from stagedoor.cli import app
+from stagedoor.settings import LISTS, PREFIX, SECTIONS, TABLE, Setting
+
+HERE = Path(__file__).parent / "reference"
+BAR = "\\|"
+"""How a cell of a Markdown table holds a bar."""
+
+ABOUT: Mapping[str, str] = {
+    "site": "What is guarded, and where its objects live.",
+    "issuers": "Whose tokens count. One `[[issuers]]` table for each provider.",
+    "tokens": "Where a request may carry a token.",
+    "rules": "Who may read what. One `[[rules]]` table for each rule; see the [policy reference](policy.md).",
+    "login": (
+        "Where browsers without a credential are sent, and how long our session lasts. In this version only `page`,\n"
+        "`session` and `session_keys` do something; the rest is checked and kept for later."
+    ),
+    "passes": "CloudFront-compatible signed URLs and cookies. Checked, and **inactive** in this version.",
+    "catalogue": "Content ids and their keys. Checked, and **inactive** in this version.",
+    "gateway": "How `stagedoor serve` listens. `metrics` is checked, and **inactive** in this version.",
+    "cors": "Which other origins may ask with scripts.",
+    "log": "The access log. Everything else that is logged goes to standard error.",
+}
+
+NOTES: Mapping[str, str] = {
+    "site": """\
+- `url` is scheme and host, nothing more. The Host header decides nothing.
+- `store`: `memory:` starts empty and forgets everything. In a folder no symlink is followed; only regular files exist.
+  Without `store` there are no objects: every key that may be read answers 404.
+- `region` and `endpoint` belong to `s3://` alone. With `endpoint` and no `region` the region is `us-east-1`, and keys
+  are asked for path-style. Credentials come from AWS's usual chain: variables, profile, role.
+- `index` has no slash. The policy sees the key with `index` in it.
+- `trust_html = false` sends HTML, SVG and other XML with a Content-Security-Policy that lets no script run.
+""",
+    "issuers": """\
+- `issuer` is compared letter by letter with the token's `iss`, the slash at the end included.
+- `claims` always holds `groups`: `cognito:groups` for a Cognito issuer, `groups` for every other one, until you say
+  otherwise. A provider's name is looked for as it is, then as a dotted path: `realm_access.roles`.
+- `jwks` as a file is read at start and again within 10 seconds after a change. Keys from a URL are asked for every
+  hour, and when a token names a `kid` that is not known, but never twice within 10 seconds.
+- Without `jwks` the keys' address comes from `<issuer>/.well-known/openid-configuration`; Cognito's is known.
+""",
+    "tokens": """\
+- `from` names each place once, strongest first. Out of the box `query` is off: a URL is seen by many eyes.
+- A place that `from` does not name is not looked at.
+""",
+    "login": """\
+- `page` gets `?next=` and the URL that was asked for. Only navigations go there; see [HTTP](http.md#sign-in).
+- A session key has at least 32 bytes: `openssl rand -base64 48 > session.key`. The first of the list signs, all
+  verify. Without `session_keys` one worker makes a key at its start, and sessions end with it. Several workers and
+  `[login]` need `session_keys`; several workers without `[login]` have no sessions.
+""",
+    "gateway": """\
+- `listen`, `workers` and `tls` are read at start; a reload (SIGHUP) does not change them.
+- `trusted_proxies` tells whose `X-Forwarded-For` names the client in the log. It changes no decision.
+- `tls` turns on HTTP/2, through another server: [what differs](http.md#differences-between-servers).
+""",
+    "cors": """\
+- Each is an origin, scheme and host, https but for this machine. There is no wildcard. Credentials are allowed.
+""",
+}
+"""What a row of the table has no room for."""
+
+KINDS: Mapping[str, str] = {
+    "text": "text",
+    "texts": "list of texts",
+    "flag": "true or false",
+    "duration": "duration",
+    "number": "whole number",
+    "table": "table",
+    "secret": "secret",
+    "secrets": "list of secrets",
+    "rule": "rule",
+}
+
+SETTINGS_HEAD = """\
+# Settings
+
+<!-- Made by docs/make_reference.py from stagedoor.settings.TABLE. Change it there. -->
+
+Settings stand in one TOML file and in environment variables. The file is the one that `--settings` names, else
+the one that `{prefix}SETTINGS` names, else `stagedoor.toml` in the current folder. Without any file the environment
+alone can do, if it holds at least one variable that starts with `{prefix}`.
+
+`stagedoor check` reads everything and says what is wrong, in which line, and what to write instead. An unknown
+section or setting is an error. So is a setting that contradicts another one.
+
+## How values are written
+
+| kind | how | in an environment variable |
+|---|---|---|
+| text | `"…"`; not empty, no control characters | as it is, without quotes |
+| list of texts | `["a", "b"]`, or one text; no text twice | `a,b`, or a TOML list |
+| true or false | `true`, `false` | the same |
+| whole number | `2`; from 1 to 1024 | the same |
+| duration | whole number and unit: `"30s"`, `"15m"`, `"8h"`, `"2d"` | `8h` |
+| table | `{{ name = "value" }}`; values are texts | the same |
+| secret | `"env:NAME"` or `"file:path"`; see below | `env:NAME` |
+| list of secrets | `["file:session.key"]` | `file:new.key,file:old.key` |
+
+**Secrets** never stand in the settings themselves. `env:NAME` takes the value of an environment variable; choose a
+name that does not start with `{prefix}`. `file:path` takes the content of a file, without white space at its ends.
+`ssm:/name` and `secretsmanager:arn` are accepted where nothing is done with the secret yet. `[login] session_keys`
+needs its secret at once, so there they are an error.
+
+**Paths** of files, and a store that is a folder, are relative to the settings file. `~` is your home folder.
+
+**URLs** of the site, issuers, keys and sign-in page are https. http is accepted for this machine only: `localhost`,
+`127.…` and `[::1]`. (`[site] endpoint` may be http anywhere: mind the network in between.)
+
+## Environment variables
+
+A variable is stronger than the file. Its name is `{prefix}`, section, `_`, setting, in capitals: `{prefix}SITE_URL`.
+`[[issuers]]` and `[[rules]]` are each one variable with a TOML list, which replaces the whole list of the file:
+
+```sh
+{prefix}SITE_URL=https://assets.example.com
+{prefix}TOKENS_FROM=header,cookie
+{prefix}ISSUERS='[{{ issuer = "https://accounts.google.com", audience = ["my-client-id"] }}]'
+{prefix}RULES='[{{ path = "users/{{sub}}/**", allow = "signed-in" }}]'
+```
+
+A variable that starts with `{prefix}` and is none of these is an error, so that no misspelt one is overlooked.
+"""
+
+CLI_HEAD = """\
+# Commands
+
+<!-- Made by docs/make_reference.py from the commands' own help. Change it there. -->
+
+Answers go to standard output, complaints to standard error. `--json` answers in JSON.
+Exit codes: 0 fine; 1 the answer is no (denied, not valid, settings that will not start); 2 wrong usage.
+No command prints a token. `stagedoor COMMAND --help` says what stands here.
+"""
+
+
+def pages() -> Mapping[str, str]:
+    """File name -> text of every page that is made."""
+    return {"settings.md": "".join(_settings()), "cli.md": "".join(_cli())}
+
+
+def main() -> None:
+    for name, text in pages().items():
+        (HERE / name).write_text(text, encoding="utf-8")
+
+
+# --- settings
+
+
+def _settings() -> Iterator[str]:
+    yield SETTINGS_HEAD.format(prefix=PREFIX)
+    for section in SECTIONS:
+        yield f"\n## {f'[[{section}]]' if section in LISTS else f'[{section}]'}\n\n{ABOUT[section]}\n\n"
+        yield from _table(
+            ("setting", "kind", "default", "what it is for"),
+            [_row(row) for row in TABLE if row.section == section],
+        )
+        if section in NOTES:
+            yield f"\n{NOTES[section]}"
+
+
+def _row(row: Setting) -> tuple[str, ...]:
+    return f"`{row.name}`", KINDS[row.kind], row.default, row.help
+
+
+# --- commands
+
+
+def _cli() -> Iterator[str]:
+    group: Any = typer.main.get_command(app)
+    yield f"{CLI_HEAD}\n"
+    yield from _table(("command", "what it does"), [(f"[`{n}`](#stagedoor-{n})", _help(c)[0]) for n, c in _all(group)])
+    yield "\n`stagedoor --version` says which version this is.\n"
+    for name, command in _all(group):
+        yield from _command(name, command)
+
+
+def _all(group: Any) -> list[tuple[str, Any]]:
+    return [(name, command) for name, command in group.commands.items() if not command.hidden]
+
+
+def _help(command: Any) -> list[str]:
+    """Its paragraphs: what it does, more about it, examples (typer's mark for text that is not to be wrapped, \\b)."""
+    return [part for part in str(command.help).split("\n\n") if part]
+
+
+def _command(name: str, command: Any) -> Iterator[str]:
+    arguments = [one for one in command.params if one.param_type_name == "argument"]
+    options = [one for one in command.params if one.param_type_name == "option"]
+    usage = [f"stagedoor {name}", "[options]" * bool(options)]
+    usage += [one.metavar if one.required else f"[{one.metavar}]" for one in arguments]
+    yield f"\n## stagedoor {name}\n\n```text\n{' '.join(filter(None, usage))}\n```\n"
+    for paragraph in _help(command):
+        if paragraph.startswith("\b"):
+            title, _, lines = paragraph.removeprefix("\b\n").partition("\n")
+            yield f"\n{title.capitalize()}\n\n```sh\n{_unindented(lines)}\n```\n"
+        else:
+            yield f"\n{_sentence(paragraph)}\n"
+    rows = [(f"`{one.metavar}`", one.help or "") for one in arguments]
+    rows += [(_spelling(one), one.help or "") for one in options]
+    if rows:
+        yield "\n"
+        yield from _table(("argument or option", "meaning"), rows)
+
+
+def _spelling(option: Any) -> str:
+    metavar = "" if option.is_flag or not option.metavar else f" {option.metavar}"
+    return ", ".join(f"`{text}{metavar}`" for text in (*option.opts, *option.secondary_opts))
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _unindented(text: str) -> str:
+    return "\n".join(line.strip() for line in text.splitlines())
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    for cells in (head, ("---",) * len(head), *rows):
+        rule = cells[0] == "---"
+        yield f"|{'|'.join(cells)}|\n" if rule else f"| {' | '.join(cell.replace('|', BAR) for cell in cells)} |\n"
+
+
+if __name__ == "__main__":
+    main()
