@@ -175,25 +175,25 @@ class Visitor:
         sessions: bool = True,
         pages: Web | None = None,
     ) -> None:
-        self.web = web() if pages is None else pages
+        self.web, self.now = web() if pages is None else pages, NOW
         self.site = site or Site(SITE)
         made = Sessions(SITE, (SESSION_KEY,), {one.issuer: one.name for one in issuers}) if sessions else None
         tokens = Tokens(tuple(issuers), crypto)
         self.door = Door(self.site, compile_rules(rules), tokens, made, lambda size: b"r" * size)
 
     def ask(
-        self, target: str, method: str = "GET", *, now: float = NOW, **fields: str | Sequence[str]
+        self, target: str, method: str = "GET", **fields: str | Sequence[str]
     ) -> Serve | Reply:
         """Ask for a raw request target; header fields as keywords (`sec_fetch_mode="navigate"`)."""
-        return run(self.door.answer(request(target, method, **fields), now), self.web)
+        return run(self.door.answer(request(target, method, **fields), self.now), self.web)
 
-    def reply(self, target: str, method: str = "GET", *, now: float = NOW, **fields: str | Sequence[str]) -> Reply:
-        answer = self.ask(target, method, now=now, **fields)
+    def reply(self, target: str, method: str = "GET", **fields: str | Sequence[str]) -> Reply:
+        answer = self.ask(target, method, **fields)
         assert isinstance(answer, Reply)
         return answer
 
-    def serve(self, target: str, method: str = "GET", *, now: float = NOW, **fields: str | Sequence[str]) -> Serve:
-        answer = self.ask(target, method, now=now, **fields)
+    def serve(self, target: str, method: str = "GET", **fields: str | Sequence[str]) -> Serve:
+        answer = self.ask(target, method, **fields)
         assert isinstance(answer, Serve)
         return answer
 

@@ -149,13 +149,14 @@ class Door:
         return self._refuse(request, caller)
 
     def _serve(self, request: Request, key: str, caller: Caller, decision: Allow) -> Serve:
-        fallback = self.site.fallback
-        if fallback is not None and not (
-            replies.is_navigation(request.method, request.headers)
-            and isinstance(self.policy.decide(caller, fallback), Allow)
-        ):
-            fallback = None
-        public = decision.rule.who == "anyone" and not credentials.in_url(request.query, self.site.places)
+        fallback, public = self.site.fallback, decision.rule.who == "anyone"
+        if fallback is not None:
+            instead = self.policy.decide(caller, fallback)
+            if isinstance(instead, Allow) and replies.is_navigation(request.method, request.headers):
+                public = public and instead.rule.who == "anyone"  # either of the two may be what is sent
+            else:
+                fallback = None
+        public = public and not credentials.in_url(request.query, self.site.places)
         return Serve(key, decision.rule.name, caller.label, public, _SAME_ORIGIN, fallback)
 
     def _refuse(self, request: Request, caller: Caller) -> Reply:
@@ -213,15 +214,12 @@ class Door:
         methods = OBJECT_METHODS
         if request.path.startswith(b"/-/"):
             known = self._endpoints.get(request.path)
-            methods = f"{known[0]}, OPTIONS" if known else "OPTIONS"
+            methods = _methods(known[0]) if known else "OPTIONS"
         headers: Pairs = ((b"allow", methods.encode()), *replies.base_headers())
         if self._allowed_origin(request) and b"access-control-request-method" in request.headers:
             headers += (
                 (b"access-control-allow-methods", methods.encode()),
-                (
-                    b"access-control-allow-headers",
-                    b"Authorization, Content-Type, If-Match, If-None-Match, If-Range, Range",
-                ),
+                (b"access-control-allow-headers", _ASKED),
                 (b"access-control-max-age", b"600"),
             )
         return Reply(204, headers, b"", "options")
@@ -258,7 +256,7 @@ class Door:
             return self._problem(request, 404, "not-found", detail)
         method, endpoint = known
         if request.method != method and not (method == "GET" and request.method == "HEAD"):
-            return self._not_allowed(request, f"{method}, {'HEAD, ' if method == 'GET' else ''}OPTIONS")
+            return self._not_allowed(request, _methods(method))
         return (yield from endpoint(request, now))
 
     def _whoami(self, request: Request, now: float) -> Flow[Reply]:
@@ -312,6 +310,11 @@ _SIGN_IN_AGAIN = ("no-credential", "token-expired")
 
 def _without_referrer(headers: Pairs) -> Pairs:
     return tuple(field for field in headers if field[0] != b"referrer-policy")
+
+
+def _methods(method: str) -> str:
+    """What an endpoint of this method takes, for `Allow`."""
+    return f"{method}, {'HEAD, ' if method == 'GET' else ''}OPTIONS"
 
 
 def explanation(policy: Policy, caller: Caller, key: str) -> dict[str, object]:
