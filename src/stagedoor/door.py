@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from . import credentials, paths, replies
 from .credentials import Credential, Places
-from .errors import InvalidCredential, InvalidTarget, Unavailable
+from .errors import InvalidCredential, InvalidSession, InvalidTarget, InvalidToken, Unavailable
 from .messages import Fetch, Fetched, Flow, Pairs, Reply, Request, Serve
 from .policy import Allow, Policy
 from .session import Sessions, SessionTooLarge
@@ -121,7 +121,10 @@ class Door:
             raise InvalidCredential("sessions are not active on this site", code="session-inactive")
         caller = self._in_session.get(credential.value, now)
         if caller is None:
-            caller = self.sessions.verify(credential.value, now)
+            try:
+                caller = self.sessions.verify(credential.value, now)
+            except InvalidToken as error:
+                raise InvalidSession(str(error), code=error.code) from error
             self._in_session.put(credential.value, caller)
         return caller
 
@@ -163,22 +166,28 @@ class Door:
         """No: 403 if we know who asks, else 401, or a redirect for a browser that can go and sign in."""
         if caller.signed_in:
             detail = "you are signed in, but no rule of this site lets you read this"
-            return self._problem(request, 403, "denied", detail, caller=caller.label)
+            sign_in = self._sign_in(request)
+            return self._problem(request, 403, "denied", detail, sign_in=sign_in, caller=caller.label)
         return self._unauthorized(request, None)
 
     def _unauthorized(self, request: Request, error: InvalidCredential | None) -> Reply:
         """401 with its challenge (RFC 6750 §3), or 302 to sign-in where a navigation brings nothing or an old token."""
         code = error.code if error else "no-credential"
         sign_in = self._sign_in(request)
-        if sign_in and replies.is_navigation(request.method, request.headers) and code in _SIGN_IN_AGAIN:
-            return replies.redirect(sign_in, code)
+        extra: Pairs = ()
+        if isinstance(error, InvalidSession) and self.sessions is not None:
+            # No script can remove this cookie, and with it the browser would be refused everything, public files too.
+            extra = ((b"set-cookie", self.sessions.clear_cookie().encode()),)
+        again = code in _SIGN_IN_AGAIN or isinstance(error, InvalidSession)
+        if sign_in and again and replies.is_navigation(request.method, request.headers):
+            return replies.redirect(sign_in, code, extra)
         if code == "pass-inactive":
             return self._problem(request, 403, code, str(error))
         challenge = 'Bearer realm="stagedoor"'
         if error:
             challenge += f', error="invalid_token", error_description="{error.code}"'
         detail = str(error) if error else "sign in, or bring a token, to read this"
-        extra = ((b"www-authenticate", challenge.encode()),)
+        extra += ((b"www-authenticate", challenge.encode()),)
         return self._problem(request, 401, code, detail, extra=extra, sign_in=sign_in)
 
     def _sign_in(self, request: Request) -> str:

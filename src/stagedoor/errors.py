@@ -5,7 +5,8 @@ StagedoorError
 ├── RuleError            one rule of the policy is wrong (settings turn it into a SettingsError)
 ├── InvalidTarget        a request target that is not the name of one object        -> 400
 ├── InvalidCredential    what the caller brought does not prove who they are        -> 401
-│   └── InvalidToken     … because the token is wrong, in shape, signature or claims
+│   ├── InvalidToken     … because the token is wrong, in shape, signature or claims
+│   └── InvalidSession   … because our own session cookie is over or not ours any more
 ├── Unavailable          we could not ask, so nobody is let in                      -> 503
 │   ├── KeysUnavailable  an issuer's keys
 │   └── StoreUnavailable the store is away, slow or refuses more requests
@@ -80,6 +81,12 @@ class InvalidToken(InvalidCredential):
     """A token that fails in shape, signature or claims; `code` says which check (`token-expired`, …)."""
 
     code = "token"
+
+
+class InvalidSession(InvalidCredential):
+    """A session cookie that does not count, for example after its keys have changed; browsers are told to drop it."""
+
+    code = "session"
 
 
 class Unavailable(StagedoorError):

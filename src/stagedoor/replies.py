@@ -95,7 +95,8 @@ def problem(
         caller: for the log.
     """
     if page:
-        action = f'<a class="button" href="{html.escape(sign_in)}">Sign in</a>' if sign_in else ""
+        words = "Sign in as somebody else" if status == 403 else "Sign in"
+        action = f'<a class="button" href="{html.escape(sign_in)}">{words}</a>' if sign_in else ""
         body = _PAGE.format(
             title=html.escape(_TITLES.get(status, HTTPStatus(status).phrase)),
             status=f"{status} {HTTPStatus(status).phrase}",
@@ -120,9 +121,9 @@ def document(status: int, content: Mapping[str, object], reason: str, *, caller:
     return Reply(status, (*base_headers(), (b"content-type", b"application/json")), _dump(content), reason, caller)
 
 
-def redirect(location: str, reason: str) -> Reply:
+def redirect(location: str, reason: str, extra: Pairs = ()) -> Reply:
     """Send a browser elsewhere (302); the location is ours or from the settings, never from the request alone."""
-    return Reply(302, (*base_headers(b"no-referrer"), (b"location", location.encode())), b"", reason)
+    return Reply(302, (*base_headers(b"no-referrer"), (b"location", location.encode()), *extra), b"", reason)
 
 
 def _dump(content: Mapping[str, object]) -> bytes:

@@ -68,11 +68,18 @@ class Sessions:
             {**claims, "iss": caller.issuer_url, "aud": self.site, "sid": _encode(sid), "exp": expires},
             key,
         )
-        attributes = f"Path=/; Max-Age={max(0, expires - int(now))}; HttpOnly; SameSite=Lax"
-        cookie = f"{self.cookie}={token}; {attributes}{'; Secure' if self.secure else ''}"
+        cookie = self._cookie(token, max(0, expires - int(now)))
         if len(cookie) > MAX_COOKIE_BYTES:
             raise SessionTooLarge("the caller's claims do not fit into a cookie; send the token itself")
         return cookie
+
+    def clear_cookie(self) -> str:
+        """Make the Set-Cookie value that removes the session from the browser."""
+        return self._cookie("", 0)
+
+    def _cookie(self, value: str, seconds: int) -> str:
+        secure = "; Secure" if self.secure else ""
+        return f"{self.cookie}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
 
     def verify(self, token: str, now: float) -> Caller:
         """Turn the cookie's value back into the caller.
