@@ -1,0 +1,34 @@
+"""What to do about a service that is missing: skip and say so; with CI=true fail, so that nothing goes untested unseen.
+
+A test says what it needs with `@pytest.mark.needs("nginx", "curl")`; `services.py` knows the names.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import services
+
+_why_missing = cache(services.missing)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*services): programs besides Python that this test cannot do without")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        for service in mark.args:
+            require(service)
+
+
+def require(service: str) -> None:
+    """Skip the running test if a service is missing; fail it where none may be."""
+    why = _why_missing(service)
+    if not why:
+        return
+    if services.must_be_here():
+        pytest.fail(f"{service}: {why} (CI=true: nothing is skipped for want of a service)", pytrace=False)
+    pytest.skip(f"{service}: {why}; install it with: python tests/services.py")
