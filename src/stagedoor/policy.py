@@ -20,8 +20,8 @@ _CLAIM = re.compile(r"\{(" + _NAME + r")(?:\|(sha256|md5))?\}\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 _CONDITIONS = ("groups", "claims", "issuer", "emails")
 
-DECISIONS = 16_384
-"""Decisions that are remembered."""
+DECISIONS = 2048
+"""Decisions that are remembered; each keeps its caller and key alive."""
 SESSION_MEMBERS = frozenset(("aud", "exp", "iss", "nbf", "sid"))
 """Claims that a session of ours has for itself: a rule on them would judge a session and its token differently."""
 

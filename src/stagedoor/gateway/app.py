@@ -43,6 +43,9 @@ _HEALTH = (b"/-/healthz", b"/-/readyz")
 
 BEGUN = "stagedoor.begun"
 """ASGI scope key: a flow that has been started and the first thing that it wishes for."""
+SEND_FILE = "stagedoor.send_file"
+"""ASGI scope key: a function of descriptor, start and stop that sends a part of a file and returns what it sent."""
+SendFile: TypeAlias = Callable[[int, int, int], Awaitable[int]]
 Begun: TypeAlias = tuple[Flow[Serve | Reply], Fetch] | None
 
 _log = logging.getLogger("stagedoor")
@@ -136,7 +139,7 @@ class Gateway:
             except Exception:
                 answer = _fault()
             try:
-                size = await _send(answer, send, request.method == "HEAD")
+                size = await _send(answer, send, scope.get(SEND_FILE), request.method == "HEAD")
             finally:
                 if answer.opened is not None:
                     answer.opened.close()
@@ -258,15 +261,19 @@ def _fault() -> Answer:
     return of_reply(replies.problem(500, "fault", "something went wrong here; nothing was served"))
 
 
-async def _send(answer: Answer, send: Send, bodiless: bool) -> int:
+async def _send(answer: Answer, send: Send, send_file: SendFile | None, bodiless: bool) -> int:
     """Send the answer; return the bytes of body that left. An error here breaks the connection off."""
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     if answer.opened is None:
         body = b"" if bodiless else answer.body
         await send({"type": "http.response.body", "body": body})
         return len(body)
-    size = 0
-    async for chunk in answer.opened.chunks():
+    opened, size = answer.opened, 0
+    if send_file is not None and opened.descriptor is not None:
+        size = await send_file(opened.descriptor, opened.start, opened.stop)
+        await send({"type": "http.response.body", "body": b""})
+        return size
+    async for chunk in opened.chunks():
         async with asyncio.timeout(PIECE_WITHIN):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         size += len(chunk)

@@ -143,7 +143,7 @@ def _judged(serve: Serve, meta: Meta, request: Request, trust_html: bool) -> Ans
 
 
 def _opened(serve: Serve, opened: Opened, partial: bool, request: Request, trust_html: bool) -> Answer:
-    meta, start, stop, whole, _, _ = opened
+    meta, start, stop, whole = opened[:4]
     status, fields = 200, _about(serve, meta, request, trust_html, stop - start)
     if partial:
         fields = Fields((*fields, (b"content-range", b"bytes %d-%d/%d" % (start, stop - 1, meta.size))))

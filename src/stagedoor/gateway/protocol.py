@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from typing import Any, ClassVar
 from weakref import WeakSet
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from .. import replies
+from ..errors import StoreUnavailable
 from ..messages import Request, collect
-from .app import BEGUN, MAX_HEADER_BYTES, Begun, Gateway
+from ..store.folder import in_memory
+from .app import BEGUN, MAX_HEADER_BYTES, SEND_FILE, Begun, Gateway
 from .objects import Answer, Fields, of_reply
 
 HEADER_WITHIN = 10.0
@@ -29,6 +32,8 @@ STALLED_AFTER = 60.0
 SWEEP_EVERY = 1.0
 COPIED = 16_384
 """Bodies up to this size are copied behind their head and leave as one piece."""
+FILE_PIECE = 1_048_576
+FULL_PIECE = 65_536
 MAX_DRAINED_BODY = 65_536
 """A request body longer than this is not read to its end; the connection ends with the answer."""
 
@@ -161,7 +166,8 @@ class StrictProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.url = url
         self.headers += headers  # the scope holds this very list
-        self.scope[BEGUN] = begun  # type: ignore[literal-required]  # a key of our own
+        # Two keys of our own.
+        self.scope[BEGUN], self.scope[SEND_FILE] = begun, self._send_file  # type: ignore[literal-required]
         self.expect_100_continue = any(
             name == b"expect" and value.lower() == b"100-continue" for name, value in headers
         )
@@ -215,6 +221,45 @@ class StrictProtocol(HttpToolsProtocol):
         self._write(answer, False, False)
 
     # --- writing and time
+
+    async def _send_file(self, descriptor: int, start: int, stop: int) -> int:
+        """Send a part of a file: the kernel takes it from the page cache (sendfile(2)) whenever nothing else waits.
+
+        Raises:
+            StoreUnavailable: the file became shorter; what was announced cannot be sent any more.
+        """
+        cycle, position = self.cycle, start
+        self.transport.set_write_buffer_limits(high=0)  # from here on, "paused" means that something waits to leave
+        socket = self.transport.get_extra_info("socket").fileno()
+        while position < stop and not cycle.disconnected and not self.transport.is_closing():
+            if self.flow.write_paused:
+                await self.flow.drain()
+            elif self.transport.get_write_buffer_size():
+                await asyncio.sleep(0.01)
+            else:
+                size = min(stop - position, FILE_PIECE)
+                if not in_memory(descriptor, position + size):
+                    await asyncio.to_thread(os.pread, descriptor, size, position)
+                    continue
+                sent = self._try_send_file(socket, descriptor, position, size)
+                position += sent
+                cycle.expected_content_length -= sent
+        return position - start
+
+    def _try_send_file(self, socket: int, descriptor: int, position: int, size: int) -> int:
+        try:
+            sent = os.sendfile(socket, descriptor, position, size)
+        except BlockingIOError:
+            # The socket is full. uvloop waits for it as soon as it has something to write.
+            piece = os.pread(descriptor, min(size, FULL_PIECE), position)
+            self.transport.write(piece)
+            sent = len(piece)
+        except OSError:
+            self.transport.abort()
+            return 0
+        if sent == 0:
+            raise StoreUnavailable("the file became shorter while it was sent")
+        return sent
 
     def pause_writing(self) -> None:
         self._stalled_since = self.loop.time()

@@ -54,7 +54,8 @@ class Meta:
 class Opened(NamedTuple):
     """An object, open for reading bytes `start` to `stop`; whoever opened it calls `close`, read or not.
 
-    `whole` holds all the bytes where the store has them at hand; then `chunks` is never called.
+    `whole` holds all the bytes where the store has them at hand; then `chunks` is never called. `descriptor` is the
+    open file where there is one, for servers that can send it without reading it.
     """
 
     meta: Meta
@@ -63,6 +64,7 @@ class Opened(NamedTuple):
     whole: bytes | None
     chunks: Callable[[], AsyncIterator[bytes]]
     close: Callable[[], None]
+    descriptor: int | None = None
 
 
 class NotSatisfiable(Exception):

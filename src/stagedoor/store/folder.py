@@ -94,7 +94,13 @@ class FolderStore:
                 return opened
             keep = True
             return Opened(
-                meta, start, stop, None, lambda: _chunks(descriptor, start, stop), lambda: os.close(descriptor)
+                meta,
+                start,
+                stop,
+                None,
+                lambda: _chunks(descriptor, start, stop),
+                lambda: os.close(descriptor),
+                descriptor,
             )
         finally:
             if not keep:
@@ -178,16 +184,18 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
 
 def _read_now(descriptor: int, offset: int, size: int) -> bytes | None:
     """Read what is in the page cache without waiting for a disk; None: somebody has to wait."""
+    return os.pread(descriptor, size, offset) if in_memory(descriptor, offset + size) else None
+
+
+def in_memory(descriptor: int, stop: int) -> bool:
+    """Would reading up to `stop` not wait for a disk? One byte tells, for a file is read ahead from its start."""
     if _NO_WAIT is None:
-        return None
-    buffer = bytearray(size)
+        return False
     try:
-        count = os.preadv(descriptor, (buffer,), offset, _NO_WAIT)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
-            return None
-        raise StoreUnavailable(f"a file cannot be read: {error.strerror}") from error
-    return bytes(memoryview(buffer)[:count])
+        os.preadv(descriptor, (bytearray(1),), max(0, stop - 1), _NO_WAIT)
+    except OSError:
+        return False
+    return True
 
 
 def _ignores_case(folder: Path) -> bool:
