@@ -136,11 +136,9 @@ class Door:
             return (yield from self._own(request, now))
         if method != "GET" and method != "HEAD":
             return self._not_allowed(request, OBJECT_METHODS)
-        key = paths.decode(request.path)
-        if key.startswith(paths.OWN_PREFIX):
+        key = paths.object_key(paths.decode(request.path), self.site.index)
+        if key is None:
             return self._problem(request, 404, "not-found", "there is nothing of this name")
-        if self.site.index is not None and (key == "" or key.endswith("/")):
-            key += self.site.index
         if key == "":
             return replies.redirect(f"{self.site.url}/-/gallery", "gallery")
         caller, credential = ANONYMOUS, credentials.find(request.headers, request.query, self.site.places)
@@ -287,11 +285,14 @@ class Door:
         caller, _ = yield from self.caller(request, now)
         if not caller.signed_in:  # the rules are nobody's business who has not said who they are
             return self._unauthorized(request, None)
-        key = _parameter(request.query, b"key")
-        if key is None:
+        asked = _parameter(request.query, b"key")
+        if asked is None:
             return self._problem(request, 400, "key-missing", "name the key: /-/explain?key=courses/lesson.mp4")
-        key = key.removeprefix("/")
-        paths.check_key(key)
+        asked = asked.removeprefix("/")
+        paths.check_key(asked)
+        key = paths.object_key(asked, self.site.index)
+        if not key:
+            return self._problem(request, 404, "not-found", "no object can have this key", caller=caller.label)
         return replies.document(200, explanation(self.policy, caller, key), "explain", caller=caller.label)
 
     def _make_session(self, request: Request, now: float) -> Flow[Reply]:

@@ -57,6 +57,24 @@ def decode(path: bytes) -> str:
     return key
 
 
+def object_key(key: str, index: str | None) -> str | None:
+    """Find the object that a decoded path asks for.
+
+    Args:
+        key: from `decode`.
+        index: file name that stands for a folder, or None.
+
+    Returns:
+        The key that the policy decides on; "" for the site itself where no index stands for it; None for what is
+        never an object, because it is ours.
+    """
+    if key.startswith(OWN_PREFIX):
+        return None
+    if index is not None and (key == "" or key.endswith("/")):
+        return key + index
+    return key
+
+
 def encode(key: str) -> str:
     """Write a key as the one canonical path: everything but unreserved characters and `/` percent-encoded.
 
