@@ -22,7 +22,7 @@ from ..messages import Fetch, Flow, Headers, Reply, Request, Serve, collect
 from ..session import Sessions
 from ..settings import Network, Settings
 from ..store import InstantStore, Store, open_store
-from ..tokens import Tokens
+from ..tokens import IssuerKeys, Tokens
 from .access_log import AccessLog, Entry
 from .fetch import Fetcher
 from .objects import Answer, answer_object, answer_object_now, of_reply
@@ -103,7 +103,7 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
+            await lifespan(receive, send, self.start, self.aclose)
         elif scope["type"] == "http":
             await self._http(scope, send)
         else:  # a WebSocket: not accepted
@@ -219,28 +219,44 @@ class Gateway:
         status = 503 if missing else 200
         return replies.document(status, {"status": "waiting" if missing else "ok", "missing": missing}, "health")
 
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        while True:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                self.start()
-                await send({"type": "lifespan.startup.complete"})
-            else:
-                await self.aclose()
-                await send({"type": "lifespan.shutdown.complete"})
-                return
-
     async def _maintain(self) -> None:
         """Keep the issuers' keys fresh, so that no request has to wait for them and withdrawn keys stop to count."""
+        away: set[str] = set()
         while True:
             try:
                 await arun(self.door.tokens.refresh(self._clock()), self._fetch)
-                for keys in self.door.tokens.issuers.values():
-                    if keys.failure:
-                        _log.warning("%s%s", keys.failure, "; the last good keys stay in use" if keys.keys else "")
             except Exception:
                 _log.exception("keys could not be refreshed")
+            for keys in self.door.tokens.issuers.values():
+                _log_change(keys, away)
             await asyncio.sleep(MAINTAIN_EVERY)
+
+
+def _log_change(keys: IssuerKeys, away: set[str]) -> None:
+    """Say that an issuer went away, or is back: once each, for while it is away it is asked every few seconds."""
+    name = keys.issuer.issuer
+    if keys.failure and name not in away:
+        away.add(name)
+        so = "the last good keys stay in use" if keys.keys else "its tokens cannot be checked until it is back"
+        _log.warning("%s; %s", keys.failure, so)
+    elif not keys.failure and name in away:
+        away.remove(name)
+        _log.warning("keys of issuer %s: they are here again", name)
+
+
+async def lifespan(
+    receive: Receive, send: Send, start: Callable[[], None], stop: Callable[[], Awaitable[None]]
+) -> None:
+    """Answer the lifespan messages of an ASGI server."""
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            start()
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            await stop()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
 
 
 def _raw_path(scope: Scope) -> bytes:

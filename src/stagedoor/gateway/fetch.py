@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import httpx
 
 from ..messages import Fetch, Fetched
-
-_log = logging.getLogger("stagedoor")
 
 
 class Fetcher:
@@ -36,14 +33,11 @@ class Fetcher:
     async def _fetch(self, wish: Fetch) -> Fetched:
         try:
             async with asyncio.timeout(wish.timeout):
-                fetched = await (self._read(wish) if wish.url.startswith("file:") else self._get(wish))
+                return await (self._read(wish) if wish.url.startswith("file:") else self._get(wish))
         except TimeoutError:
-            fetched = Fetched(b"", f"no answer within {wish.timeout:g} s")
+            return Fetched(b"", f"no answer within {wish.timeout:g} s")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            fetched = Fetched(b"", f"{type(error).__name__}: {error}".rstrip(": "))
-        if fetched.error:
-            _log.warning("cannot fetch %s: %s", wish.url, fetched.error)
-        return fetched
+            return Fetched(b"", f"{type(error).__name__}: {error}".rstrip(": "))
 
     async def _read(self, wish: Fetch) -> Fetched:
         path = Path(unquote(urlsplit(wish.url).path))

@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from functools import partial
 from typing import Any, ClassVar
 from weakref import WeakSet
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from .. import replies
 from ..errors import StoreUnavailable
@@ -48,7 +49,7 @@ class StrictProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
         self._in_head = self._short = self._body_open = self._first_feed = self._leaving = self._ends = False
-        self._head_bytes = 0
+        self._head_bytes = self._fed_bytes = 0
         self._since = self.loop.time()
         self._stalled_since: float | None = None
         self._waiting = 0
@@ -60,15 +61,19 @@ class StrictProtocol(HttpToolsProtocol):
         self._first_feed = False
         super().data_received(data)
         if self._in_head and not self._first_feed and self.parser is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEADER_BYTES:
+            self._fed_bytes += len(data)  # a line without an end is in no callback yet
+            if self._fed_bytes > MAX_HEADER_BYTES:
                 self._refuse(431, "headers", f"send less than {MAX_HEADER_BYTES} bytes of header")
 
     def on_message_begin(self) -> None:
         self.url, self.headers, self.expect_100_continue = b"", [], False
         self._in_head, self._short, self._body_open, self._first_feed = True, False, True, True
-        self._head_bytes = 0
+        self._head_bytes = self._fed_bytes = 0
         self._since = self.loop.time()
+
+    def on_url(self, url: bytes) -> None:
+        self._head_bytes += len(url)
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_bytes += len(name) + len(value) + 4
@@ -111,8 +116,11 @@ class StrictProtocol(HttpToolsProtocol):
         """Status, code and words if two readers could take this head for different requests (RFC 9112 §3.2)."""
         if self._head_bytes > MAX_HEADER_BYTES:
             return 431, "headers", f"send less than {MAX_HEADER_BYTES} bytes of header"
+        version = self.parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            return 505, "version", "this server speaks HTTP/1.1 and HTTP/1.0 here"
         hosts = [value for name, value in self.headers if name == b"host"]
-        if len(hosts) > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
+        if len(hosts) > 1 or (not hosts and version == "1.1"):
             return 400, "host", "send exactly one Host header"
         if b"#" in self.url:
             return 400, "target", "the request target holds a fragment"
@@ -166,12 +174,13 @@ class StrictProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.url = url
         self.headers += headers  # the scope holds this very list
-        # Two keys of our own.
-        self.scope[BEGUN], self.scope[SEND_FILE] = begun, self._send_file  # type: ignore[literal-required]
         self.expect_100_continue = any(
             name == b"expect" and value.lower() == b"100-continue" for name, value in headers
         )
         super().on_headers_complete()
+        # Two keys of our own. By the time that this request's cycle sends, `self.cycle` may be a later one's.
+        send_file = partial(self._send_file, self.cycle)
+        self.scope[BEGUN], self.scope[SEND_FILE] = begun, send_file  # type: ignore[literal-required]
         if self._long_body():
             self.cycle.keep_alive = False
 
@@ -222,13 +231,13 @@ class StrictProtocol(HttpToolsProtocol):
 
     # --- writing and time
 
-    async def _send_file(self, descriptor: int, start: int, stop: int) -> int:
+    async def _send_file(self, cycle: RequestResponseCycle, descriptor: int, start: int, stop: int) -> int:
         """Send a part of a file: the kernel takes it from the page cache (sendfile(2)) whenever nothing else waits.
 
         Raises:
             StoreUnavailable: the file became shorter; what was announced cannot be sent any more.
         """
-        cycle, position = self.cycle, start
+        position = read = start
         self.transport.set_write_buffer_limits(high=0)  # from here on, "paused" means that something waits to leave
         socket = self.transport.get_extra_info("socket").fileno()
         while position < stop and not cycle.disconnected and not self.transport.is_closing():
@@ -238,12 +247,16 @@ class StrictProtocol(HttpToolsProtocol):
                 await asyncio.sleep(0.01)
             else:
                 size = min(stop - position, FILE_PIECE)
-                if not in_memory(descriptor, position + size):
+                if position >= read and not in_memory(descriptor, position + size):
                     await asyncio.to_thread(os.pread, descriptor, size, position)
+                    read = position + size
                     continue
                 sent = self._try_send_file(socket, descriptor, position, size)
                 position += sent
                 cycle.expected_content_length -= sent
+                await asyncio.sleep(0)  # a client that reads as fast as we send must not be the only one
+        if position < stop:  # the client has gone; uvicorn hears of it only in the next turn of the event loop
+            cycle.disconnected = True
         return position - start
 
     def _try_send_file(self, socket: int, descriptor: int, position: int, size: int) -> int:

@@ -22,7 +22,7 @@ from uvicorn.supervisors.multiprocess import Multiprocess
 
 from ..errors import StagedoorError
 from ..settings import PREFIX, Settings, load
-from .app import Gateway, Receive, Scope, Send
+from .app import Gateway, Receive, Scope, Send, lifespan
 from .protocol import IDLE_AFTER, StrictProtocol
 
 GRACE = 30
@@ -42,10 +42,18 @@ class Reloading:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            gc.freeze()  # what is there now stays; requests leave no cycles behind, so look for them rarely
-            gc.set_threshold(50_000, 20, 100)
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
-        await self.gateway(scope, receive, send)
+            await lifespan(receive, send, self._start, self._stop)
+        else:
+            await self.gateway(scope, receive, send)
+
+    def _start(self) -> None:
+        gc.freeze()  # what is there now stays; requests leave no cycles behind, so look for them rarely
+        gc.set_threshold(50_000, 20, 100)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
+        self.gateway.start()
+
+    async def _stop(self) -> None:
+        await self.gateway.aclose()
 
     def reload(self) -> None:
         """Read the settings again; the old gateway ends when its last request has."""
@@ -125,7 +133,9 @@ def _bind(settings: Settings) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}; choose another [gateway] listen") from error
+        raise OSError(
+            f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; choose another [gateway] listen"
+        ) from error
 
 
 def announce(settings: Settings, bound: socket.socket) -> None:
