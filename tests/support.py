@@ -181,9 +181,7 @@ class Visitor:
         tokens = Tokens(tuple(issuers), crypto)
         self.door = Door(self.site, compile_rules(rules), tokens, made, lambda size: b"r" * size)
 
-    def ask(
-        self, target: str, method: str = "GET", **fields: str | Sequence[str]
-    ) -> Serve | Reply:
+    def ask(self, target: str, method: str = "GET", **fields: str | Sequence[str]) -> Serve | Reply:
         """Ask for a raw request target; header fields as keywords (`sec_fetch_mode="navigate"`)."""
         return run(self.door.answer(request(target, method, **fields), self.now), self.web)
 

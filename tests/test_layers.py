@@ -10,8 +10,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "stagedoor"
 
-# Each layer may import the layers before it and nothing after it; modules of one layer do not import one another,
-# but for `settings`, which reads keys with `crypto`.
+# Each layer may import the layers before it and nothing after it; modules of one layer do not import one another.
 ORDER = (
     {"errors", "messages"},
     {"paths", "credentials", "tokens"},

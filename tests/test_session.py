@@ -260,3 +260,7 @@ def test_the_vectors_hold_right_and_wrong_ones() -> None:
 
 def test_a_caller_of_a_token_and_of_its_session_have_one_label() -> None:
     assert caller().label == sessions().verify(made(), NOW).label
+
+
+def test_the_keys_are_not_in_what_sessions_show_of_themselves() -> None:
+    assert SESSION_KEY.decode() not in repr(sessions())

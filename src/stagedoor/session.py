@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .errors import InvalidToken, StagedoorError
 from .tokens import Caller, check_claims, json_object, split
@@ -43,7 +43,7 @@ class Sessions:
     """
 
     site: str
-    keys: tuple[bytes, ...]
+    keys: tuple[bytes, ...] = field(repr=False)
     issuers: Mapping[str, str]
     lifetime: float = 8 * 3600.0
     cookie: str = "__Host-stagedoor"

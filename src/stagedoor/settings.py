@@ -13,15 +13,15 @@ import re
 import secrets
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn, TypeAlias
 from urllib.parse import unquote, urlsplit
 
-from . import crypto, lint
+from . import crypto, lint, paths
 from .credentials import Places, Source
-from .errors import InvalidKeySet, RuleError, SettingsError
+from .errors import InvalidKeySet, InvalidTarget, RuleError, SettingsError
 from .policy import Policy, compile_rules
 from .session import MIN_KEY_BYTES
 from .tokens import ALGORITHMS, Issuer, is_cognito, is_safe_url, parse_key_set
@@ -86,6 +86,7 @@ TABLE = (
     Setting("log", "access", "text", "`json`", "`json`, `cloudfront` or `off`; goes to standard output."),
 )
 LISTS = ("issuers", "rules")
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?")
 SECTIONS = tuple(dict.fromkeys(row.section for row in TABLE))
 
 
@@ -110,7 +111,7 @@ class Settings:
     policy: Policy
     login_page: str | None
     session: float
-    session_keys: tuple[bytes, ...]
+    session_keys: tuple[bytes, ...] = field(repr=False)
     listen: tuple[str, int]
     workers: int
     tls: tuple[Path, Path] | None
@@ -188,11 +189,9 @@ class _Reader:
         variable = self._environ.get(name) or self._environ.get(re.split(r"[.\[]", name)[0])
         if variable:
             return SettingsError(problem, source="environment", setting=variable, mend=mend)
-        nearest = name
-        while nearest and nearest not in self._lines:
-            nearest = nearest.rpartition(".")[0]
+        line = next((self._lines[place] for place in _outwards(name) if place in self._lines), None)
         source = str(self._path) if self._path else "settings"
-        return SettingsError(problem, source=source, line=self._lines.get(nearest), setting=name, mend=mend)
+        return SettingsError(problem, source=source, line=line, setting=name, mend=mend)
 
     def _warn(self, name: str, problem: str, mend: str = "") -> None:
         self.warnings.append(str(self._error(name, problem, mend)))
@@ -316,7 +315,7 @@ class _Reader:
         value = self._get(name)
         if value is None:
             return default
-        match = re.fullmatch(r"(\d{1,9})(s|m|h|d)", value) if isinstance(value, str) else None
+        match = re.fullmatch(r"([0-9]{1,9})(s|m|h|d)", value) if isinstance(value, str) else None
         if not match:
             self._fail(name, "this is a duration", 'for example "30s", "15m", "8h" or "2d"')
         return float(int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]])
@@ -336,12 +335,22 @@ class _Reader:
             self._fail(name, f"there is no file {found}", "paths are relative to the settings file")
         return found
 
+    def _key(self, name: str, key: str | None) -> None:
+        try:
+            paths.check_key(key or "")
+        except InvalidTarget as error:
+            self._fail(name, str(error), 'write the key of an object, for example "app/index.html"')
+        if key is not None and key.startswith(paths.OWN_PREFIX):
+            self._fail(name, "keys that start with '-/' are never served", 'for example "app/index.html"')
+
     def secret(self, name: str, text: str) -> bytes | None:
         """The secret itself, or None where only AWS could tell it. Its text is never part of a message."""
         scheme, _, rest = text.partition(":")
         if scheme == "env" and rest:
             value = self._secret_environ.get(rest)
-            return value.encode() if value else self._fail(name, f"the environment variable {rest} is not set")
+            if not value:
+                self._fail(name, f"the environment variable {rest} is not set", "set it where stagedoor is started")
+            return os.fsencode(value)
         if scheme == "file" and rest:
             try:
                 return self.file(name, rest).read_bytes().strip()
@@ -358,13 +367,14 @@ class _Reader:
             port = parts.port
         except ValueError:
             parts, port = urlsplit(""), None
-        if not text.isascii() or parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        if not _HOST.fullmatch(parts.netloc) or parts.scheme not in ("http", "https"):
             self._fail(name, f"{text!r} is not an origin", 'for example "https://assets.example.com"')
         if parts.path not in ("", "/") or parts.query or parts.fragment:
             self._fail(name, f"{text!r} has more than scheme and host", f'write "{parts.scheme}://{parts.netloc}"')
         if not is_safe_url(text):
             self._fail(name, f"{text!r} is not https", "http is for this machine only (localhost, 127.0.0.1)")
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        name_or_address = parts.hostname or ""
+        host = f"[{name_or_address}]" if ":" in name_or_address else name_or_address
         default = {"http": 80, "https": 443}[parts.scheme]
         return f"{parts.scheme}://{host}" + (f":{port}" if port and port != default else "")
 
@@ -379,7 +389,9 @@ class _Reader:
         inactive = self._inactive()
         index, trust_html = self.text("site.index"), self.flag("site.trust_html")
         if index is not None and "/" in index:
-            self._fail("site.index", "this is the name of a file, without a slash")
+            self._fail("site.index", "this is the name of a file, without a slash", 'for example "index.html"')
+        self._key("site.index", index)
+        self._key("site.fallback", self.text("site.fallback"))
         if index is not None and not trust_html:
             self._warn("site.index", "pages run no scripts", "a site of your own pages wants trust_html = true")
         workers = self.number("gateway.workers", 1)
@@ -617,6 +629,16 @@ def _made_at_start() -> bytes:
 def _did_you_mean(word: str, known: tuple[str, ...] | list[str]) -> str:
     near = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
+
+def _outwards(name: str) -> Iterator[str]:
+    """A setting's name, then what it stands in: `rules[2].path`, `rules[2]`, `rules`."""
+    yield name
+    if "." in name:
+        yield from _outwards(name.rpartition(".")[0])
+    else:
+        section = name.partition("[")[0]
+        yield from (section, f"{section}[0]")
 
 
 def _locate(text: str) -> Iterator[tuple[str, int]]:
