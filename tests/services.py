@@ -37,7 +37,7 @@ NODE_AT_LEAST = 20
 def program(service: str) -> str | None:
     """Path of a service's program; CHROMIUM=path names a browser of one's own."""
     if service == "chromium" and os.environ.get("CHROMIUM"):
-        return os.environ["CHROMIUM"]
+        return shutil.which(os.environ["CHROMIUM"])
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"  # where nginx and haproxy are
     return next(filter(None, (shutil.which(name, path=path) for name in PROGRAMS.get(service, (service,)))), None)
 
