@@ -7,7 +7,7 @@ import contextlib
 import json
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,8 @@ from serving import (
     bearer_line,
     eventually,
     fresh_token,
+    listening,
+    make_gateway,
     message,
     prepare,
     serve,
@@ -31,6 +33,8 @@ from serving import (
 )
 
 from stagedoor.gateway import app, protocol
+from stagedoor.store import Meta, Open, Opened, nothing
+from stagedoor.store import folder as folder_store
 from stagedoor.store.memory import MemoryStore
 
 LARGE = 64 * 1_048_576
@@ -599,6 +603,42 @@ async def test_a_client_that_hangs_up_ends_the_work_for_it(site: Path) -> None:
         await eventually(lambda: here.gateway.in_flight == 0, "the download is given up", 5)
         line = next(line for line in here.lines() if line["path"] == "/public/huge.bin")
         assert line["bytes"] < LARGE
+
+
+class Endless(MemoryStore):
+    """A store with one object that has no end in sight, and never makes anybody wait for it."""
+
+    def open_now(self, wish: Open) -> Opened | None:
+        if wish.key != "public/endless":
+            return super().open_now(wish)
+        size = 2**50
+        return Opened(Meta(size, b'"1"', 0, b"video/mp4"), 0, size, None, self._chunks, nothing)
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(65_536)
+
+
+@pytest.mark.parametrize("implementation", [protocol.StrictProtocol, "httptools", "h11"])
+async def test_other_stores_too_stop_when_the_client_hangs_up(
+    site: Path, implementation: type[asyncio.Protocol] | str
+) -> None:
+    gateway = make_gateway(site, store=Endless())
+    async with listening(gateway, implementation) as port:
+        async with wire(port) as connection:
+            await connection.send(message("/public/endless"))
+            await connection.head()
+        await eventually(lambda: gateway.in_flight == 0, "the download is given up", 5)
+        assert (await ask(port, "/-/healthz")).status == 200
+
+
+async def test_files_are_sent_where_the_page_cache_cannot_be_asked(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So it is on some file systems and on macOS."""
+    monkeypatch.setattr(folder_store, "_NO_WAIT", None)
+    async with serving(site) as here, wire(here.port) as connection:
+        assert len((await connection.ask("/public/large.bin")).body) == LARGE
+        assert (await connection.ask("/public/a.txt")).body == b"hello"
+        assert (await connection.ask("/public/large.bin", "GET", "Range: bytes=5-3000004")).body == bytes(3_000_000)
 
 
 async def test_memory_stays_flat_while_nobody_reads(tmp_path: Path) -> None:

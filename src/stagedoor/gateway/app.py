@@ -105,7 +105,7 @@ class Gateway:
         if scope["type"] == "lifespan":
             await lifespan(receive, send, self.start, self.aclose)
         elif scope["type"] == "http":
-            await self._http(scope, send)
+            await self._http(scope, receive, send)
         else:  # a WebSocket: not accepted
             await send({"type": "websocket.close"})
 
@@ -124,7 +124,7 @@ class Gateway:
         await self.store.aclose()
         self._log.flush()
 
-    async def _http(self, scope: Scope, send: Send) -> None:
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, now = time.perf_counter(), self._clock()
         self.start()
         headers = collect(scope["headers"])
@@ -139,7 +139,7 @@ class Gateway:
             except Exception:
                 answer = _fault()
             try:
-                size = await _send(answer, send, scope.get(SEND_FILE), request.method == "HEAD")
+                size = await _send(answer, receive, send, scope.get(SEND_FILE), request.method == "HEAD")
             finally:
                 if answer.opened is not None:
                     answer.opened.close()
@@ -277,7 +277,7 @@ def _fault() -> Answer:
     return of_reply(replies.problem(500, "fault", "something went wrong here; nothing was served"))
 
 
-async def _send(answer: Answer, send: Send, send_file: SendFile | None, bodiless: bool) -> int:
+async def _send(answer: Answer, receive: Receive, send: Send, send_file: SendFile | None, bodiless: bool) -> int:
     """Send the answer; return the bytes of body that left. An error here breaks the connection off."""
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     if answer.opened is None:
@@ -289,12 +289,26 @@ async def _send(answer: Answer, send: Send, send_file: SendFile | None, bodiless
         size = await send_file(opened.descriptor, opened.start, opened.stop)
         await send({"type": "http.response.body", "body": b""})
         return size
-    async for chunk in opened.chunks():
-        async with asyncio.timeout(PIECE_WITHIN):
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        size += len(chunk)
+    # To a client that has gone servers take every piece at once: nobody else would have a turn until the last one.
+    gone = asyncio.create_task(_hung_up(receive))
+    try:
+        async for chunk in opened.chunks():
+            async with asyncio.timeout(PIECE_WITHIN):
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            size += len(chunk)
+            await asyncio.sleep(0)
+            if gone.done():
+                return size
+    finally:
+        gone.cancel()
     await send({"type": "http.response.body", "body": b""})
     return size
+
+
+async def _hung_up(receive: Receive) -> None:
+    """Return when the client has closed the connection; what it sends meanwhile is nobody's business."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def client_address(peer: str, headers: Headers, trusted: Sequence[Network]) -> str:
