@@ -353,7 +353,8 @@ class IssuerKeys:
         return KEY_FILE_MAX_AGE if (self.issuer.jwks or "").startswith("file:") else KEYS_MAX_AGE
 
     def stale(self, now: float) -> bool:
-        return now - self._loaded >= self.max_age and self.due(now)
+        """Is it time to ask on one's own account: the keys are too old, or the last answer was none?"""
+        return (self.failure != "" or now - self._loaded >= self.max_age) and self.due(now)
 
     def due(self, now: float) -> bool:
         """May the issuer be asked now? While somebody is asking, others may join."""
