@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from itertools import count
 
 import pytest
 from hypothesis import given, settings
@@ -100,6 +102,25 @@ def test_a_signature_plus_the_modulus_is_refused() -> None:
     n = int.from_bytes(octets(rsa_signer().jwk, "n"))
     for value in (n, n + 1, n - 1, 0, 1, 2**2048 - 1):
         assert both("RS256", b"message", value.to_bytes(256), rsa_signer().jwk) == {False}
+
+
+def messages() -> Iterator[tuple[bytes, bytes]]:
+    """Messages with their right signatures, without end."""
+    return ((message, rsa_signer().sign(message)) for message in (b"%d" % serial for serial in count()))
+
+
+def test_a_right_signature_to_which_the_modulus_was_added_is_refused() -> None:
+    """It opens to the same block; two texts for one signature would make tokens malleable."""
+    n = int.from_bytes(octets(rsa_signer().jwk, "n"))
+    sums = ((message, int.from_bytes(signature) + n) for message, signature in messages())
+    message, twin = next((message, number) for message, number in sums if number < 1 << 2048)
+    assert both("RS256", message, twin.to_bytes(256), rsa_signer().jwk) == {False}
+
+
+def test_a_right_signature_without_its_leading_zero_is_refused() -> None:
+    message, signature = next((message, signature) for message, signature in messages() if signature[0] == 0)
+    assert both("RS256", message, signature, rsa_signer().jwk) == {True}
+    assert both("RS256", message, signature[1:], rsa_signer().jwk) == {False}
 
 
 def test_a_digest_alone_or_with_loose_padding_is_refused() -> None:
