@@ -101,6 +101,15 @@ def test_a_signature_that_is_longer_or_shorter_is_wrong(signer: Signer) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "ES384"])
+def test_the_two_numbers_of_a_signature_have_their_full_length_and_no_more(algorithm: str) -> None:
+    """RFC 7518 §3.4: a zero put before the second number leaves its value, and is refused all the same."""
+    check, good = crypto.load(ec_signer(algorithm).jwk), ec_signer(algorithm).sign(b"message")
+    half = len(good) // 2
+    assert check(algorithm, b"message", good)
+    assert not check(algorithm, b"message", good[:half] + b"\x00" + good[half:])
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "ES384"])
 def test_psychic_signatures_are_wrong(algorithm: str) -> None:
     """CVE-2022-21449: r or s of zero, or of the group's order."""
     check, size = crypto.load(ec_signer(algorithm).jwk), 32 if algorithm == "ES256" else 48
