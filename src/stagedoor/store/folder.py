@@ -55,6 +55,7 @@ class FolderStore:
         self._small: dict[str, _Remembered] = {}
         self._small_size = 0
         if _ignores_case(self._path):
+            os.close(self._root)
             raise StoreUnavailable(
                 f"{root} is on a file system that ignores case: a key would have several names there"
             )
@@ -143,8 +144,8 @@ class FolderStore:
 
     def _open(self, key: str) -> int | None:
         """Open the file that a key names, going down one segment at a time so that no link can lead elsewhere."""
-        *folders, name = key.encode().split(b"/")
-        if not name or b"" in folders:
+        *folders, name = segments = key.encode().split(b"/")
+        if not _NO_NAMES.isdisjoint(segments):
             return None
         folder = self._root
         try:
@@ -169,6 +170,7 @@ class FolderStore:
         return descriptor
 
 
+_NO_NAMES = frozenset((b"", b".", b".."))
 _NO_SUCH_FILE = frozenset((errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.ENXIO, errno.ENOTDIR))
 
 
