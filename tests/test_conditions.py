@@ -212,3 +212,19 @@ def test_without_if_range_a_range_holds() -> None:
 
 def test_the_list_of_conditions_is_complete() -> None:
     assert set(CONDITIONS) >= {b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range"}
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York", "UTC"])
+def test_a_date_without_a_zone_means_utc_wherever_the_machine_stands(
+    zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        stamp = 784111777  # Sun, 06 Nov 1994 08:49:37 GMT, the example of RFC 9110 §5.6.7
+        meta = Meta(1, b'"a"', stamp, b"text/plain")
+        assert evaluate({b"if-modified-since": [b"Sun Nov  6 08:49:37 1994"]}, meta) == 304
+        assert evaluate({b"if-modified-since": [b"Sun Nov  6 08:49:36 1994"]}, meta) == 200
+    finally:
+        monkeypatch.undo()
+        time.tzset()

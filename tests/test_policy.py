@@ -300,7 +300,7 @@ def mail(email: object, verified: object = True) -> Caller:
 
 
 @pytest.mark.parametrize(
-    "email", ["ann@example.com", "Ann@EXAMPLE.com", '"x@y"@example.com', "a+b@example.com", "ü@example.com"]
+    "email", ["ann@example.com", "Ann@EXAMPLE.com", '"x y"@example.com', "a+b@example.com", "ü@example.com"]
 )
 def test_an_address_of_the_domain_matches(email: str) -> None:
     assert allows(only({"emails": ["@example.com"]}), "x", mail(email))
@@ -311,6 +311,8 @@ def test_an_address_of_the_domain_matches(email: str) -> None:
     "email",
     [
         '"a@example.com"@evil.com',
+        '"x@y"@example.com',  # a mailbox may be so named; two readers might not split it alike
+        "a@evil.com@example.com",
         "a@example.com@evil.com",
         "a@evil.com",
         "a@example.com.evil.com",

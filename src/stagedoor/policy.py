@@ -170,7 +170,7 @@ class Rule:
 
 def _email_matches(email: str, accepted: frozenset[str]) -> bool:
     mailbox, at, domain = email.rpartition("@")
-    return bool(mailbox and at and domain) and (email in accepted or f"@{domain}" in accepted)
+    return bool(mailbox and at and domain) and "@" not in mailbox and (email in accepted or f"@{domain}" in accepted)
 
 
 class Allow(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import UTC
 from email.utils import formatdate, parsedate_to_datetime
 from functools import lru_cache
 from typing import Literal
@@ -84,6 +85,7 @@ def _date(values: Sequence[bytes] | None) -> int | None:
     if not values or len(values) > 1:
         return None
     try:
-        return int(parsedate_to_datetime(values[0].decode("ascii")).timestamp())
+        date = parsedate_to_datetime(values[0].decode("ascii"))
+        return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())  # asctime has no zone and means UTC
     except (ValueError, OverflowError, TypeError, IndexError):
         return None
