@@ -1,0 +1,199 @@
+"""The documentation says what the code does, as far as a program can tell."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import stagedoor
+from stagedoor import ANONYMOUS, Allow, Caller, Gateway, compile_rules
+from stagedoor.gateway import app
+from stagedoor.settings import parse
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+SOURCE = ROOT / "src" / "stagedoor"
+PAGES = sorted(DOCS.rglob("*.md"))
+ANN = Caller("staff", "https://login.example.com", {"sub": "ann"})
+CODE = re.compile(r"[a-z]+(-[a-z]+)*\Z")
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+# --- pages that are made
+
+
+def make_reference() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_reference", DOCS / "make_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["settings.md", "cli.md"])
+def test_the_reference_is_what_the_code_says_now(name: str) -> None:
+    assert page(f"reference/{name}") == make_reference().pages()[name], "run: python docs/make_reference.py"
+
+
+# --- pages that are written
+
+
+def endpoints() -> set[str]:
+    gateway = Gateway(parse('[site]\nurl = "http://localhost:8080"\nstore = "memory:"\n[log]\naccess = "off"'))
+    return {path.decode() for path in (*gateway.door._endpoints, *app._HEALTH)}
+
+
+@pytest.mark.parametrize("path", sorted(endpoints()))
+def test_http_names_every_endpoint(path: str) -> None:
+    assert re.search(rf"^\| `{path}[`?]", page("reference/http.md"), re.MULTILINE)
+
+
+def codes() -> set[str]:
+    """Every code that an answer or a line of the log can carry, read from the source."""
+    return {
+        code
+        for file in SOURCE.rglob("*.py")
+        if "demo" not in file.parts and "cli" not in file.parts and file.name not in ("cli.py", "init.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        for code in _codes_of(node)
+        if CODE.match(code)
+    }
+
+
+def _codes_of(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.ClassDef):  # class attributes: code = "…"
+        for line in node.body:
+            if isinstance(line, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "code" for t in line.targets):
+                yield from _text(line.value)
+    elif isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "code" for t in node.targets):
+        for part in ast.walk(node.value):  # code = error.code if error else "…"
+            yield from _text(part)
+    elif isinstance(node, ast.Call):
+        for keyword in node.keywords:
+            if keyword.arg in ("code", "reason"):
+                yield from _text(keyword.value)
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if name.strip("_") in ("problem", "refuse", "redirect", "document", "Reply", "Answer"):
+            for argument in node.args[1:]:  # the first is the status, or the address of a redirect
+                yield from _text(argument)
+    elif (
+        isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple) and node.value.elts
+    ):  # status, code and words
+        first, *rest = node.value.elts
+        if isinstance(first, ast.Constant) and isinstance(first.value, int) and rest:
+            yield from _text(rest[0])
+
+
+def _text(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+
+
+def test_codes_are_found_in_the_source() -> None:
+    assert {
+        "target",
+        "no-credential",
+        "token-expired",
+        "denied",
+        "headers",
+        "host",
+        "fault",
+        "served",
+        "gallery",
+    } <= codes()
+
+
+def test_find_out_why_names_every_code_and_no_other() -> None:
+    named = set()
+    for row in re.findall(r"^\|(.*)\|$", page("how-to/find-out-why.md").partition("## Every code")[2], re.MULTILINE):
+        cells = row.split(" | ")
+        first = cells[1] if re.fullmatch(r" ?\d{3}", cells[0].strip()) else cells[0]
+        named |= set(re.findall(r"`([^`]+)`", first))
+    assert named == codes()
+
+
+def test_python_names_what_the_package_offers() -> None:
+    named = re.findall(r"^\| `([A-Za-z_]+)` \|", page("reference/python.md"), re.MULTILINE)
+    assert sorted(named) == sorted(stagedoor.__all__)
+
+
+def test_the_example_in_python_works() -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", page("reference/python.md"), re.DOTALL)
+    exec(example, {})
+
+
+EXAMPLES = re.findall(r"^\| `([^`|]+)` \| `([^`|]+)` \| (yes|no)\b", page("reference/policy.md"), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("pattern", "key", "matches"), EXAMPLES)
+def test_the_examples_of_patterns_are_true(pattern: str, key: str, matches: str) -> None:
+    decision = compile_rules([{"path": pattern, "allow": "signed-in"}]).decide(ANN, key)
+    assert isinstance(decision, Allow) == (matches == "yes")
+
+
+def test_there_are_examples_of_patterns() -> None:
+    assert len(EXAMPLES) > 15
+    assert not isinstance(compile_rules([]).decide(ANONYMOUS, "a"), Allow)
+
+
+SETTINGS = [
+    pytest.param(text, id=f"{name_of(path)}-{number}")
+    for path in PAGES
+    for number, text in enumerate(re.findall(r"```toml\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL))
+]
+
+
+@pytest.mark.parametrize("text", SETTINGS)
+def test_settings_in_the_pages_are_accepted(text: str, tmp_path: Path) -> None:
+    (tmp_path / "assets").mkdir()
+    for name in ("session.key", "cert.pem", "key.pem"):
+        (tmp_path / name).write_bytes(b"x" * 48)
+    if "[site]" not in text:
+        text += '\n[site]\nurl = "https://assets.example.com"\nstore = "memory:"\n'
+    text = text.replace("eu-central-1_…", "eu-central-1_Example")
+    tomllib.loads(text)
+    parse(text, tmp_path / "stagedoor.toml", {})
+
+
+# --- links
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_links_lead_somewhere(path: Path) -> None:
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if link.startswith(("https://", "http://", "mailto:")):
+            continue
+        target, _, anchor = link.partition("#")
+        found = (path.parent / target).resolve() if target else path
+        assert found.exists(), link
+        if anchor and found.suffix == ".md":
+            assert anchor in anchors(found), link
+
+
+def test_every_page_is_linked_from_an_index() -> None:
+    indexes = page("README.md") + (ROOT / "README.md").read_text(encoding="utf-8").replace("](docs/", "](")
+    others = [str(path.relative_to(DOCS)) for path in PAGES if path != DOCS / "README.md"]
+    assert [name for name in others if f"({name})" not in indexes] == []
