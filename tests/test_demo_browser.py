@@ -1,21 +1,17 @@
-"""The demo in a real browser: sign-in, pictures, sound, deep links. Needs Chromium; without it, it is skipped."""
+"""The demo in a real browser: sign-in, pictures, sound, deep links."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import services
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 from test_demo import Running
 
-pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
-
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium-headless-shell") or shutil.which("chromium")
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here"),
+    pytest.mark.needs("chromium"),
     # Playwright's own event loop and pipes are collected late.
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -33,7 +29,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        chromium = started.chromium.launch(executable_path=services.program("chromium"), args=["--no-sandbox"])
         yield chromium
         chromium.close()
 
