@@ -376,20 +376,28 @@ Recorded = list[bytes]
 async def scripted(answer: Callable[[bytes], Awaitable[bytes] | bytes], seen: Recorded) -> AsyncIterator[int]:
     """A server that notes the head of every request and answers with exactly these bytes, then closes."""
 
+    handling: set[asyncio.Task[Any] | None] = set()
+
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            head = await reader.readuntil(b"\r\n\r\n")
-            seen.append(head)
-            made = answer(head)
-            writer.write(made if isinstance(made, bytes) else await made)
-            await writer.drain()
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+        handling.add(asyncio.current_task())
+        try:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                head = await reader.readuntil(b"\r\n\r\n")
+                seen.append(head)
+                made = answer(head)
+                writer.write(made if isinstance(made, bytes) else await made)
+                await writer.drain()
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
+        for task in filter(None, handling):
+            task.cancel()
+        await asyncio.gather(*filter(None, handling), return_exceptions=True)
 
 
 def plain_answer(status: str, body: bytes = b"", *lines: str) -> bytes:

@@ -94,7 +94,13 @@ class S3Store:
         if wish.span is not None:
             first, last = wish.span
             arguments["Range"] = f"bytes={'' if first is None else first}-{'' if last is None else last}"
-        answer = await self._ask("get_object", wish.key, **arguments)
+        try:
+            answer = await self._ask("get_object", wish.key, **arguments)
+        except _SizeUntold:
+            meta = await self.head(Head(wish.key))
+            if meta is None:
+                return None
+            raise NotSatisfiable(meta.size) from None
         if answer is None:
             return None
         body = answer["Body"]
@@ -157,7 +163,10 @@ class S3Store:
         if code in ("404", "NoSuchKey"):
             return
         if status == 416:
-            raise NotSatisfiable(int(details.get("ActualObjectSize") or -1))
+            size = str(details.get("ActualObjectSize", ""))
+            if not size.isdecimal():
+                raise _SizeUntold(place)
+            raise NotSatisfiable(int(size))
         if status == 412:
             raise Changed
         if code in ("400", "403"):
@@ -198,6 +207,17 @@ class S3Store:
             self._client = await self._exit.enter_async_context(context)
         except (BotoCoreError, ValueError) as error:
             raise StoreRefused(f"the S3 client cannot be made: {error}") from error
+        self._client.meta.events.register_last("before-parameter-build.s3", _ask_once)
+
+
+def _ask_once(model: Any, context: Any, **_: Any) -> None:
+    """botocore asks a bucket that redirects for its region; if that redirects too, it would ask again without end."""
+    if model.name == "HeadBucket":
+        context["s3_redirect"]["redirected"] = True
+
+
+class _SizeUntold(StoreUnavailable):
+    """The store refused a range without saying how long the object is, as not all of them do."""
 
 
 class _HeadRefused(StoreRefused):
