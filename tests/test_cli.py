@@ -50,7 +50,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setattr("stagedoor.cli.time", SimpleNamespace(time=lambda: NOW))
+    monkeypatch.setattr("time.time", lambda: NOW)
     monkeypatch.setattr(Fetcher, "_get", _from_web)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "jwks.json").write_bytes(key_set(rsa_signer()))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.cli import main
-from stagedoor.init import (
+from stagedoor.cli.starter import (
     SESSION_KEY,
     Answers,
     check,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
 from . import credentials, paths, replies
@@ -327,7 +327,7 @@ def _methods(method: str) -> str:
     return f"{method}, {'HEAD, ' if method == 'GET' else ''}OPTIONS"
 
 
-def explanation(policy: Policy, caller: Caller, key: str) -> dict[str, object]:
+def explanation(policy: Policy, caller: Caller, key: str) -> dict[str, Any]:
     """The decision on one key and what each rule said, as plain data for JSON."""
     decision = policy.decide(caller, key)
     return {
@@ -340,7 +340,7 @@ def explanation(policy: Policy, caller: Caller, key: str) -> dict[str, object]:
             {
                 "rule": one.rule.name,
                 "path": one.rule.pattern,
-                "effect": "allow" if one.rule.allows else "deny",
+                "effect": one.rule.effect,
                 "applies": one.applies,
                 "reason": one.reason,
             }

@@ -142,6 +142,10 @@ class Rule:
     def name(self) -> str:
         return f"rules[{self.index}]"
 
+    @property
+    def effect(self) -> str:
+        return "allow" if self.allows else "deny"
+
     def needs(self) -> Iterator[tuple[str, frozenset[str]]]:
         """Conditions that ask for one of several values, by name: the caller must hold one of each."""
         if self.groups:

@@ -22,6 +22,7 @@ from .errors import InvalidKeySet, InvalidToken, KeysUnavailable
 from .messages import Fetch, Flow
 
 MAX_TOKEN_BYTES = 16_384
+DISCOVERY = "/.well-known/openid-configuration"
 COOL_DOWN = 10.0
 """Seconds between two questions to one issuer, whatever unknown `kid`s arrive meanwhile."""
 KEYS_MAX_AGE = 3600.0
@@ -407,10 +408,10 @@ class IssuerKeys:
 
     def _discover(self) -> Flow[str]:
         """Find the keys' address (OpenID Connect Discovery 1.0 §4); Cognito's is known."""
-        base = self.issuer.issuer.rstrip("/")
-        if is_cognito(self.issuer.issuer):
-            return f"{base}/.well-known/jwks.json"
-        url = f"{base}/.well-known/openid-configuration"
+        known = known_keys_url(self.issuer.issuer)
+        if known is not None:
+            return known
+        url = discovery_url(self.issuer.issuer)
         fetched = yield Fetch(url)
         if fetched.error:
             raise KeysUnavailable(f"{url}: {fetched.error}")
@@ -424,6 +425,16 @@ class IssuerKeys:
         if not isinstance(address, str) or not is_safe_url(address):
             raise KeysUnavailable(f"{url}: its jwks_uri is not an https address")
         return address
+
+
+def known_keys_url(issuer: str) -> str | None:
+    """Where a Cognito user pool publishes its keys (Cognito "Verifying JSON web tokens"); None for other issuers."""
+    return f"{issuer.rstrip('/')}/.well-known/jwks.json" if is_cognito(issuer) else None
+
+
+def discovery_url(issuer: str) -> str:
+    """Where an issuer describes itself (OpenID Connect Discovery 1.0 §4)."""
+    return f"{issuer.rstrip('/')}{DISCOVERY}"
 
 
 def is_safe_url(url: str) -> bool:

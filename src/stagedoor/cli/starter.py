@@ -1,6 +1,6 @@
 """What `stagedoor init` writes: a few answers turned into files that work and teach.
 
-Nothing here asks, reads or writes; `cli.init` does. The settings are the start of somebody's own policy, so each
+Nothing here asks, reads or writes; `init` does. The settings are the start of somebody's own policy, so each
 rule says what it is for, and what would open more than a newcomer expects stands there as a comment.
 """
 
@@ -11,16 +11,17 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from .settings import Settings, parse
-from .tokens import ALGORITHMS, is_cognito, is_safe_url
+from ..tokens import ALGORITHMS, DISCOVERY, is_cognito, is_safe_url
+
+if TYPE_CHECKING:
+    from ..settings import Settings
 
 SESSION_KEY = "session.key"
 LOCAL = "127.0.0.1:8080"
 _POOL = re.compile(r"([a-z]{2}(?:-[a-z]+)+-\d+)_[A-Za-z0-9]+\Z")
-_DISCOVERY = "/.well-known/openid-configuration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def issuer_url(text: str) -> str:
     Raises:
         ValueError: it is none of them; the message says what to write.
     """
-    text = text.strip().removesuffix(_DISCOVERY)
+    text = text.strip().removesuffix(DISCOVERY)
     pool = _POOL.match(text)
     if pool:
         china = ".cn" if pool[1].startswith("cn-") else ""
@@ -154,6 +155,8 @@ def check(answers: Answers) -> Settings:
     Raises:
         SettingsError: the answer that makes no setting.
     """
+    from ..settings import parse
+
     store = answers.store if answers.store.startswith("s3:") else "memory:"
     text = settings_text(replace(answers, store=store)).replace(f'"file:{SESSION_KEY}"', '"env:NEW"')
     return parse(text, None, {"NEW": "-" * 64})
@@ -180,48 +183,36 @@ def files(answers: Answers, *, session_key: str | None = None, gitignore: str = 
 
 def settings_text(answers: Answers) -> str:
     """The text of `stagedoor.toml`."""
-    return (
-        "\n\n".join(
-            "\n".join(lines)
-            for lines in (
-                _site(answers),
-                _issuer(answers),
-                _RULES.splitlines(),
-                _login(answers),
-                ["[gateway]", f"listen = {_toml(answers.listen)}"],
-            )
-        ).rstrip()
-        + "\n"
-    )
-
-
-def _site(answers: Answers) -> Iterable[str]:
-    yield "# Who may read which file. What no rule allows is denied."
-    yield "# After a change: stagedoor check. Why somebody may or may not: stagedoor explain."
-    yield ""
-    yield "[site]"
-    local = answers.url.startswith("http:")
-    yield f"url   = {_toml(answers.url)}" + (
-        "   # what browsers ask for; your https address once you have one" if local else "   # what browsers ask for"
-    )
-    yield f"store = {_toml(answers.store)}"
-    if answers.store.startswith("s3://"):
-        yield '# region = "eu-central-1"                    # default: as the AWS tools find it, credentials too'
-        yield '# endpoint = "https://s3.internal:9000"      # MinIO, Ceph, R2 and others that speak S3'
-
-
-def _issuer(answers: Answers) -> Iterable[str]:
     cognito = is_cognito(answers.issuer)
-    yield "# Whose tokens count. A second provider is a second [[issuers]]."
-    yield "[[issuers]]"
-    yield f"name     = {_toml('cognito' if cognito else urlsplit(answers.issuer).hostname or 'issuer')}"
-    yield f"issuer   = {_toml(answers.issuer)}"
-    yield f"audience = [{', '.join(map(_toml, answers.audience))}]   # client ids of the apps that people sign in to"
+    name = "cognito" if cognito else urlsplit(answers.issuer).hostname or "issuer"
+    later = "; your https address once you have one" if answers.url.startswith("http:") else ""
+    lines = [
+        "# Who may read which file. What no rule allows is denied.",
+        "# After a change: stagedoor check. Why somebody may or may not: stagedoor explain.",
+        "",
+        "[site]",
+        f"url   = {_toml(answers.url)}   # what browsers ask for{later}",
+        f"store = {_toml(answers.store)}",
+        *(_S3 if answers.store.startswith("s3://") else ()),
+        "",
+        "# Whose tokens count. A second provider is a second [[issuers]].",
+        "[[issuers]]",
+        f"name     = {_toml(name)}",
+        f"issuer   = {_toml(answers.issuer)}",
+        f"audience = {_list(answers.audience)}   # client ids of the apps that people sign in to",
+    ]
     if answers.algorithms:
-        yield f"algorithms = [{', '.join(map(_toml, answers.algorithms))}]   # it does not sign with RS256"
+        lines.append(f"algorithms = {_list(answers.algorithms)}   # it does not sign with RS256")
     if not cognito:
-        yield '# claims = { groups = "roles" }   # where its tokens keep the groups, if not in "groups"'
+        lines.append('# claims = { groups = "roles" }   # where its tokens keep the groups, if not in "groups"')
+    login = _LOGIN.format(page=_toml(answers.login_page)) if answers.login_page else _NO_LOGIN
+    return "\n".join([*lines, "", _RULES, login, "[gateway]", f"listen = {_toml(answers.listen)}", ""])
 
+
+_S3 = (
+    '# region = "eu-central-1"                    # default: as the AWS tools find it, credentials too',
+    '# endpoint = "https://s3.internal:9000"      # MinIO, Ceph, R2 and others that speak S3',
+)
 
 _RULES = """\
 # Files that everyone may read, signed in or not.
@@ -246,23 +237,26 @@ allow = "signed-in"
 #
 # [[rules]]                      # everything for everyone who is signed in, other people's users/… too
 # path  = "**"
-# allow = "signed-in\""""
+# allow = "signed-in"
+"""
+
+_NO_LOGIN = """\
+# Browsers that bring no token can be sent to your sign-in page:
+#
+# [login]
+# page = "https://app.example.com/login"
+"""
+
+_LOGIN = f"""\
+# Browsers that bring no token are sent here; sessions last over restarts because their key is in a file.
+[login]
+page = {{page}}
+session_keys = ["file:{SESSION_KEY}"]
+"""
 
 
-def _login(answers: Answers) -> Iterable[str]:
-    if answers.login_page is None:
-        return (
-            "# Browsers that bring no token can be sent to your sign-in page:",
-            "#",
-            "# [login]",
-            '# page = "https://app.example.com/login"',
-        )
-    return (
-        "# Browsers that bring no token are sent here; sessions last over restarts because their key is in a file.",
-        "[login]",
-        f"page = {_toml(answers.login_page)}",
-        f'session_keys = ["file:{SESSION_KEY}"]',
-    )
+def _list(texts: Iterable[str]) -> str:
+    return f"[{', '.join(map(_toml, texts))}]"
 
 
 def _toml(text: str) -> str:

@@ -1,0 +1,142 @@
+"""The command line: a thin voice over the same settings, policy and tokens that the doors use.
+
+The voice, kept by every command: short, lower case, and after what is wrong comes what to do next. Answers go to
+standard output, complaints and talk to standard error; `--json` says the same to programs, with keys that stay.
+0 is fine, 1 means that the answer is no (denied, not valid, settings that will not start), 2 means wrong usage.
+Colour only helps to find the word that matters, and only on a terminal. No token is ever printed.
+
+Whatever is heavy is imported by the command that needs it, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Annotated
+
+import typer
+
+from ..errors import StagedoorError
+from . import check, explain, init, token
+from .voice import SettingsFile, complain, say
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to stop
+    try:
+        code = app(arguments, prog_name="stagedoor", standalone_mode=False)
+    except typer.TyperException as error:
+        words = error.format_message().rstrip(".")
+        named = [word for word in (sys.argv[1:] if arguments is None else arguments)[:1] if word in COMMANDS]
+        complain("error", f"{words[:1].lower()}{words[1:]}\n  see: {' '.join(['stagedoor', *named, '--help'])}")
+        return error.exit_code
+    except typer.Abort:
+        complain("", "stopped")
+        return 1
+    except BrokenPipeError:  # `stagedoor … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (StagedoorError, OSError) as error:
+        complain("error", str(error))
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            say(f"stagedoor {version('stagedoor')}")
+        except PackageNotFoundError:
+            say("stagedoor, from its source")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _stagedoor(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - its callback does the work
+        bool, typer.Option("--version", help="say which version this is", callback=_version, is_eager=True)
+    ] = False,
+) -> int:
+    """private files for the people who are signed in. one policy, every door.
+
+    \b
+    see it work:   stagedoor demo
+    your own site: stagedoor init, then stagedoor serve
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        return 2
+    return 0
+
+
+def demo(
+    port: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=65535, help="default: 8080, or the next that is free")
+    ] = None,
+    browser: Annotated[
+        bool | None, typer.Option("--open/--no-browser", help="default: open one where a person sits")
+    ] = None,
+) -> int:
+    """a sample site with a sign-in of its own, on this machine only.
+
+    \b
+    example:
+      stagedoor demo --port 8080 --no-browser
+    """
+    from ..demo import run
+
+    if browser is None:
+        browser = sys.stdout.isatty() and "SSH_CONNECTION" not in os.environ
+    return run(port, browser)
+
+
+def serve(
+    file: SettingsFile = None,
+    listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="instead of [gateway] listen")] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="instead of [gateway] workers")] = None,
+) -> int:
+    """serve the site that the settings describe.
+
+    \b
+    example:
+      stagedoor serve --settings stagedoor.toml --listen 127.0.0.1:8080
+    """
+    from ..settings import PREFIX, load
+
+    given = {"LISTEN": listen, "WORKERS": workers}
+    flags = {f"{PREFIX}GATEWAY_{name}": str(value) for name, value in given.items() if value is not None}
+    settings = load(file, {**os.environ, **flags})
+    for warning in settings.warnings:
+        complain("warning", warning)
+    for name in settings.inactive:
+        complain("inactive", f"{name} is read, and not acted on in this version")
+
+    from ..gateway.server import serve as serve_gateway
+
+    return serve_gateway(file, listen=listen, workers=workers)
+
+
+COMMANDS: Mapping[str, Callable[..., int]] = {
+    "demo": demo,
+    "serve": serve,
+    "check": check.command,
+    "explain": explain.command,
+    "token": token.command,
+    "init": init.command,
+}
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)

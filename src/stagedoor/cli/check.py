@@ -1,0 +1,137 @@
+"""`stagedoor check`: the settings and the policy at a glance, and on request whether the outside answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from ..errors import SettingsError
+from .voice import AsJson, SettingsFile, complain, ok, say, say_json, say_table
+
+if TYPE_CHECKING:
+    from ..policy import Rule
+    from ..settings import Settings
+
+
+class Found(NamedTuple):
+    """What came of one question to the outside."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def command(
+    file: SettingsFile = None,
+    online: Annotated[bool, typer.Option("--online", help="also ask the issuers for keys and the store")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="warnings count as errors")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """look over the settings and the policy, without starting.
+
+    \b
+    example:
+      stagedoor check --settings stagedoor.toml --online
+    """
+    settings = _load(file, as_json)
+    if settings is None:
+        return 1
+    found = _ask_outside(settings) if online else []
+    fine = all(one.ok for one in found) and not (strict and settings.warnings)
+    told = _summary(settings)
+    if as_json:
+        asked = {"online": [one._asdict() for one in found]} if online else {}
+        say_json({"ok": fine, "errors": [], **told, **asked})
+    else:
+        _say_summary(told)
+        say_table(("" if i else "online  ", ok(one.ok), one.name, one.detail) for i, one in enumerate(found))
+        for warning in settings.warnings:
+            complain("warning", warning)
+        say("not fine" if not fine else "fine, with warnings" if settings.warnings else "fine")
+    return 0 if fine else 1
+
+
+def _load(file: Path | None, as_json: bool) -> Settings | None:
+    """The settings; None if a program has been told what is wrong with them."""
+    from ..settings import load
+
+    try:
+        return load(file)
+    except SettingsError as error:
+        if not as_json:
+            raise
+        names = ("problem", "source", "line", "setting", "mend")
+        say_json({"ok": False, "errors": [{name: getattr(error, name) for name in names}]})
+        return None
+
+
+def _summary(settings: Settings) -> dict[str, Any]:
+    from ..tokens import discovery_url, known_keys_url
+
+    host, port = settings.listen
+    return {
+        "settings": str(settings.source) if settings.source else None,
+        "site": settings.url,
+        "listen": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        "store": settings.store,
+        "issuers": [
+            {
+                "name": one.name,
+                "issuer": one.issuer,
+                "audience": sorted(one.audience),
+                "algorithms": sorted(one.algorithms),
+                "keys": one.jwks or known_keys_url(one.issuer) or f"discovery at {discovery_url(one.issuer)}",
+            }
+            for one in settings.issuers
+        ],
+        "rules": [
+            {"rule": rule.name, "path": rule.pattern, "effect": rule.effect, "who": _who(rule)}
+            for rule in settings.policy.rules
+        ],
+        "warnings": list(settings.warnings),
+        "inactive": list(settings.inactive),
+    }
+
+
+def _say_summary(told: Mapping[str, Any]) -> None:
+    rows = [
+        ("settings", told["settings"] or "the environment"),
+        ("site", f"{told['site']}, listening on {told['listen']}"),
+        ("store", told["store"] or "none"),
+    ]
+    for one in told["issuers"]:
+        named = "" if one["name"] == one["issuer"] else f"{one['name']}: "
+        rows.append(("issuer", f"{named}{one['issuer']}, for {', '.join(one['audience'])}"))
+        rows.append(("", f"keys from {one['keys']}"))
+    rows += [("inactive", f"{name}, read and not acted on in this version") for name in told["inactive"]]
+    say_table(rows)
+    say_table(
+        ("" if i else "rules   ", rule["rule"], rule["effect"], rule["path"], rule["who"])
+        for i, rule in enumerate(told["rules"])
+    )
+
+
+def _who(rule: Rule) -> str:
+    """Who a rule is for, in words."""
+    if rule.who != "matching":
+        return rule.who
+    conditions = [*rule.needs(), *([("issuer", rule.issuers)] if rule.issuers else [])]
+    return ", ".join(f"{name} {' or '.join(sorted(values))}" for name, values in conditions)
+
+
+def _ask_outside(settings: Settings) -> list[Found]:
+    """Ask every issuer for its keys, and the store whether it is ready."""
+    from .outside import refresh, store_failure
+
+    found = []
+    for source in refresh(settings, time.time()):
+        usable = f"{len(source.keys)} {'key' if len(source.keys) == 1 else 'keys'} that can be used"
+        found.append(Found(source.issuer.name, not source.failure, source.failure or usable))
+    if settings.store is not None:
+        failure = store_failure(settings)
+        found.append(Found("store", not failure, failure or "ready"))
+    return found

@@ -1,0 +1,148 @@
+"""`stagedoor token`: what the door thinks of a token, stage by stage."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import InvalidToken, KeysUnavailable
+from .mends import Claimed, mend
+from .voice import AsJson, SettingsFile, WrongUsage, complain, moment, ok, say, say_json, say_table
+
+STAGES: Mapping[str, tuple[str, ...]] = {
+    "shape": ("token-too-long", "token-shape", "token-type"),
+    "issuer": ("token-issuer", "token-algorithm"),
+    "key": ("token-key", "issuer-unavailable"),
+    "signature": ("token-signature",),
+    "claims": (),
+}
+"""The stages in which `Tokens.verify` works, and the codes of the errors that end in each; all others: claims."""
+
+
+def command(
+    text: Annotated[list[str] | None, typer.Argument(metavar="TOKEN", help="a token, a file with one, or -")] = None,
+    file: SettingsFile = None,
+    jwks: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="keys to use instead of the issuer's", exists=True, dir_okay=False),
+    ] = None,
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="show the claims of a token that fails, too")
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
+    """verify a token as the door would; say what is wrong.
+
+    Stage by stage: shape, issuer, key, signature, claims. Reads standard input
+    unless a token is named, so that tokens need not be in the shell's history.
+
+    \b
+    example:
+      pbpaste | stagedoor token
+      stagedoor token --jwks jwks.json - < token.txt
+    """
+    from ..settings import load
+
+    settings = load(file)
+    if jwks is not None:
+        keys = jwks.absolute().as_uri()
+        settings = replace(settings, issuers=tuple(replace(issuer, jwks=keys) for issuer in settings.issuers))
+    value, now = read_token(" ".join(text or ["-"])), time.time()
+    header, claims = _peek(value)
+    issuer = next((one for one in settings.issuers if one.issuer == claims.get("iss")), None)
+    answer = judge(Claimed(value, header, claims, issuer, settings, now))
+    if unverified and answer["claims"] is None:
+        answer["unverifiedClaims"] = claims
+    if as_json:
+        say_json(answer)
+    else:
+        _say(answer, now)
+    return 0 if answer["valid"] else 1
+
+
+def read_token(text: str) -> str:
+    """The token from the argument, the file that it names or standard input; `Bearer` may stand before it."""
+    if text == "-":
+        if sys.stdin.isatty():
+            complain("", "paste the token, then press enter and ctrl-d")
+        text = sys.stdin.read(1_000_000)
+    elif len(text) < 256 and Path(text).is_file():  # tokens are too long to be names of files
+        text = Path(text).read_text(encoding="utf-8", errors="replace")
+    text = re.sub(r"(?i)^(authorization:\s*)?bearer\s+", "", text.strip().strip("\"'"))
+    if len(text.split()) != 1:
+        raise WrongUsage("a token is one word: there are spaces in it" if text else "there is no token")
+    return text
+
+
+def _peek(value: str) -> tuple[Mapping[str, object], Mapping[str, object]]:
+    """Header and claims, as far as they can be read; nothing of it is verified."""
+    from ..tokens import json_object, split
+
+    try:
+        jws = split(value)
+        return jws.header, json_object(jws.payload, "payload")
+    except InvalidToken:
+        return {}, {}
+
+
+def judge(token: Claimed) -> dict[str, Any]:
+    """Verify a token, and tell what came of each stage up to the one that it fails in."""
+    from .outside import verify
+
+    caller, error, failed = None, None, ""
+    try:
+        caller = verify(token.value, token.settings, token.now)
+    except (InvalidToken, KeysUnavailable) as failure:
+        error = failure
+        failed = next((stage for stage, codes in STAGES.items() if error.code in codes), "claims")
+    told = {
+        "shape": f"JWT, {token.header.get('alg')}",
+        "issuer": token.issuer.name if token.issuer else "",
+        "key": f"kid {token.header['kid']}" if "kid" in token.header else "the only key that fits",
+        "signature": "by a key of the issuer",
+        "claims": f"expires {moment(caller.expires, token.now)}" if caller else "",
+    }
+    names = list(STAGES)
+    passed = names[: names.index(failed)] if failed else names
+    stages = [{"stage": name, "ok": True, "detail": told[name]} for name in passed]
+    return {
+        "valid": caller is not None,
+        "stages": [*stages, {"stage": failed, "ok": False, "detail": str(error)}] if error else stages,
+        "code": error.code if error else None,
+        "problem": str(error) if error else None,
+        "mend": (mend(error.code, token) if error else "") or None,
+        "caller": caller.label if caller else None,
+        "claims": token.claims if failed in ("", "claims") else None,
+    }
+
+
+def _say(answer: Mapping[str, Any], now: float) -> None:
+    say_table((one["stage"], ok(one["ok"]), one["detail"]) for one in answer["stages"])
+    if answer["mend"]:
+        say(f"  {answer['mend']}")
+    claims = answer["claims"] or answer.get("unverifiedClaims")
+    if claims:
+        say("")
+        if not answer["claims"]:
+            say("NOT verified, anybody can have written this:", "red")
+        say_table((f"  {name}", _claim(name, value, now)) for name, value in claims.items())
+        say("")
+    if answer["valid"]:
+        say(f"valid: {answer['caller']}", "green")
+    else:
+        say("not valid", "red")
+
+
+def _claim(name: str, value: object, now: float) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if name in ("exp", "nbf", "iat", "auth_time") and type(value) in (int, float) and 0 <= float(text) < 2**53:
+        return f"{text}, {moment(float(text), now)}"
+    return text
