@@ -56,6 +56,7 @@ class AccessLog:
         self._line = {"json": _json_line, "cloudfront": _cloudfront_line, "off": None}[format_]
         self._write = write or (lambda text: os.write(1, text))
         self._lines: list[str] = []
+        self._flushing = False
         self._second, self._date = 0, ""
         if format_ == "cloudfront":
             self._lines.append(f"#Version: 1.0\n#Fields: {CLOUDFRONT_FIELDS}\n")
@@ -69,10 +70,15 @@ class AccessLog:
             self._second, self._date = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         lines = self._lines
         lines.append(self._line(entry, self._date, int(now % 1 * 1000)))
-        if len(lines) == 1:
-            asyncio.get_running_loop().call_later(FLUSH_AFTER, self.flush)
-        elif len(lines) >= FLUSH_LINES:
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_later(FLUSH_AFTER, self._flush_later)
+        if len(lines) >= FLUSH_LINES:
             self.flush()
+
+    def _flush_later(self) -> None:
+        self._flushing = False
+        self.flush()
 
     def flush(self) -> None:
         """Write what has been gathered."""

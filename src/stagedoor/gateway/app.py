@@ -330,8 +330,10 @@ def client_address(peer: str, headers: Headers, trusted: Sequence[Network]) -> s
             address: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(hop)
         except ValueError:
             break
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
+        if isinstance(address, ipaddress.IPv6Address):
+            if address.scope_id is not None:  # free text, and it means nothing on another machine
+                break
+            address = address.ipv4_mapped or address
         peer = str(address)
         if not any(address in network for network in trusted):
             break

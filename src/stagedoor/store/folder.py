@@ -24,6 +24,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO mus
 _NO_WAIT = getattr(os, "RWF_NOWAIT", None)
 
 
+_CLOSED = -1
 _ENTRY_SIZE = 1024
 REMEMBERED_BYTES = 16 * 1_048_576
 """Bound of the small files that are kept in memory, each checked with one `stat` before it is used."""
@@ -118,7 +119,9 @@ class FolderStore:
             raise StoreUnavailable(f"the folder {self._path} is gone")
 
     async def aclose(self) -> None:
-        os.close(self._root)
+        if self._root != _CLOSED:
+            root, self._root = self._root, _CLOSED  # its number may soon be that of another folder
+            os.close(root)
 
     def _remembered(self, key: str) -> _Remembered | None:
         """A small file read before, if the key still leads to the same file and nothing about it has changed."""
