@@ -352,7 +352,11 @@ async def wire(port: int, *, receive_buffer: int = 0) -> AsyncIterator[Wire]:
     if receive_buffer:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     raw.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port))
+    try:
+        await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port))
+    except OSError:
+        raw.close()
+        raise
     limit = max(receive_buffer, 65_536) if receive_buffer else 1_048_576
     reader, writer = await asyncio.open_connection(sock=raw, limit=limit)
     try:

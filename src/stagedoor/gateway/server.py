@@ -47,8 +47,8 @@ class Reloading:
             await self.gateway(scope, receive, send)
 
     def _start(self) -> None:
-        gc.freeze()  # what is there now stays; requests leave no cycles behind, so look for them rarely
-        gc.set_threshold(50_000, 20, 100)
+        gc.freeze()  # what is there now stays; requests leave few cycles behind, so look for them less often
+        gc.set_threshold(20_000, 20, 10)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
         self.gateway.start()
 
@@ -63,6 +63,7 @@ class Reloading:
             _log.error("the settings were not reloaded, the old ones stay: %s", error)
             return
         self.gateway, old = gateway, self.gateway
+        gateway.door.tokens.adopt(old.door.tokens)
         gateway.start()
         task = asyncio.create_task(_close_when_idle(old))
         self._closing.add(task)
@@ -167,6 +168,8 @@ def _serve_http1(settings: Settings, bound: socket.socket) -> int:
     )
     if settings.workers == 1:
         server = _Server(config, lambda: announce(settings, bound))
+        # uvicorn raises the signal again when it has stopped; ending as asked is no failure.
+        signal.signal(signal.SIGTERM, lambda *_: None if server.started else sys.exit(0))
         server.run(sockets=[bound])
         return 0 if server.started else 1
     announce(settings, bound)
