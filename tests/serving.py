@@ -208,7 +208,8 @@ class InProcess(NamedTuple):
     log: bytearray
 
     def lines(self) -> list[dict[str, Any]]:
-        self.gateway._log.flush()
+        """The access log; what is logged from now on is lost."""
+        self.gateway._log.close()
         return [json.loads(line) for line in self.log.decode().splitlines()]
 
 

@@ -446,12 +446,21 @@ async def test_pipelined_answers_come_in_order(served: Served) -> None:
                 assert body is None or heard.body == body
 
 
-async def test_hundreds_of_pipelined_requests_are_all_answered(served: Served) -> None:
+async def test_pipelined_requests_are_answered_to_the_last_or_the_connection_ends(served: Served) -> None:
+    """Those that wait take memory: a few dozen may, thousands need not be taken."""
     async with wire(served.port) as connection:
-        sending = asyncio.create_task(connection.send(message("/public/a.txt") * 2000))
-        for _ in range(2000):
-            assert (await connection.answer()).body == b"hello"
-        await sending
+        for _ in range(20):
+            await connection.send(message("/public/a.txt") * 30)
+            for _ in range(30):
+                assert (await connection.answer()).body == b"hello"
+    async with wire(served.port) as connection:
+        sending = asyncio.create_task(connection.send(message("/public/a.txt") * 5000))
+        with contextlib.suppress(Ended):
+            for _ in range(5000):
+                assert (await connection.answer()).body == b"hello"
+        with contextlib.suppress(ConnectionError):
+            await sending
+    await fine(served.port)
 
 
 @pytest.mark.parametrize("first", ["/public/a.txt", "/public/large.bin", "/team/a.txt"])

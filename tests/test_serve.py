@@ -132,7 +132,12 @@ async def test_sighup_takes_new_settings_and_keeps_the_old_ones_if_they_are_bad(
             (site / "stagedoor.toml").write_text(settings_text(more=more + LATE))
             running.process.send_signal(signal.SIGHUP)
             await becomes(running.port, "/late/a.txt", 200)
-            assert (await kept.ask("/late/a.txt")).body == b"late", "connections stay open, and follow"
+            for _ in range(200):  # connections stay open, and follow; their worker may be the slower one
+                if (await kept.ask("/late/a.txt")).status == 200:
+                    break
+                await asyncio.sleep(0.05)
+            else:
+                pytest.fail("an open connection goes on with the old settings")
 
             (site / "stagedoor.toml").write_text(settings_text(more=more + 'rules = "everything"'))
             running.process.send_signal(signal.SIGHUP)
