@@ -332,6 +332,10 @@ def _check_rsa(n: int, e: int) -> None:
         raise InvalidKeySet("the RSA key was made by a faulty generator (ROCA, CVE-2017-15361)")
 
 
+def _source(issuer: Issuer) -> tuple[object, ...]:
+    return issuer.issuer, issuer.jwks, issuer.algorithms
+
+
 class IssuerKeys:
     """The published keys of one issuer: when they are asked for, and the last good set.
 
@@ -395,6 +399,11 @@ class IssuerKeys:
         finally:
             self._asking = False
 
+    def adopt(self, other: IssuerKeys) -> None:
+        """Go on with the keys that were had under earlier settings, if the same place is asked for the same kinds."""
+        if other._document is not None and _source(other.issuer) == _source(self.issuer):
+            self.keys, self._document, self._loaded = other.keys, other._document, other._loaded
+
     def install(self, document: bytes, now: float) -> None:
         """Use this JWKS as if it had been fetched (keys baked in at the edge, `token --jwks`)."""
         self._install(document)
@@ -422,7 +431,8 @@ class IssuerKeys:
         if document.get("issuer") != self.issuer.issuer:
             raise KeysUnavailable(f"{url} names another issuer: {str(document.get('issuer'))[:200]!r}")
         address = document.get("jwks_uri")
-        if not isinstance(address, str) or not is_safe_url(address):
+        local = self.issuer.issuer.startswith("http:")
+        if not isinstance(address, str) or not is_safe_url(address) or (address.startswith("http:") and not local):
             raise KeysUnavailable(f"{url}: its jwks_uri is not an https address")
         return address
 
@@ -534,6 +544,11 @@ class Tokens:
     def __init__(self, issuers: tuple[Issuer, ...], port: SignaturePort) -> None:
         self._verified = Callers()
         self.issuers = {issuer.issuer: IssuerKeys(issuer, port, self._verified.clear) for issuer in issuers}
+
+    def adopt(self, other: Tokens) -> None:
+        """Take over the keys of issuers that earlier settings named too, so that a reload needs no issuer to answer."""
+        for issuer in self.issuers.keys() & other.issuers.keys():
+            self.issuers[issuer].adopt(other.issuers[issuer])
 
     def known(self, token: str, now: float) -> Caller | None:
         """The caller of a token that was verified before and has not expired."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import queue
+import threading
 import time
 from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as quoted
@@ -19,6 +21,9 @@ from ..settings import AccessLog as Format
 
 FLUSH_AFTER = 0.2
 FLUSH_LINES = 512
+WAITING_TEXTS = 64
+"""Texts of up to FLUSH_LINES lines that may wait for a slow reader of the log; what comes on top is lost."""
+CLOSE_WITHIN = 2.0
 
 CLOUDFRONT_FIELDS = (
     "date time x-edge-location sc-bytes c-ip cs-method cs(Host) cs-uri-stem sc-status cs(Referer) cs(User-Agent) "
@@ -54,7 +59,7 @@ class AccessLog:
 
     def __init__(self, format_: Format, write: Callable[[bytes], int | None] | None = None) -> None:
         self._line = {"json": _json_line, "cloudfront": _cloudfront_line, "off": None}[format_]
-        self._write = write or (lambda text: os.write(1, text))
+        self._writer = _Writer(write or (lambda text: os.write(1, text)))
         self._lines: list[str] = []
         self._flushing = False
         self._second, self._date = 0, ""
@@ -81,18 +86,46 @@ class AccessLog:
         self.flush()
 
     def flush(self) -> None:
-        """Write what has been gathered."""
-        text = "".join(self._lines).encode()
-        self._lines.clear()
-        with contextlib.suppress(OSError):
-            while text:
-                text = text[self._write(text) or len(text) :]
+        """Hand over what has been gathered; a thread writes it, for whoever reads it may be slow."""
+        if self._lines:
+            self._writer.put("".join(self._lines).encode())
+            self._lines.clear()
+
+    def close(self) -> None:
+        """Write the last lines, if somebody takes them soon."""
+        self.flush()
+        self._writer.close()
+
+
+class _Writer:
+    def __init__(self, write: Callable[[bytes], int | None]) -> None:
+        self._write = write
+        self._texts: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def put(self, text: bytes) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="access log", daemon=True)
+            self._thread.start()
+        if self._texts.qsize() < WAITING_TEXTS:
+            self._texts.put(text)
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._texts.put(None)
+            self._thread.join(CLOSE_WITHIN)
+
+    def _run(self) -> None:
+        while (text := self._texts.get()) is not None:
+            with contextlib.suppress(OSError):
+                while text:
+                    text = text[self._write(text) or len(text) :]
 
 
 def _json_line(entry: Entry, date: str, milliseconds: int) -> str:
     request, client, status, size, seconds, caller, rule, reason, _ = entry
     return (
-        f'{{"time":"{date}.{milliseconds:03d}Z","client":"{client}","method":{quoted(request.method)},'
+        f'{{"time":"{date}.{milliseconds:03d}Z","client":{quoted(client)},"method":{quoted(request.method)},'
         f'"path":{quoted(request.path.decode("latin-1"))},"status":{status},"bytes":{size},'
         f'"ms":{seconds * 1000:.2f},"caller":{quoted(caller)},"rule":"{rule}","reason":"{reason}"}}\n'
     )

@@ -46,7 +46,7 @@ BEGUN = "stagedoor.begun"
 SEND_FILE = "stagedoor.send_file"
 """ASGI scope key: a function of descriptor, start and stop that sends a part of a file and returns what it sent."""
 SendFile: TypeAlias = Callable[[int, int, int], Awaitable[int]]
-Begun: TypeAlias = tuple[Flow[Serve | Reply], Fetch] | None
+Begun: TypeAlias = "tuple[Gateway, Flow[Serve | Reply], Fetch] | None"
 
 _log = logging.getLogger("stagedoor")
 
@@ -122,7 +122,7 @@ class Gateway:
                 await self._maintenance
         await self._fetch.aclose()
         await self.store.aclose()
-        self._log.flush()
+        self._log.close()
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, now = time.perf_counter(), self._clock()
@@ -131,15 +131,17 @@ class Gateway:
         request = Request(scope["method"], _raw_path(scope), scope["query_string"], headers)
         peer = scope.get("client")
         client = client_address(peer[0] if peer else "-", headers, self.settings.trusted_proxies)
+        # Taken out of the scope, for both lead back to it.
+        begun, send_file = scope.pop(BEGUN, None), scope.pop(SEND_FILE, None)
         serve, size = None, 0
         self.in_flight += 1
         try:
             try:
-                answer, serve = await self._answer(request, scope.get(BEGUN), now)
+                answer, serve = await self._answer(request, begun, now)
             except Exception:
                 answer = _fault()
             try:
-                size = await _send(answer, receive, send, scope.get(SEND_FILE), request.method == "HEAD")
+                size = await _send(answer, receive, send, send_file, request.method == "HEAD")
             finally:
                 if answer.opened is not None:
                     answer.opened.close()
@@ -159,7 +161,7 @@ class Gateway:
         flow, serve = self.door.answer(request, now), None
         try:
             try:
-                return flow, next(flow)
+                return self, flow, next(flow)
             except StopIteration as done:
                 decision: Serve | Reply = done.value
             if isinstance(decision, Serve):
@@ -197,7 +199,9 @@ class Gateway:
             return of_reply(replies.problem(431, "headers", f"send less than {MAX_HEADER_BYTES} bytes of header")), None
         if request.path in _HEALTH:
             return of_reply(await self._health(request)), None
-        flow, wish = begun or (self.door.answer(request, now), None)
+        owner, flow, wish = begun or (self, None, None)
+        if flow is None or owner is not self:  # after a reload the new settings decide
+            flow, wish = self.door.answer(request, now), None
         decision = await arun(flow, self._fetch, wish)
         if isinstance(decision, Reply):
             return of_reply(decision), None

@@ -10,6 +10,8 @@ import httpx
 
 from ..messages import Fetch, Fetched
 
+_ASKED = {"accept": "application/json", "accept-encoding": "identity"}  # what is packed could unpack to anything
+
 
 class Fetcher:
     """Answers wishes; those for the same URL at the same time share one exchange."""
@@ -48,11 +50,11 @@ class Fetcher:
             # `_fetch` keeps the time; a proxy from the environment is not asked for what is on this machine.
             local: dict[str, None] = dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]"))
             self._client = httpx.AsyncClient(follow_redirects=False, timeout=None, mounts=local)  # noqa: S113
-        async with self._client.stream("GET", wish.url, headers={"accept": "application/json"}) as response:
+        async with self._client.stream("GET", wish.url, headers=_ASKED) as response:
             if response.status_code != 200:
                 return Fetched(b"", f"the answer was {response.status_code}, not 200")
             body = b""
-            async for part in response.aiter_bytes():
+            async for part in response.aiter_raw():
                 body += part
                 if len(body) > wish.limit:
                     break

@@ -23,6 +23,8 @@ from .app import MAX_HEADER_BYTES
 from .protocol import HEADER_WITHIN
 from .server import GRACE, announce
 
+MAX_STREAMS = 32
+"""Requests at a time on one connection: each that is not read holds what Granian has taken from us so far."""
 _QUIET: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -70,7 +72,12 @@ def serve_http2(settings: Settings, bound: socket.socket) -> int:
             header_read_timeout=int(HEADER_WITHIN * 1000), max_buffer_size=MAX_HEADER_BYTES, pipeline_flush=False
         ),
         http2_settings=HTTP2Settings(
-            max_headers_size=MAX_HEADER_BYTES, keep_alive_interval=30_000, keep_alive_timeout=10
+            max_headers_size=MAX_HEADER_BYTES,
+            max_concurrent_streams=MAX_STREAMS,
+            initial_stream_window_size=65_535,
+            max_send_buffer_size=65_536,
+            keep_alive_interval=30_000,
+            keep_alive_timeout=10,
         ),
         websockets=False,
         log_dictconfig=_QUIET,

@@ -22,7 +22,14 @@ SANDBOX = b"sandbox; default-src 'none'; img-src 'self' data:; media-src 'self' 
 
 T = TypeVar("T")
 
-_TYPE = re.compile(rb"[\w.+-]+/[\w.+-]+(?:[ \t]*;[\x20-\x7e]*)?\Z")
+# No comma: of several types browsers take the last.
+_TYPE = re.compile(rb"[\w.+-]+/[\w.+-]+(?:[ \t]*;[\x20-\x2b\x2d-\x7e]*)?\Z")
+_INERT = re.compile(
+    rb"(?:image/(?!svg)|audio/|video/|font/|text/(?:plain|css|csv|vtt|markdown|javascript|calendar)\Z"
+    rb"|application/(?:json|pdf|zip|gzip|octet-stream|wasm|javascript|rtf|epub\+zip|manifest\+json|x-mpegurl"
+    rb"|msword|vnd\.apple\.mpegurl|vnd\.ms-[a-z-]+|vnd\.openxmlformats-officedocument\.[a-z.]+)\Z)(?!.*(?:xml|html)\Z)"
+)
+_DIRECTIVE = re.compile(rb'(?:[^,"]|"[^"]*")+')  # a quoted value may hold commas (RFC 9111 §5.2)
 _BREAKS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # what would end a header field or hide in it
 _PRIVATE_VARY = (b"vary", b"Cookie, Authorization")
 
@@ -182,7 +189,7 @@ def _fields(
         cache = b", ".join(value for name, value in stored if name == b"cache-control")
         fields += [(name, value) for name, value in stored if name not in (b"cache-control", b"expires")]
         fields += [(b"cache-control", private_cache_control(cache)), _PRIVATE_VARY]
-    if not trust_html and _can_run_scripts(meta.content_type):
+    if not trust_html and _can_run_scripts(_content_type(meta)):
         fields.append((b"content-security-policy", SANDBOX))
     if saved_as is not None:
         fields = [field for field in fields if field[0] != b"content-disposition"]
@@ -202,7 +209,7 @@ def private_cache_control(stored: bytes) -> bytes:
     max-age the browser has to ask each time.
     """
     kept = []
-    for directive in stored.split(b","):
+    for directive in _DIRECTIVE.findall(stored) if stored.count(b'"') % 2 == 0 else ():
         name = directive.strip().lower().partition(b"=")[0]
         if name and name not in (b"public", b"private", b"s-maxage", b"proxy-revalidate"):
             kept.append(directive.strip())
@@ -223,8 +230,8 @@ def _content_type(meta: Meta) -> bytes:
 
 
 def _can_run_scripts(content_type: bytes) -> bool:
-    lower = content_type.lower()
-    return b"html" in lower or b"xml" in lower or b"svg" in lower
+    """All types that are not known to be inert: browsers run scripts in more of them than HTML and SVG."""
+    return _INERT.match(content_type.partition(b";")[0].strip().lower()) is None
 
 
 def _problem(serve: Serve, request: Request, status: int, code: str, detail: str, extra: Pairs = ()) -> Answer:

@@ -35,6 +35,10 @@ COPIED = 16_384
 """Bodies up to this size are copied behind their head and leave as one piece."""
 FILE_PIECE = 1_048_576
 FULL_PIECE = 65_536
+MAX_PIPELINED = 32
+"""Requests of one connection that may wait behind the one that is being answered; the rest waits unread."""
+SLICE = 4096
+"""Bytes that are parsed at a time where more have come."""
 MAX_DRAINED_BODY = 65_536
 """A request body longer than this is not read to its end; the connection ends with the answer."""
 
@@ -48,8 +52,10 @@ class StrictProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
-        self._in_head = self._short = self._body_open = self._first_feed = self._leaving = self._ends = False
+        self._in_head = self._short = self._body_open = self._first_feed = self._leaving = False
+        self._last = self._ends = False
         self._head_bytes = self._fed_bytes = 0
+        self._backlog = bytearray()
         self._since = self.loop.time()
         self._stalled_since: float | None = None
         self._waiting = 0
@@ -58,6 +64,22 @@ class StrictProtocol(HttpToolsProtocol):
     # --- reading
 
     def data_received(self, data: bytes) -> None:
+        if self._backlog or len(data) > SLICE:
+            self._backlog += data
+            self._feed_backlog()
+        else:
+            self._feed(data)
+
+    def _feed_backlog(self) -> None:
+        """Parse what has come, but not more requests than may wait; the client waits for the rest."""
+        while self._backlog and len(self.pipeline) < MAX_PIPELINED and not self.transport.is_closing():
+            data = bytes(self._backlog[:SLICE])
+            del self._backlog[:SLICE]
+            self._feed(data)
+        if self._backlog:
+            self.flow.pause_reading()
+
+    def _feed(self, data: bytes) -> None:
         self._first_feed = False
         super().data_received(data)
         if self._in_head and not self._first_feed and self.parser is not None:
@@ -76,13 +98,19 @@ class StrictProtocol(HttpToolsProtocol):
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:  # a trailer: nothing that comes after the body says who asks or for what
+            self._fed_bytes += len(name) + len(value) + 4
+            if self._fed_bytes > MAX_HEADER_BYTES:
+                self.transport.abort()
+            return
         self._head_bytes += len(name) + len(value) + 4
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        if self.transport.is_closing() or self._ends:
-            self._short = True  # nothing after a last answer is read
+        self._fed_bytes = 0
+        if self.transport.is_closing() or self._last:
+            self._short = True  # nothing after a last request is read
             return
         refusal = self._misread()
         if refusal is not None:
@@ -105,6 +133,9 @@ class StrictProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self._since = self.loop.time()
         super().on_response_complete()
+        if self._backlog:
+            self.flow.pause_reading()
+            self.loop.call_soon(self._feed_backlog)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's name and words
         self._refuse(400, "request", "this is not an HTTP/1.1 request that can be understood")
@@ -135,7 +166,12 @@ class StrictProtocol(HttpToolsProtocol):
                 return 400, "target", "the request target is for another host, or no path"
         if not self.url.isascii():
             return 400, "target", "the request target holds a character that must be percent-encoded"
+        if self.parser.should_upgrade() and self._has_body():
+            return 400, "upgrade", "a request to upgrade has no body"  # the parser would read it as the next request
         return None
+
+    def _has_body(self) -> bool:
+        return any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
 
     def _own_authorities(self) -> tuple[bytes, ...]:
         gateway: Gateway | None = getattr(self.app, "gateway", None)
@@ -181,8 +217,9 @@ class StrictProtocol(HttpToolsProtocol):
         # Two keys of our own. By the time that this request's cycle sends, `self.cycle` may be a later one's.
         send_file = partial(self._send_file, self.cycle)
         self.scope[BEGUN], self.scope[SEND_FILE] = begun, send_file  # type: ignore[literal-required]
-        if self._long_body():
-            self.cycle.keep_alive = False
+        if self._long_body() or self.expect_100_continue or self.parser.should_upgrade():
+            self.cycle.keep_alive = False  # where the next request would start is not sure
+        self._last = not self.cycle.keep_alive
 
     def _write(self, answer: Answer, bodiless: bool, keep_alive: bool) -> None:
         fields = answer.headers if isinstance(answer.headers, Fields) else Fields(answer.headers)
@@ -192,7 +229,8 @@ class StrictProtocol(HttpToolsProtocol):
         if not _outbox:
             self.loop.call_soon(_send_all)
         _outbox.append((self, head + body if len(body) < COPIED else head, b"" if len(body) < COPIED else body))
-        self._leaving, self._ends = True, not keep_alive
+        self._leaving = True
+        self._last = self._ends = not keep_alive
         self._since = self.loop.time()
 
     def _send(self, head: bytes, body: bytes) -> None:
@@ -274,28 +312,29 @@ class StrictProtocol(HttpToolsProtocol):
             raise StoreUnavailable("the file became shorter while it was sent")
         return sent
 
-    def pause_writing(self) -> None:
-        self._stalled_since = self.loop.time()
-        super().pause_writing()
-
-    def resume_writing(self) -> None:
-        self._stalled_since = None
-        super().resume_writing()
-
     def check_time(self, now: float) -> None:
-        """Close this connection if it has had its time."""
-        if self.transport.is_closing() and self._stalled_since is None:
+        """Close this connection if it has had its time; called once a second."""
+        waiting = self.transport.get_write_buffer_size()
+        if waiting == 0:
+            self._stalled_since = None
+        elif self._stalled_since is None or waiting != self._waiting:  # slow, but reading
+            self._stalled_since = now
+        elif now - self._stalled_since > STALLED_AFTER:
+            self.transport.abort()
+        self._waiting = waiting
+        if waiting or self.transport.is_closing():
             return
-        if self._stalled_since is not None:
-            waiting = self.transport.get_write_buffer_size()
-            if waiting != self._waiting:  # slow, but reading
-                self._waiting, self._stalled_since = waiting, now
-            elif now - self._stalled_since > STALLED_AFTER:
-                self.transport.abort()
-        elif self.cycle is None or self.cycle.response_complete:
+        if self.cycle is None or self.cycle.response_complete:
             limit = HEADER_WITHIN if self._in_head or self._body_open else IDLE_AFTER
             if now - self._since > limit:
                 self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        for cycle, _ in self.pipeline:  # requests that nobody will answer any more
+            cycle.on_response = None  # type: ignore[assignment]  # it leads back here
+            cycle.scope.pop(SEND_FILE, None)  # type: ignore[misc]
+        self.pipeline.clear()
 
 
 _swept: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
@@ -323,6 +362,7 @@ the other end, and waking one that is awake already costs little."""
 
 
 def _send_all() -> None:
-    for connection, head, body in _outbox:
-        connection._send(head, body)
+    leaving = tuple(_outbox)
     _outbox.clear()
+    for connection, head, body in leaving:
+        connection._send(head, body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import os
 import stat
 from collections.abc import AsyncIterator
@@ -31,6 +32,8 @@ REMEMBERED_BYTES = 16 * 1_048_576
 
 
 class _Remembered(NamedTuple):
+    path: bytes
+    folders: tuple[bytes, ...]  # that lead to it: none of them may have become a link
     identity: tuple[int, ...]
     meta: Meta
     body: bytes
@@ -92,7 +95,9 @@ class FolderStore:
             if whole is not None and len(whole) == stop - start:
                 opened = Opened(meta, start, stop, whole, no_chunks, nothing)
                 if len(whole) == meta.size:
-                    self._remember(wish.key, _Remembered(_identity(status), meta, whole, opened))
+                    path = wish.key.encode()
+                    folders = tuple(path[:i] for i, byte in enumerate(path) if byte == ord("/"))
+                    self._remember(wish.key, _Remembered(path, folders, _identity(status), meta, whole, opened))
                 return opened
             keep = True
             return Opened(
@@ -129,12 +134,16 @@ class FolderStore:
         if found is None:
             return None
         try:
-            if _identity(os.stat(key.encode(), dir_fd=self._root, follow_symlinks=False)) == found.identity:
+            led = all(stat.S_ISDIR(self._status(folder).st_mode) for folder in found.folders)
+            if led and _identity(self._status(found.path)) == found.identity:
                 return found
         except OSError:
             pass
         self._forget(key)
         return None
+
+    def _status(self, path: bytes) -> os.stat_result:
+        return os.stat(path, dir_fd=self._root, follow_symlinks=False)
 
     def _remember(self, key: str, file: _Remembered) -> None:
         self._small[key] = file
@@ -204,9 +213,13 @@ def in_memory(descriptor: int, stop: int) -> bool:
 
 
 def _ignores_case(folder: Path) -> bool:
-    """Does the file system take `NAME` and `name` for the same file?"""
-    swapped = folder.with_name(folder.name.swapcase())
-    return swapped.name != folder.name and swapped.exists() and swapped.samefile(folder)
+    """Does the file system take `NAME` and `name` for the same file? Asked of the folder and of what is in it."""
+    names = {folder.name, *itertools.islice((entry.name for entry in os.scandir(folder)), 100)}
+    for path in (folder, *(folder / name for name in names - {folder.name})):
+        swapped = path.with_name(path.name.swapcase())
+        if swapped.name not in names and swapped.exists() and path.exists() and swapped.samefile(path):
+            return True
+    return False
 
 
 async def _chunks(descriptor: int, start: int, stop: int) -> AsyncIterator[bytes]:

@@ -28,6 +28,8 @@ _log = logging.getLogger("stagedoor")
 CHUNK = 262_144
 SMALL = 65_536
 MAX_CONNECTIONS = 128
+MAX_STREAMS = 96
+"""Connections that large objects may hold, so that slow readers of those leave some for everybody else."""
 WAIT_FOR_CONNECTION = 10.0
 """Seconds until a request that finds all connections in use is told to come back."""
 
@@ -68,6 +70,7 @@ class S3Store:
         self._exit = contextlib.AsyncExitStack()
         self._starting = asyncio.Lock()
         self._free = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._streams = 0
 
     async def head(self, wish: Head) -> Meta | None:
         try:
@@ -109,6 +112,8 @@ class S3Store:
             if wish.span is not None and wish.span.resolve(size) is None:
                 raise NotSatisfiable(size)
             meta = _meta(answer, size)
+            if stop - start > SMALL and self._streams >= MAX_STREAMS:
+                raise StoreUnavailable(f"{MAX_STREAMS} large objects are being read already")
             if stop - start <= SMALL:
                 whole = b"".join([part async for part in _chunks(body)])
                 body.close()
@@ -117,8 +122,11 @@ class S3Store:
             body.close()
             raise
 
+        self._streams += 1
+
         def close() -> None:
             body.close()
+            self._streams -= 1
             self._free.release()
 
         return Opened(meta, start, stop, None, lambda: _chunks(body), close)
@@ -238,11 +246,16 @@ def _extent(answer: Any) -> tuple[int, int, int]:
 
 def _meta(answer: Any, size: int) -> Meta:
     fields = answer["ResponseMetadata"]["HTTPHeaders"]
-    kept = tuple((name.encode(), fields[name].encode("latin-1")) for name in _KEPT if name in fields)
-    modified = int(answer["LastModified"].timestamp())
-    return Meta(
-        size, answer["ETag"].encode("latin-1"), modified, (answer.get("ContentType") or "").encode("latin-1"), kept
-    )
+    etag, modified = answer.get("ETag"), answer.get("LastModified")
+    if not etag or modified is None:
+        raise StoreUnavailable("the store did not say which version of the object it is (ETag, Last-Modified)")
+    kept = tuple((name.encode(), _octets(fields[name])) for name in _KEPT if name in fields)
+    return Meta(size, _octets(etag), int(modified.timestamp()), _octets(answer.get("ContentType") or ""), kept)
+
+
+def _octets(text: str) -> bytes:
+    """A header value as the store sent it; metadata may be any UTF-8."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 async def _chunks(body: Any) -> AsyncIterator[bytes]:
