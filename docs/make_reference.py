@@ -42,7 +42,8 @@ NOTES: Mapping[str, str] = {
 - `region` and `endpoint` belong to `s3://` alone. With `endpoint` and no `region` the region is `us-east-1`, and keys
   are asked for path-style. Credentials come from AWS's usual chain: variables, profile, role.
 - `index` has no slash. The policy sees the key with `index` in it.
-- `trust_html = false` sends HTML, SVG and other XML with a Content-Security-Policy that lets no script run.
+- `trust_html = false` sends HTML, SVG and every type that is not known to be inert with a
+  Content-Security-Policy that lets no script run.
 """,
     "issuers": """\
 - `issuer` is compared letter by letter with the token's `iss`, the slash at the end included.
