@@ -37,6 +37,9 @@ FILE_PIECE = 1_048_576
 FULL_PIECE = 65_536
 MAX_PIPELINED = 32
 """Requests of one connection that may wait behind the one that is being answered; the rest waits unread."""
+MAX_DISCARDED = 4_194_304
+LINGER = 1.0
+"""Bytes and seconds that are still taken, and thrown away, from a client that was refused."""
 SLICE = 4096
 """Bytes that are parsed at a time where more have come."""
 MAX_DRAINED_BODY = 65_536
@@ -53,7 +56,7 @@ class StrictProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
         self._in_head = self._short = self._body_open = self._first_feed = self._leaving = False
-        self._last = self._ends = False
+        self._last = self._ends = self._refused = False
         self._head_bytes = self._fed_bytes = 0
         self._backlog = bytearray()
         self._since = self.loop.time()
@@ -64,7 +67,11 @@ class StrictProtocol(HttpToolsProtocol):
     # --- reading
 
     def data_received(self, data: bytes) -> None:
-        if self._backlog or len(data) > SLICE:
+        if self._refused:
+            self._fed_bytes += len(data)
+            if self._fed_bytes > MAX_DISCARDED:
+                self.transport.abort()
+        elif self._backlog or len(data) > SLICE:
             self._backlog += data
             self._feed_backlog()
         else:
@@ -72,7 +79,9 @@ class StrictProtocol(HttpToolsProtocol):
 
     def _feed_backlog(self) -> None:
         """Parse what has come, but not more requests than may wait; the client waits for the rest."""
-        while self._backlog and len(self.pipeline) < MAX_PIPELINED and not self.transport.is_closing():
+        while (
+            self._backlog and len(self.pipeline) < MAX_PIPELINED and not (self._refused or self.transport.is_closing())
+        ):
             data = bytes(self._backlog[:SLICE])
             del self._backlog[:SLICE]
             self._feed(data)
@@ -241,7 +250,11 @@ class StrictProtocol(HttpToolsProtocol):
             self.transport.writelines((head, body))
         else:
             self.transport.write(head)
-        if self._ends:
+        if self._refused:
+            # Closed while the client still writes, the connection would be reset and the answer lost on its way.
+            self.transport.write_eof()
+            self.loop.call_later(LINGER, self.transport.close)
+        elif self._ends:
             self.transport.close()
 
     def _default_fields(self) -> bytes:
@@ -257,7 +270,7 @@ class StrictProtocol(HttpToolsProtocol):
         """Answer what is not worth a request, and end the connection."""
         if self.transport.is_closing():
             return
-        self._in_head, self._short = False, True
+        self._in_head, self._short, self._refused = False, True, True
         if self._leaving or (self.cycle is not None and not self.cycle.response_complete):
             self.transport.abort()  # an answer is under way; nothing may be written into it
             return
