@@ -15,7 +15,7 @@ from ..errors import StoreUnavailable
 from . import Head, Meta, Open, Opened, extent, no_chunks, nothing
 from .types import content_type
 
-CHUNK = 262_144
+CHUNK = 65_536
 """Bytes read and sent at a time."""
 SMALL = 131_072
 """Up to this size an object is read at once, sent in one piece and remembered."""

@@ -25,7 +25,7 @@ from . import Changed, Head, Meta, NotSatisfiable, Open, Opened, Range, no_chunk
 
 _log = logging.getLogger("stagedoor")
 
-CHUNK = 262_144
+CHUNK = 65_536
 SMALL = 65_536
 MAX_CONNECTIONS = 128
 MAX_STREAMS = 96
