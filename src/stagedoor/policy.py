@@ -137,10 +137,10 @@ class Rule:
     claims: Mapping[str, frozenset[str]] = field(default_factory=dict)
     issuers: frozenset[str] = frozenset()
     emails: frozenset[str] = frozenset()
+    name: str = field(init=False)
 
-    @property
-    def name(self) -> str:
-        return f"rules[{self.index}]"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"rules[{self.index}]")
 
     @property
     def effect(self) -> str:

@@ -28,7 +28,7 @@ _NO_WAIT = getattr(os, "RWF_NOWAIT", None)
 _CLOSED = -1
 _ENTRY_SIZE = 1024
 REMEMBERED_BYTES = 16 * 1_048_576
-"""Bound of the small files that are kept in memory, each checked with one `stat` before it is used."""
+"""Bound of the small files that are kept in memory; before one is used, the file system is asked whether it changed."""
 
 
 class _Remembered(NamedTuple):
@@ -58,6 +58,7 @@ class FolderStore:
             raise StoreUnavailable(f"the folder {root} cannot be read: {error.strerror}") from error
         self._small: dict[str, _Remembered] = {}
         self._small_size = 0
+        self._looked_at: set[str] = set()
         if _ignores_case(self._path):
             os.close(self._root)
             raise StoreUnavailable(
@@ -131,16 +132,27 @@ class FolderStore:
     def _remembered(self, key: str) -> _Remembered | None:
         """A small file read before, if the key still leads to the same file and nothing about it has changed."""
         found = self._small.get(key)
-        if found is None:
-            return None
+        if found is None or key in self._looked_at:
+            return found
         try:
             led = all(stat.S_ISDIR(self._status(folder).st_mode) for folder in found.folders)
             if led and _identity(self._status(found.path)) == found.identity:
+                self._note_look(key)
                 return found
         except OSError:
             pass
         self._forget(key)
         return None
+
+    def _note_look(self, key: str) -> None:
+        """Requests that came in together, in one turn of the event loop, are spared a look each."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        if not self._looked_at:
+            loop.call_soon(self._looked_at.clear)
+        self._looked_at.add(key)
 
     def _status(self, path: bytes) -> os.stat_result:
         return os.stat(path, dir_fd=self._root, follow_symlinks=False)
