@@ -17,7 +17,7 @@ from stagedoor.gateway import objects, protocol
 from stagedoor.gateway.access_log import WAITING_TEXTS, AccessLog, Entry
 from stagedoor.gateway.objects import private_cache_control
 from stagedoor.messages import Request
-from stagedoor.store import Head, Open
+from stagedoor.store import Head, Open, folder
 from stagedoor.store.folder import FolderStore
 from stagedoor.tokens import Tokens
 
@@ -131,7 +131,10 @@ def test_a_quoted_directive_with_a_comma_stays_whole() -> None:
     assert private_cache_control(b'max-age=5, x="open') == b"private, no-cache"
 
 
-def test_a_remembered_file_is_forgotten_when_a_link_leads_to_it(tmp_path: Path) -> None:
+def test_a_remembered_file_is_forgotten_when_a_link_leads_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "SETTLED_AFTER", 0)
     (tmp_path / "public/rep").mkdir(parents=True)
     (tmp_path / "team").mkdir()
     (tmp_path / "public/rep/x.txt").write_bytes(b"x")
@@ -141,6 +144,17 @@ def test_a_remembered_file_is_forgotten_when_a_link_leads_to_it(tmp_path: Path) 
     (tmp_path / "public/rep").symlink_to("../team/rep")
     assert store.open_now(Open("public/rep/x.txt")) is None
     assert store.head_now(Head("public/rep/x.txt")) is None
+
+
+def test_two_writes_within_one_step_of_the_file_systems_clock_are_told_apart(tmp_path: Path) -> None:
+    """What was written a moment ago is read again each time, for its times may not tell the next write."""
+    store, file = FolderStore(str(tmp_path)), tmp_path / "a.txt"
+    for number in range(200):
+        body = b"%03d" % number
+        file.write_bytes(body)
+        opened = store.open_now(Open("a.txt"))
+        assert opened is not None
+        assert opened.whole == body
 
 
 def test_a_file_system_that_ignores_case_is_found_by_what_is_in_it(tmp_path: Path) -> None:

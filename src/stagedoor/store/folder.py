@@ -7,6 +7,7 @@ import errno
 import itertools
 import os
 import stat
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,8 @@ _NO_WAIT = getattr(os, "RWF_NOWAIT", None)
 
 
 _CLOSED = -1
+SETTLED_AFTER = 1_000_000_000
+"""Nanoseconds for which a file that was just written is not remembered."""
 _ENTRY_SIZE = 1024
 REMEMBERED_BYTES = 16 * 1_048_576
 """Bound of the small files that are kept in memory; before one is used, the file system is asked whether it changed."""
@@ -95,7 +98,7 @@ class FolderStore:
             whole = _read_now(descriptor, start, stop - start) if stop - start <= SMALL else None
             if whole is not None and len(whole) == stop - start:
                 opened = Opened(meta, start, stop, whole, no_chunks, nothing)
-                if len(whole) == meta.size:
+                if len(whole) == meta.size and _settled(status):
                     path = wish.key.encode()
                     folders = tuple(path[:i] for i, byte in enumerate(path) if byte == ord("/"))
                     self._remember(wish.key, _Remembered(path, folders, _identity(status), meta, whole, opened))
@@ -201,6 +204,11 @@ _NO_SUCH_FILE = frozenset((errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.
 def _meta(key: str, status: os.stat_result) -> Meta:
     etag = b'"%x-%x"' % (status.st_mtime_ns, status.st_size)
     return Meta(status.st_size, etag, int(status.st_mtime), content_type(key))
+
+
+def _settled(status: os.stat_result) -> bool:
+    """Was it written long enough ago? File systems count time in steps; two writes within one leave the same times."""
+    return time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) >= SETTLED_AFTER
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
