@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
@@ -20,8 +21,8 @@ from granian.server import MPServer
 
 from ..settings import Settings
 from .app import MAX_HEADER_BYTES
+from .http1 import GRACE
 from .protocol import HEADER_WITHIN
-from .server import GRACE, announce
 
 MAX_STREAMS = 32
 """Requests at a time on one connection: each that is not read holds what Granian has taken from us so far."""
@@ -47,15 +48,16 @@ class _Supervisor(MPServer):
             os.kill(worker.inner.pid, signal.SIGHUP)
 
 
-def serve_http2(settings: Settings, bound: socket.socket) -> int:
+def serve_http2(settings: Settings, bound: socket.socket, on_ready: Callable[[], None]) -> int:
     """Serve until SIGTERM or Ctrl-C; return the exit code.
 
     Args:
         settings: with `tls`.
         bound: proof that the address is free; Granian opens its own socket there.
+        on_ready: called once, before Granian starts: it does not tell when it has.
     """
     assert settings.tls is not None
-    announce(settings, bound)
+    on_ready()
     bound.close()
     certificate, key = settings.tls
     host, port = settings.listen

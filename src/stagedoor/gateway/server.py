@@ -13,21 +13,13 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-
-import uvicorn
-from uvicorn.supervisors.multiprocess import Multiprocess
 
 from ..errors import StagedoorError
 from ..settings import PREFIX, Settings, load
 from .app import Gateway, Receive, Scope, Send, lifespan
-from .protocol import IDLE_AFTER, StrictProtocol
-
-GRACE = 30
-"""Seconds that requests under way have to finish when the server stops."""
-BACKLOG = 2048
+from .http1 import BACKLOG, serve_http1
 
 _log = logging.getLogger("stagedoor")
 
@@ -124,8 +116,8 @@ def serve(settings_path: Path | None = None, *, listen: str | None = None, worke
     if settings.tls is not None:
         from .http2 import serve_http2
 
-        return serve_http2(settings, bound)
-    return _serve_http1(settings, bound)
+        return serve_http2(settings, bound, lambda: _announce(settings, bound))
+    return serve_http1(settings, bound, lambda: _announce(settings, bound))
 
 
 def _bind(settings: Settings) -> socket.socket:
@@ -139,7 +131,7 @@ def _bind(settings: Settings) -> socket.socket:
         ) from error
 
 
-def announce(settings: Settings, bound: socket.socket) -> None:
+def _announce(settings: Settings, bound: socket.socket) -> None:
     """Say where the site can be reached; for people, on standard error."""
     host, port = bound.getsockname()[:2]
     scheme = "https" if settings.tls else "http"
@@ -147,51 +139,3 @@ def announce(settings: Settings, bound: socket.socket) -> None:
     many = f", {settings.workers} workers" if settings.workers > 1 else ""
     sys.stderr.write(f"stagedoor: {settings.url} from {settings.store or 'nowhere'}, listening on {address}{many}\n")
     sys.stderr.flush()
-
-
-def _serve_http1(settings: Settings, bound: socket.socket) -> int:
-    config = uvicorn.Config(
-        "stagedoor.gateway.server:create_app",
-        factory=True,
-        http=StrictProtocol,
-        loop="uvloop",
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        workers=settings.workers,
-        backlog=BACKLOG,
-        timeout_keep_alive=int(IDLE_AFTER),
-        timeout_graceful_shutdown=GRACE,
-    )
-    if settings.workers == 1:
-        server = _Server(config, lambda: announce(settings, bound))
-        # uvicorn raises the signal again when it has stopped; ending as asked is no failure.
-        signal.signal(signal.SIGTERM, lambda *_: None if server.started else sys.exit(0))
-        server.run(sockets=[bound])
-        return 0 if server.started else 1
-    announce(settings, bound)
-    _Supervisor(config, [bound]).run()
-    return 0
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_ready = on_ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._on_ready()
-
-
-class _Supervisor(Multiprocess):
-    """uvicorn's parent process; SIGHUP goes on to the workers, which reload in place."""
-
-    def handle_hup(self) -> None:
-        for process in self.processes:
-            if process.pid is not None:
-                os.kill(process.pid, signal.SIGHUP)
