@@ -87,7 +87,7 @@ async def test_alive_and_ready(site: Path) -> None:
 
 
 async def test_not_ready_without_keys_or_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "READY_FOR", 0.0, raising=False)
+    monkeypatch.setattr(module, "READY_FOR", 0.0)
     prepare(tmp_path)
     async with scripted(lambda _: plain_answer("500 No"), []) as port:
         gateway = make_gateway(tmp_path, settings_text(jwks=f"http://127.0.0.1:{port}/keys"))
@@ -98,6 +98,43 @@ async def test_not_ready_without_keys_or_store(tmp_path: Path, monkeypatch: pyte
             assert (await client.get("/-/readyz")).json()["missing"] == ["keys of staff", "store"]
             assert (await client.get("/-/healthz")).status_code == 200
         await gateway.aclose()
+
+
+async def test_however_often_we_are_asked_the_store_is_asked_once_a_second(site: Path) -> None:
+    class Counting(MemoryStore):
+        asked = 0
+
+        async def ready(self) -> None:
+            self.asked += 1
+            await asyncio.sleep(0.01)
+
+    store = Counting()
+    gateway = make_gateway(site, settings_text(), store=store)
+    async with visitor(gateway) as client:
+        answers = await asyncio.gather(*(client.get("/-/readyz") for _ in range(50)))
+    assert {heard.status_code for heard in answers} <= {200, 503}
+    assert store.asked == 1
+    await gateway.aclose()
+
+
+async def test_a_request_that_is_cancelled_ends_as_one(site: Path) -> None:
+    """With the error that says so, and a line in the log."""
+
+    class Slow(MemoryStore):
+        async def open(self, wish: Open) -> Opened | None:
+            await asyncio.sleep(60)
+            return None
+
+    log = bytearray()
+    gateway = make_gateway(site, settings_text(), store=Slow(), log=log)
+    async with visitor(gateway) as client:
+        asking = asyncio.create_task(client.get("/public/a.txt"))
+        await asyncio.sleep(0.1)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    await gateway.aclose()
+    assert b'"reason":"broken-off"' in log
 
 
 # --- a fault of ours opens nothing

@@ -75,7 +75,7 @@ async def test_an_issuer_that_is_away_from_the_start_is_said_once_and_so_is_its_
 ) -> None:
     played = play()
     played.gateway.start()
-    assert await played.goes_on(REFUSED) == [f"{GONE}; its tokens cannot be checked until it is back"]
+    assert await played.goes_on(REFUSED) == [f"{GONE}; its tokens cannot be checked until that changes"]
     assert played.asked > 3
     assert await played.goes_on(REFUSED, 600) == []
     assert await played.goes_on(KEYS) == [BACK]

@@ -14,7 +14,10 @@ import pytest
 from serving import fresh_token, listening, make_gateway, prepare, settings_text
 from stores import KINDS, Fields, let_in, make
 
-from stagedoor.gateway.objects import SANDBOX, attachment, private_cache_control
+from stagedoor.gateway.objects import SANDBOX, answer_object, attachment, private_cache_control
+from stagedoor.messages import Request, Serve
+from stagedoor.store import Head, Meta
+from stagedoor.store.memory import MemoryStore
 
 TEN = b"0123456789"
 LARGE = bytes(range(256)) * 2048
@@ -494,3 +497,32 @@ async def test_problems_are_pages_for_people_and_json_for_programs(tmp_path: Pat
             heard = await client.get(path, headers={**fields, "sec-fetch-mode": "navigate"})
             assert heard.headers["content-type"] == "text/html; charset=utf-8"
             assert "default-src 'none'" in heard.headers["content-security-policy"]
+
+
+class Replaced(MemoryStore):
+    """An object that is replaced between the question what it is and the question for its bytes."""
+
+    async def head(self, wish: Head) -> Meta | None:
+        meta = await super().head(wish)
+        self.put(wish.key, b"new")
+        return meta
+
+
+@pytest.mark.parametrize(
+    ("condition", "status"), [("If-Match", 412), ("If-None-Match", 200), ("If-Range", 200), ("If-Modified-Since", 200)]
+)
+async def test_an_object_replaced_meanwhile_is_the_new_one_or_a_failed_precondition(
+    condition: str, status: int
+) -> None:
+    store = Replaced()
+    store.put("a", b"old")
+    meta = await MemoryStore.head(store, Head("a"))
+    assert meta is not None
+    value = {"If-Match": meta.etag, "If-Range": meta.etag, "If-None-Match": b'"other"'}.get(
+        condition, b"Thu, 01 Jan 1970 00:00:00 GMT"
+    )
+    headers = {condition.lower().encode(): [value], b"range": [b"bytes=0-1"]}
+    serve = Serve("a", "rules[0]", "", True)
+    answer = await answer_object(store, serve, Request("GET", b"/a", b"", headers), trust_html=False)
+    assert answer.status == status
+    assert status == 412 or answer.body == b"new"

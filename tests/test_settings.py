@@ -203,10 +203,15 @@ def test_a_session_key_that_is_not_given_is_made_once_and_outlives_a_reload(home
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("30s", 30), ("15m", 900), ("8h", 28_800), ("2d", 172_800), ("0s", 0), ("90m", 5400)]
+    ("text", "seconds"), [("30s", 30), ("15m", 900), ("8h", 28_800), ("2d", 172_800), ("90m", 5400)]
 )
 def test_durations(home: Path, text: str, seconds: float) -> None:
     assert read(home, with_("login", f'page = "https://a.example"\nsession = "{text}"')).session == seconds
+
+
+def test_a_session_that_lasts_no_time_is_an_error(home: Path) -> None:
+    with pytest.raises(SettingsError, match="lasts no time"):
+        read(home, with_("login", 'page = "https://a.example"\nsession = "0s"'))
 
 
 @pytest.mark.parametrize(

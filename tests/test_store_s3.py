@@ -213,6 +213,8 @@ async def test_redirects_are_never_followed(script: Script, tmp_path: Path, stat
         ("403 Forbidden", "AllAccessDisabled", 502),
         ("404 Not Found", "NoSuchBucket", 502),
         ("503 Service Unavailable", "SlowDown", 503),
+        ("429 Too Many Requests", "TooManyRequests", 503),
+        ("400 Bad Request", "RequestTimeout", 503),
         ("503 Service Unavailable", "ServiceUnavailable", 503),
         ("500 Internal Server Error", "InternalError", 503),
         ("502 Bad Gateway", "", 503),

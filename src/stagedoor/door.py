@@ -13,10 +13,10 @@ from urllib.parse import quote, unquote_to_bytes
 
 from . import credentials, paths, replies
 from .credentials import Credential, Places
-from .errors import InvalidCredential, InvalidSession, InvalidTarget, InvalidToken, Unavailable
+from .errors import InvalidCredential, InvalidSession, InvalidTarget, InvalidToken, SessionTooLarge, Unavailable
 from .messages import Fetch, Fetched, Flow, Pairs, Reply, Request, Serve
 from .policy import Allow, Policy
-from .session import Sessions, SessionTooLarge
+from .session import Sessions
 from .tokens import ANONYMOUS, Caller, Callers, Tokens
 
 T = TypeVar("T")
@@ -184,9 +184,19 @@ class Door:
         challenge = 'Bearer realm="stagedoor"'
         if error:
             challenge += f', error="invalid_token", error_description="{error.code}"'
-        detail = str(error) if error else "sign in, or bring a token, to read this"
+        detail = self._where(request, error) if error else "sign in, or bring a token, to read this"
         extra += ((b"www-authenticate", challenge.encode()),)
         return self._problem(request, 401, code, detail, extra=extra, sign_in=sign_in)
+
+    def _where(self, request: Request, error: InvalidCredential) -> str:
+        """Name a cookie that does not count: a forgotten one is sent with every request, and nobody sees it."""
+        try:
+            found = credentials.find(request.headers, request.query, self.site.places)
+        except InvalidCredential:
+            return str(error)
+        if found is not None and found.kind == "cookie":
+            return f"the cookie {self.site.places.cookie!r} does not count: {error}"
+        return str(error)
 
     def _sign_in(self, request: Request) -> str:
         """The sign-in page with `next`: where the visitor wanted to go, byte for byte, without any credential."""
@@ -300,7 +310,7 @@ class Door:
         origin = request.headers.get(b"origin")
         if origin and origin != [self.site.url.encode()] and self._allowed_origin(request) is None:
             return self._problem(request, 403, "origin", "this origin is not listed in [cors] origins")
-        credential = credentials.find(request.headers, b"", Places(("header",), session=""))
+        credential = credentials.find(request.headers, b"", _HEADER_ONLY)
         if credential is None or credential.kind != "header":
             return self._unauthorized(request, None)
         if self.sessions is None:
@@ -315,6 +325,7 @@ class Door:
 
 
 _SAME_ORIGIN: Pairs = ((b"referrer-policy", b"same-origin"),)
+_HEADER_ONLY = Places(("header",), session="")
 _SIGN_IN_AGAIN = ("no-credential", "token-expired")
 
 

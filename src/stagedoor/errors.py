@@ -12,6 +12,7 @@ StagedoorError
 │   └── StoreUnavailable the store is away, slow or refuses more requests
 ├── StoreRefused         the store does not accept *our* credentials or clock       -> 502
 ├── UnusableKey          a key that this store cannot address exactly               -> 404
+├── SessionTooLarge      a caller's claims do not fit into a cookie                   -> 422
 └── InvalidKeySet        a JWKS that holds no key, or keys that must not be trusted
 
 Being denied is not an error but a value: `policy.Deny`.
@@ -119,6 +120,12 @@ class UnusableKey(StagedoorError):
     """A key that this store cannot be asked for without changing it."""
 
     code = "unusable-key"
+
+
+class SessionTooLarge(StagedoorError):
+    """The claims that rules ask for do not fit into a cookie."""
+
+    code = "session-too-large"
 
 
 class InvalidKeySet(StagedoorError):

@@ -26,14 +26,12 @@ class Request(NamedTuple):
         path: the raw path of the request target, still percent-encoded, without `?` and what follows.
         query: the raw query, without the `?`.
         headers: see `Headers`.
-        body: the whole body, for the endpoints under `/-/` that take one; at most a few KB.
     """
 
     method: str
     path: bytes
     query: bytes
     headers: Headers
-    body: bytes = b""
 
 
 class Serve(NamedTuple):

@@ -421,8 +421,7 @@ class Policy:
             if rule.index in matching:
                 reason = rule.refusal(caller)
             elif rule.index in reachable:
-                names = ", ".join(segment.name for segment in rule.segments if isinstance(segment, Claim))
-                reason = f"the path has another value than the caller's {names}"
+                reason = _unbound(rule, caller)
             else:
                 reason = "the path does not match"
             explained.append(Explained(rule, not reason, reason))
@@ -444,6 +443,15 @@ def _with_depth(places: dict[_Node, None]) -> dict[_Node, None]:
         if place.depth is not None:
             places[place.depth] = None
     return places
+
+
+def _unbound(rule: Rule, caller: Caller) -> str:
+    """Why a pattern with claims matches this path for somebody, but not for the caller."""
+    claims = [segment for segment in rule.segments if isinstance(segment, Claim)]
+    missing = [claim.name for claim in claims if not caller.segments(claim.name, claim.digest)]
+    if missing:
+        return f"the caller has no {', '.join(missing)} that could be a folder's name"
+    return f"the path has another value than the caller's {', '.join(claim.name for claim in claims)}"
 
 
 def _held(caller: Caller, name: str) -> frozenset[str]:

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .errors import InvalidToken, StagedoorError
+from .errors import InvalidToken, SessionTooLarge
 from .tokens import Caller, check_claims, json_object, split
 from .tokens import Issuer as _Issuer
 
@@ -21,12 +21,6 @@ MIN_KEY_BYTES = 32
 """HS256 keys have at least the size of the hash output (RFC 7518 §3.2)."""
 MAX_COOKIE_BYTES = 4096
 """Browsers keep cookies of this size, name and attributes included (RFC 6265 §6.1)."""
-
-
-class SessionTooLarge(StagedoorError):
-    """The claims that rules ask for do not fit into a cookie."""
-
-    code = "session-too-large"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +54,11 @@ class Sessions:
 
         Raises:
             SessionTooLarge: browsers would drop the cookie.
+            InvalidToken: the token that the caller came with has expired.
         """
         expires = int(min(now + self.lifetime, caller.expires))
+        if expires <= now:  # within the leeway of its issuer
+            raise InvalidToken("the token has expired; a session never outlives it", code="token-expired")
         key = self.keys[0]
         token = _sign(
             {"alg": "HS256", "typ": "JWT", "kid": _kid(key)},

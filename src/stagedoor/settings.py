@@ -180,7 +180,7 @@ def _settings(read: Reader) -> Settings:
         places=places,
         policy=policy,
         login_page=_login_page(read, issuers),
-        session=read.duration("login.session", 8 * 3600.0),
+        session=_session(read),
         session_keys=_session_keys(read, workers),
         listen=_address(read, "gateway.listen", read.text("gateway.listen") or "127.0.0.1:8080"),
         workers=workers,
@@ -193,6 +193,13 @@ def _settings(read: Reader) -> Settings:
     )
 
 
+def _session(read: Reader) -> float:
+    seconds = read.duration("login.session", 8 * 3600.0)
+    if seconds == 0:
+        read.fail("login.session", "a session that lasts no time is none", 'for example "8h"')
+    return seconds
+
+
 def _access_log(read: Reader) -> AccessLog:
     chosen = read.choice("log.access", ("json", "cloudfront", "off"), "json")
     return "cloudfront" if chosen == "cloudfront" else "off" if chosen == "off" else "json"
@@ -201,7 +208,7 @@ def _access_log(read: Reader) -> AccessLog:
 def _store(read: Reader) -> str | None:
     """The store's URL: `s3://…`, `memory:`, or `file:///…` for every way to write a folder."""
     store = read.text("site.store")
-    scheme = store.partition(":")[0] if store else None
+    scheme = store.partition(":")[0] if store and ":" in store else None
     for name in ("region", "endpoint"):
         if scheme != "s3" and read.get(f"site.{name}") is not None:
             read.fail(f"site.{name}", "only a store in S3 has this", 'store = "s3://bucket", or leave it out')

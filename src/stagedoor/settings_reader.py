@@ -71,7 +71,10 @@ class Reader:
         except tomllib.TOMLDecodeError as error:
             line = re.search(r"line (\d+)", str(error))
             raise SettingsError(
-                f"not valid TOML: {error}", source=str(source), line=int(line[1]) if line else None
+                f"not valid TOML: {error}",
+                source=str(source),
+                line=int(line[1]) if line else None,
+                mend=_toml_mend(str(error)),
             ) from error
         self._check_names()
         self._overlay(environ)
@@ -267,6 +270,13 @@ class Reader:
         if scheme in ("ssm", "secretsmanager") and rest:
             return None
         return self.fail(name, "a secret does not stand here itself", 'write "env:NAME" or "file:path"')
+
+
+def _toml_mend(problem: str) -> str:
+    twice = re.search(r"Cannot declare \('(\w+)',\) twice", problem)
+    if twice:
+        return f"of several tables each begins with [[{twice[1]}]]"
+    return "is a quote missing at the end of the line?" if r"'\n'" in problem else ""
 
 
 def _did_you_mean(word: str, known: Sequence[str]) -> str:

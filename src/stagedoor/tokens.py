@@ -405,7 +405,7 @@ class IssuerKeys:
             self.keys, self._document, self._loaded = other.keys, other._document, other._loaded
 
     def install(self, document: bytes, now: float) -> None:
-        """Use this JWKS as if it had been fetched (keys baked in at the edge, `token --jwks`)."""
+        """Use this JWKS as if it had been fetched just now."""
         self._install(document)
         self._loaded = self._asked = now
 
@@ -429,7 +429,9 @@ class IssuerKeys:
         except InvalidToken:
             raise KeysUnavailable(f"{url} is not a JSON object") from None
         if document.get("issuer") != self.issuer.issuer:
-            raise KeysUnavailable(f"{url} names another issuer: {str(document.get('issuer'))[:200]!r}")
+            raise KeysUnavailable(
+                f"{url} names another issuer: {str(document.get('issuer'))[:200]!r}; settings name it exactly so"
+            )
         address = document.get("jwks_uri")
         local = self.issuer.issuer.startswith("http:")
         if not isinstance(address, str) or not is_safe_url(address) or (address.startswith("http:") and not local):

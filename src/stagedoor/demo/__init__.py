@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import tempfile
-import time
 import webbrowser
 from collections.abc import Generator
 from pathlib import Path
@@ -22,12 +21,9 @@ import uvicorn
 from rich.console import Console
 
 from .. import settings
-from ..credentials import Places, find
-from ..errors import InvalidCredential, InvalidToken
 from ..gateway.app import Gateway
-from ..messages import collect
 from .files import write_site
-from .provider import CLIENT_ID, PEOPLE, Provider, Receive, Scope, Send
+from .provider import CLIENT_ID, PEOPLE, Provider
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
@@ -126,7 +122,7 @@ def _run(site: socket.socket, side: socket.socket, folder: Path, open_browser: b
     gateway = make_site(folder, url, issuer)
     token = folder / "ann.token"
     token.write_text(provider.access_token(PEOPLE[0]))
-    ready = asyncio.run(_serve(((provider, side), (_without_old_sessions(gateway), site)), url, folder, open_browser))
+    ready = asyncio.run(_serve(((provider, side), (gateway, site)), url, folder, open_browser))
     return 0 if ready else 1
 
 
@@ -202,35 +198,6 @@ async def _serve(apps: tuple[tuple[Any, socket.socket], ...], url: str, folder: 
         else:
             stop()
     return ready
-
-
-def _without_old_sessions(gateway: Gateway) -> Any:
-    """Let visitors in whose browser still has the session cookie of an earlier demo, whose key nobody knows any more.
-
-    The gateway refuses a bad credential even where none is needed. Here that would lock people out of the page
-    on which they can sign in again.
-    """
-    name = gateway.settings.places.session
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not _is_current(gateway, name, scope):
-            scope = {**scope, "headers": [field for field in scope["headers"] if field[0] != b"cookie"]}
-        await gateway(scope, receive, send)
-
-    return app
-
-
-def _is_current(gateway: Gateway, name: str, scope: Scope) -> bool:
-    """Is there no session cookie, or one of this run?"""
-    sessions = gateway.door.sessions
-    assert sessions is not None
-    try:
-        found = find(collect(scope["headers"]), b"", Places((), session=name))
-        if found is not None and found.kind == "session":
-            sessions.verify(found.value, time.time())
-    except (InvalidCredential, InvalidToken):
-        return False
-    return True
 
 
 def _listen(port: int | None, first: int = DEFAULT_PORT) -> socket.socket:

@@ -39,6 +39,7 @@ PIECE_WITHIN = 300.0
 MAINTAIN_EVERY = 5.0
 """Seconds between two looks at the age of the issuers' keys."""
 
+READY_FOR = 1.0
 _HEALTH = (b"/-/healthz", b"/-/readyz")
 
 BEGUN = "stagedoor.begun"
@@ -93,6 +94,8 @@ class Gateway:
         self._clock, self._fetch = clock, Fetcher()
         self._host = settings.url.partition("://")[2]
         self.in_flight = 0
+        self._probe: asyncio.Task[bool] | None = None
+        self._probed = 0.0
         self._log = AccessLog(settings.access_log, write_log)
         self._maintenance: asyncio.Task[None] | None = None
 
@@ -133,7 +136,7 @@ class Gateway:
         client = client_address(peer[0] if peer else "-", headers, self.settings.trusted_proxies)
         # Taken out of the scope, for both lead back to it.
         begun, send_file = scope.pop(BEGUN, None), scope.pop(SEND_FILE, None)
-        serve, size = None, 0
+        answer, serve, size = _BROKEN_OFF, None, 0
         self.in_flight += 1
         try:
             try:
@@ -215,13 +218,25 @@ class Gateway:
         missing = []
         if request.path == b"/-/readyz":
             missing = [f"keys of {keys.issuer.name}" for keys in self.door.tokens.issuers.values() if not keys.keys]
-            try:
-                await self.store.ready()
-            except (StagedoorError, OSError) as error:
-                _log.error("not ready: %s", error)
+            if not await self._store_ready():
                 missing.append("store")
         status = 503 if missing else 200
         return replies.document(status, {"status": "waiting" if missing else "ok", "missing": missing}, "health")
+
+    async def _store_ready(self) -> bool:
+        """Ask the store at most once in READY_FOR seconds, for anybody may ask us."""
+        if self._probe is None or (self._probe.done() and self._clock() - self._probed >= READY_FOR):
+            self._probed = self._clock()
+            self._probe = asyncio.create_task(self._ask_store())
+        return await asyncio.shield(self._probe)
+
+    async def _ask_store(self) -> bool:
+        try:
+            await self.store.ready()
+        except (StagedoorError, OSError) as error:
+            _log.error("not ready: %s", error)
+            return False
+        return True
 
     async def _maintain(self) -> None:
         """Keep the issuers' keys fresh, so that no request has to wait for them and withdrawn keys stop to count."""
@@ -241,7 +256,7 @@ def _log_change(keys: IssuerKeys, away: set[str]) -> None:
     name = keys.issuer.issuer
     if keys.failure and name not in away:
         away.add(name)
-        so = "the last good keys stay in use" if keys.keys else "its tokens cannot be checked until it is back"
+        so = "the last good keys stay in use" if keys.keys else "its tokens cannot be checked until that changes"
         _log.warning("%s; %s", keys.failure, so)
     elif not keys.failure and name in away:
         away.remove(name)
@@ -273,6 +288,10 @@ def _raw_path(scope: Scope) -> bytes:
     if mounted:
         raw = raw[len(mounted) :] if raw.startswith(mounted + b"/") else b""
     return raw.partition(b"?")[0]
+
+
+_BROKEN_OFF = Answer(499, (), reason="broken-off")
+"""What the log says of a request whose task was ended before there was an answer."""
 
 
 def _fault() -> Answer:

@@ -25,7 +25,7 @@ def serve_http1(settings: Settings, bound: socket.socket, on_ready: Callable[[],
     Args:
         settings: without `tls`.
         bound: the listening socket.
-        on_ready: called once, when requests are answered.
+        on_ready: called once: by a single worker when it answers requests, else before the workers are started.
     """
     config = uvicorn.Config(
         "stagedoor.gateway.server:create_app",

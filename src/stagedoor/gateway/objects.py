@@ -119,8 +119,9 @@ def _answer(serve: Serve, request: Request, trust_html: bool) -> StoreFlow[Answe
                     span = None
             try:
                 found = yield Open(key, span, etag)
-            except Changed:
-                # Replaced between the two questions: the whole new version is as good an answer as any.
+            except Changed:  # replaced between the two questions
+                if b"if-match" in request.headers or b"if-unmodified-since" in request.headers:
+                    return _problem(serve, request, 412, "precondition", "the file is not the version you asked for")
                 span, found = None, (yield Open(key))
             if isinstance(found, Opened):
                 return _opened(serve, found, span is not None, request, trust_html)

@@ -126,9 +126,9 @@ def _bind(settings: Settings) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise OSError(
-            f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; choose another [gateway] listen"
-        ) from error
+        number = error.errno or 0  # negative where the name could not be found
+        reason = os.strerror(number) if number > 0 else error.strerror
+        raise OSError(f"cannot listen on {host}:{port}: {reason}; choose another [gateway] listen") from error
 
 
 def _announce(settings: Settings, bound: socket.socket) -> None:

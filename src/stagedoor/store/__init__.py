@@ -1,8 +1,8 @@
-"""Where objects live: one port with three verbs, and the table that finds the store for a URL.
+"""Where objects live: one port, and the function that finds the store for a URL.
 
 A store is asked for the key that was authorised and never for another one: a key that it cannot address
 exactly does not exist there (`UnusableKey`), it is never renamed. Another kind of store is one file beside
-these and one row in `SCHEMES`.
+these and two lines in `open_store`.
 """
 
 from __future__ import annotations

@@ -198,7 +198,7 @@ class FolderStore:
 
 
 _NO_NAMES = frozenset((b"", b".", b".."))
-_NO_SUCH_FILE = frozenset((errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.ENXIO, errno.ENOTDIR))
+_NO_SUCH_FILE = frozenset((errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.ENXIO))
 
 
 def _meta(key: str, status: os.stat_result) -> Meta:
@@ -234,7 +234,8 @@ def in_memory(descriptor: int, stop: int) -> bool:
 
 def _ignores_case(folder: Path) -> bool:
     """Does the file system take `NAME` and `name` for the same file? Asked of the folder and of what is in it."""
-    names = {folder.name, *itertools.islice((entry.name for entry in os.scandir(folder)), 100)}
+    with os.scandir(folder) as entries:
+        names = {folder.name, *(entry.name for entry in itertools.islice(entries, 100))}
     for path in (folder, *(folder / name for name in names - {folder.name})):
         swapped = path.with_name(path.name.swapcase())
         if swapped.name not in names and swapped.exists() and path.exists() and swapped.samefile(path):

@@ -46,6 +46,10 @@ class _NoRedirects:
         return self._session.request(*args, **{**kwargs, "allow_redirects": False})
 
 
+if not hasattr(AIOHTTPSession, "_get_session"):  # else redirects would be followed from some release on, unnoticed
+    raise ImportError("this release of aiobotocore cannot be kept from following redirects")
+
+
 class _Session(AIOHTTPSession):  # type: ignore[misc]  # aiobotocore ships no types
     async def _get_session(self, proxy_url: str) -> _NoRedirects:
         return _NoRedirects(await super()._get_session(proxy_url))
@@ -183,7 +187,7 @@ class S3Store:
             # What S3 says of a missing key to those who may not list; grant s3:ListBucket to hear NoSuchKey instead.
             _log.warning("%s: answered as missing; are s3:GetObject and s3:ListBucket granted?", place)
             return
-        if status < 500:
+        if status < 500 and status not in (408, 429) and code not in ("RequestTimeout", "SlowDown"):
             raise StoreRefused(f"{place} {details.get('Message', '')}".rstrip())
         raise StoreUnavailable(place)
 
