@@ -290,3 +290,13 @@ def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     assert opened is not None
     assert opened.whole == b"a"
     os.close(store._root)
+
+
+async def test_a_folder_that_was_replaced_is_not_ready(site: Site) -> None:
+    await site.store.ready()
+    site.root.rename(site.root.with_name("old"))
+    with pytest.raises(StoreUnavailable, match="gone"):
+        await site.store.ready()
+    site.root.mkdir()
+    with pytest.raises(StoreUnavailable, match="replaced"):
+        await site.store.ready()

@@ -34,6 +34,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 MAX_HEADER_BYTES = 32_768
 MAX_HEADER_FIELDS = 100
+TOO_LARGE = f"send less than {MAX_HEADER_BYTES} bytes and {MAX_HEADER_FIELDS} names of header"
 PIECE_WITHIN = 300.0
 """Seconds that one piece of a body may take to leave, under whatever server; `protocol` is stricter."""
 MAINTAIN_EVERY = 5.0
@@ -199,7 +200,7 @@ class Gateway:
     async def _answer(self, request: Request, begun: Begun, now: float) -> tuple[Answer, Serve | None]:
         size = sum(len(name) + len(value) for name, values in request.headers.items() for value in values)
         if len(request.headers) > MAX_HEADER_FIELDS or size > MAX_HEADER_BYTES:
-            return of_reply(replies.problem(431, "headers", f"send less than {MAX_HEADER_BYTES} bytes of header")), None
+            return of_reply(replies.problem(431, "headers", TOO_LARGE)), None
         if request.path in _HEALTH:
             return of_reply(await self._health(request)), None
         owner, flow, wish = begun or (self, None, None)

@@ -47,9 +47,9 @@ class Fetcher:
 
     async def _get(self, wish: Fetch) -> Fetched:
         if self._client is None:
-            # `_fetch` keeps the time; a proxy from the environment is not asked for what is on this machine.
+            # A proxy from the environment is not asked for what is on this machine.
             local: dict[str, None] = dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]"))
-            self._client = httpx.AsyncClient(follow_redirects=False, timeout=None, mounts=local)  # noqa: S113
+            self._client = httpx.AsyncClient(follow_redirects=False, timeout=None, mounts=local)  # noqa: S113 - `_fetch` keeps time
         async with self._client.stream("GET", wish.url, headers=_ASKED) as response:
             if response.status_code != 200:
                 return Fetched(b"", f"the answer was {response.status_code}, not 200")

@@ -21,7 +21,7 @@ from .. import replies
 from ..errors import StoreUnavailable
 from ..messages import Request, collect
 from ..store.folder import in_memory
-from .app import BEGUN, MAX_HEADER_BYTES, SEND_FILE, Begun, Gateway
+from .app import BEGUN, MAX_HEADER_BYTES, SEND_FILE, TOO_LARGE, Begun, Gateway
 from .objects import Answer, Fields, of_reply
 
 HEADER_WITHIN = 10.0
@@ -64,6 +64,11 @@ class StrictProtocol(HttpToolsProtocol):
         self._waiting = 0
         _sweep(self.loop, self)
 
+    @property
+    def _gateway(self) -> Gateway | None:
+        gateway: Gateway | None = getattr(self.app, "gateway", None)
+        return gateway
+
     # --- reading
 
     def data_received(self, data: bytes) -> None:
@@ -94,7 +99,7 @@ class StrictProtocol(HttpToolsProtocol):
         if self._in_head and not self._first_feed and self.parser is not None:
             self._fed_bytes += len(data)  # a line without an end is in no callback yet
             if self._fed_bytes > MAX_HEADER_BYTES:
-                self._refuse(431, "headers", f"send less than {MAX_HEADER_BYTES} bytes of header")
+                self._refuse(431, "headers", TOO_LARGE)
 
     def on_message_begin(self) -> None:
         self.url, self.headers, self.expect_100_continue = b"", [], False
@@ -125,8 +130,7 @@ class StrictProtocol(HttpToolsProtocol):
         if refusal is not None:
             self._refuse(*refusal)
             return
-        gateway: Gateway | None = getattr(self.app, "gateway", None)
-        begun = self._try_short_way(gateway) if gateway is not None else None
+        begun = self._try_short_way(self._gateway) if self._gateway is not None else None
         if not self._short:
             self._take_long_way(begun)
 
@@ -155,7 +159,7 @@ class StrictProtocol(HttpToolsProtocol):
     def _misread(self) -> tuple[int, str, str] | None:
         """Status, code and words if two readers could take this head for different requests (RFC 9112 §3.2)."""
         if self._head_bytes > MAX_HEADER_BYTES:
-            return 431, "headers", f"send less than {MAX_HEADER_BYTES} bytes of header"
+            return 431, "headers", TOO_LARGE
         version = self.parser.get_http_version()
         if version not in ("1.1", "1.0"):
             return 505, "version", "this server speaks HTTP/1.1 and HTTP/1.0 here"
@@ -183,8 +187,7 @@ class StrictProtocol(HttpToolsProtocol):
         return any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
 
     def _own_authorities(self) -> tuple[bytes, ...]:
-        gateway: Gateway | None = getattr(self.app, "gateway", None)
-        return (gateway.settings.url.partition("://")[2].encode(),) if gateway else ()
+        return (self._gateway.settings.url.partition("://")[2].encode(),) if self._gateway else ()
 
     def _long_body(self) -> bool:
         for name, value in self.headers:
@@ -275,9 +278,8 @@ class StrictProtocol(HttpToolsProtocol):
             self.transport.abort()  # an answer is under way; nothing may be written into it
             return
         answer = of_reply(replies.problem(status, code, detail))
-        gateway: Gateway | None = getattr(self.app, "gateway", None)
-        if gateway is not None:
-            gateway.note_refused(answer, self.client[0] if self.client else "-")
+        if self._gateway is not None:
+            self._gateway.note_refused(answer, self.client[0] if self.client else "-")
         self._write(answer, False, False)
 
     # --- writing and time

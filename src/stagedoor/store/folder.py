@@ -126,6 +126,10 @@ class FolderStore:
     async def ready(self) -> None:
         if not self._path.is_dir():
             raise StoreUnavailable(f"the folder {self._path} is gone")
+        if not os.path.samestat(self._path.stat(), os.fstat(self._root)):
+            raise StoreUnavailable(
+                f"the folder {self._path} was replaced by another; reload the settings to serve that"
+            )
 
     async def aclose(self) -> None:
         if self._root != _CLOSED:

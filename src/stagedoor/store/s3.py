@@ -136,7 +136,11 @@ class S3Store:
         return Opened(meta, start, stop, None, lambda: _chunks(body), close)
 
     async def ready(self) -> None:
-        """Ask for a key that need not exist: that there is no such key, only somebody who was let in is told."""
+        """Ask for a key that need not exist; to be told that there is no such key is an answer.
+
+        Without s3:ListBucket S3 says "access denied" for that, as it does to a role without any rights: those two
+        cannot be told apart, and count as ready.
+        """
         opened = await self.open(Open("stagedoor-readiness-probe", Range(0, 0)))
         if opened is not None:
             opened.close()
