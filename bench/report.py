@@ -93,7 +93,7 @@ def load(path: Path) -> Result:
 
 def middle(rounds: Iterable[Round], name: str) -> float:
     """Median of one figure over the rounds."""
-    return statistics.median(float(one[name]) for one in rounds)  # type: ignore[literal-required]
+    return statistics.median(float(one[name]) for one in rounds)  # type: ignore[literal-required]  # its callers name members
 
 
 def ratio(result: Result, load_name: str, ours: str, other: str, *, per_cpu: bool = False) -> float:

@@ -38,6 +38,7 @@ from stagedoor import tokens
 from stagedoor.gateway import app as module
 from stagedoor.gateway.access_log import CLOUDFRONT_FIELDS, AccessLog, Entry
 from stagedoor.gateway.app import client_address
+from stagedoor.gateway.protocol import StrictProtocol
 from stagedoor.messages import Request, collect
 from stagedoor.settings import parse
 from stagedoor.store import Head, Meta, Open, Opened
@@ -271,10 +272,12 @@ def test_forwarded_addresses_count_from_listed_proxies_only() -> None:
         assert seen("10.0.0.1", f"{odd}, 10.9.9.9") == "10.9.9.9"
 
 
-async def test_no_header_changes_who_or_what_is_asked(site: Path) -> None:
-    """Not even from a listed proxy (invariant 6)."""
+@pytest.mark.parametrize("implementation", [StrictProtocol, "httptools"])
+async def test_no_header_changes_who_or_what_is_asked(site: Path, implementation: Any) -> None:
+    """Not even from a listed proxy; on the short way of our protocol, and on the long one (invariant 6)."""
     for more in ("", '[gateway]\ntrusted_proxies = ["127.0.0.0/8"]'):
-        async with serving(site, settings_text(more=more)) as here, wire(here.port) as connection:
+        gateway = make_gateway(site, settings_text(more=more))
+        async with listening(gateway, implementation) as port, wire(port) as connection:
             for line in (
                 "X-Original-URI: /public/a.txt",
                 "X-Original-URL: /public/a.txt",

@@ -455,3 +455,23 @@ async def test_an_ordinary_client_sees_an_ordinary_site(tmp_path: Path) -> None:
         assert (await visitor.get("/users/ben/a.txt", headers=mine)).status_code == 403
         assert (await visitor.get("/users/ann/a.txt")).status_code == 401
         assert (await visitor.get("/-/readyz")).status_code == 200
+
+
+WIRED = "\u65e5.txt".encode().decode("latin-1")  # the bytes of UTF-8, as a header line carries them
+
+
+async def test_metadata_in_any_language_goes_out_as_it_is(script: Script, tmp_path: Path) -> None:
+    named = f'content-disposition: attachment; filename="{WIRED}"'
+    script.answer = plain_answer("200 OK", b"hello", *STORED, named)
+    async with site_at(tmp_path, script.endpoint) as here, wire(here.port) as connection:
+        await connection.send(message("/public/a"))
+        head = await connection.reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert "\u65e5.txt".encode() in head
+
+
+@pytest.mark.parametrize("missing", ["etag", "last-modified"])
+async def test_an_object_of_no_version_is_not_served(script: Script, tmp_path: Path, missing: str) -> None:
+    script.answer = plain_answer("200 OK", b"hello", *(line for line in STORED if not line.lower().startswith(missing)))
+    async with site_at(tmp_path, script.endpoint) as here, wire(here.port) as connection:
+        assert (await connection.ask("/public/a")).status == 503

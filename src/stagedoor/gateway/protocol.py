@@ -228,7 +228,7 @@ class StrictProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         # Two keys of our own. By the time that this request's cycle sends, `self.cycle` may be a later one's.
         send_file = partial(self._send_file, self.cycle)
-        self.scope[BEGUN], self.scope[SEND_FILE] = begun, send_file  # type: ignore[literal-required]
+        self.scope[BEGUN], self.scope[SEND_FILE] = begun, send_file  # type: ignore[literal-required]  # ours
         if self._long_body() or self.expect_100_continue or self.parser.should_upgrade():
             self.cycle.keep_alive = False  # where the next request would start is not sure
         self._last = not self.cycle.keep_alive
@@ -348,7 +348,7 @@ class StrictProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         for cycle, _ in self.pipeline:  # requests that nobody will answer any more
             cycle.on_response = None  # type: ignore[assignment]  # it leads back here
-            cycle.scope.pop(SEND_FILE, None)  # type: ignore[misc]
+            cycle.scope.pop(SEND_FILE, None)  # type: ignore[misc]  # a key of our own
         self.pipeline.clear()
 
 
