@@ -13,8 +13,16 @@ from urllib.parse import quote, unquote_to_bytes
 
 from . import credentials, paths, replies
 from .credentials import Credential, Places
-from .errors import InvalidCredential, InvalidSession, InvalidTarget, InvalidToken, SessionTooLarge, Unavailable
-from .messages import Fetch, Fetched, Flow, Pairs, Reply, Request, Serve
+from .errors import (
+    InvalidCredential,
+    InvalidSession,
+    InvalidTarget,
+    InvalidToken,
+    SessionTooLarge,
+    StagedoorError,
+    Unavailable,
+)
+from .messages import Answered, Flow, Pairs, Reply, Request, Serve, Wish
 from .policy import Allow, Policy
 from .session import Sessions
 from .tokens import ANONYMOUS, Caller, Callers, Tokens
@@ -371,12 +379,22 @@ def _parameter(query: bytes, name: bytes) -> str | None:
     return None
 
 
-def run(flow: Flow[T], fetch: Callable[[Fetch], Fetched]) -> T:
-    """Drive a flow to its end; `fetch` answers its wishes and never raises."""
+def run(flow: Flow[T], ask: Callable[[Wish], Answered]) -> T:
+    """Drive a flow to its end.
+
+    Args:
+        flow: what to drive.
+        ask: answers its wishes; what it raises of `stagedoor.errors` is thrown into the flow.
+    """
     try:
         wish = next(flow)
         while True:
-            wish = flow.send(fetch(wish))
+            try:
+                answered = ask(wish)
+            except StagedoorError as error:
+                wish = flow.throw(error)
+            else:
+                wish = flow.send(answered)
     except StopIteration as done:
         value: T = done.value
         return value
@@ -384,18 +402,23 @@ def run(flow: Flow[T], fetch: Callable[[Fetch], Fetched]) -> T:
         flow.close()
 
 
-async def arun(flow: Flow[T], fetch: Callable[[Fetch], Awaitable[Fetched]], wish: Fetch | None = None) -> T:
+async def arun(flow: Flow[T], ask: Callable[[Wish], Awaitable[Answered]], wish: Wish | None = None) -> T:
     """Drive a flow to its end without blocking the event loop.
 
     Args:
         flow: what to drive.
-        fetch: answers its wishes and never raises.
+        ask: as for `run`.
         wish: what the flow waits for, if it has been started already.
     """
     try:
         wish = wish or next(flow)
         while True:
-            wish = flow.send(await fetch(wish))
+            try:
+                answered = await ask(wish)
+            except StagedoorError as error:
+                wish = flow.throw(error)
+            else:
+                wish = flow.send(answered)
     except StopIteration as done:
         value: T = done.value
         return value

@@ -6,11 +6,15 @@ StagedoorError
 ├── InvalidTarget        a request target that is not the name of one object        -> 400
 ├── InvalidCredential    what the caller brought does not prove who they are        -> 401
 │   ├── InvalidToken     … because the token is wrong, in shape, signature or claims
-│   └── InvalidSession   … because our own session cookie is over or not ours any more
+│   ├── InvalidSession   … because our own session cookie is over or not ours any more
+│   └── InvalidPass      … because the signed URL or cookies are wrong, over or for something else  -> 403
 ├── Unavailable          we could not ask, so nobody is let in                      -> 503
 │   ├── KeysUnavailable  an issuer's keys
-│   └── StoreUnavailable the store is away, slow or refuses more requests
+│   ├── StoreUnavailable the store is away, slow or refuses more requests
+│   └── CatalogueUnavailable  the same of the catalogue
 ├── StoreRefused         the store does not accept *our* credentials or clock       -> 502
+├── InvalidContent       an entry that the catalogue cannot hold
+├── InvalidKey           a key of passes that cannot be used
 ├── UnusableKey          a key that this store cannot address exactly               -> 404
 ├── SessionTooLarge      a caller's claims do not fit into a cookie                   -> 422
 └── InvalidKeySet        a JWKS that holds no key, or keys that must not be trusted
@@ -90,6 +94,20 @@ class InvalidSession(InvalidCredential):
     code = "session"
 
 
+class InvalidPass(InvalidCredential):
+    """A signed URL or signed cookies that open nothing here.
+
+    Attributes:
+        aws_code, aws_message: what CloudFront says in this case (CloudFront Developer Guide; FAQ of re:Post).
+    """
+
+    code = "pass"
+
+    def __init__(self, message: str, *, code: str, aws: tuple[str, str] = ("AccessDenied", "Access denied")) -> None:
+        super().__init__(message, code=code)
+        self.aws_code, self.aws_message = aws
+
+
 class Unavailable(StagedoorError):
     """Something outside did not answer; the caller may try again after `retry_after` seconds."""
 
@@ -110,6 +128,13 @@ class StoreUnavailable(Unavailable):
     retry_after = 5
 
 
+class CatalogueUnavailable(Unavailable):
+    """The catalogue did not answer."""
+
+    code = "catalogue-unavailable"
+    retry_after = 5
+
+
 class StoreRefused(StagedoorError):
     """The store refused our own credentials; the caller did nothing wrong."""
 
@@ -120,6 +145,18 @@ class UnusableKey(StagedoorError):
     """A key that this store cannot be asked for without changing it."""
 
     code = "unusable-key"
+
+
+class InvalidContent(StagedoorError):
+    """An entry that the catalogue cannot hold: no id, an id or key that no request could name, or too long."""
+
+    code = "content"
+
+
+class InvalidKey(StagedoorError):
+    """A key that passes cannot be signed or checked with."""
+
+    code = "pass-key"
 
 
 class SessionTooLarge(StagedoorError):

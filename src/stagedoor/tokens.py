@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from .errors import InvalidKeySet, InvalidToken, KeysUnavailable
-from .messages import Fetch, Flow
+from .messages import Fetch, Flow, fetch
 
 MAX_TOKEN_BYTES = 16_384
 DISCOVERY = "/.well-known/openid-configuration"
@@ -386,7 +386,7 @@ class IssuerKeys:
         try:
             if self._url is None:
                 self._url = yield from self._discover()
-            fetched = yield Fetch(self._url)
+            fetched = yield from fetch(Fetch(self._url))
             if fetched.error:
                 raise KeysUnavailable(f"{self._url}: {fetched.error}")
             self._install(fetched.body)
@@ -421,7 +421,7 @@ class IssuerKeys:
         if known is not None:
             return known
         url = discovery_url(self.issuer.issuer)
-        fetched = yield Fetch(url)
+        fetched = yield from fetch(Fetch(url))
         if fetched.error:
             raise KeysUnavailable(f"{url}: {fetched.error}")
         try:

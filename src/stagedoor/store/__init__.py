@@ -7,12 +7,18 @@ these and two lines in `open_store`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
-from ..messages import Pairs
+from ..errors import InvalidTarget
+from ..messages import List, Listed, Pairs
+from ..paths import OWN_PREFIX, check_key
+
+
+_log = logging.getLogger("stagedoor")
 
 
 class Range(NamedTuple):
@@ -106,6 +112,10 @@ class Store(Protocol):
 
     async def open(self, wish: Open) -> Opened | None: ...
 
+    async def list(self, wish: List) -> Listed:
+        """Names in the order of their UTF-8 bytes; those that `is_usable` refuses are left out."""
+        ...
+
     async def ready(self) -> None:
         """Raise StoreUnavailable or StoreRefused if objects cannot be had at all."""
 
@@ -134,6 +144,22 @@ def extent(meta: Meta, wish: Open) -> tuple[int, int]:
     if part is None:
         raise NotSatisfiable(meta.size)
     return part
+
+
+def is_usable(name: str) -> bool:
+    """Can this name, found in a store, be asked for at a door? If not, the log names it.
+
+    Args:
+        name: of an object or, with a slash at its end, of a folder.
+    """
+    if name.startswith(OWN_PREFIX):
+        return False
+    try:
+        check_key(name)
+    except InvalidTarget as error:
+        _log.warning("left out of a listing: %r: %s", name, error)
+        return False
+    return True
 
 
 def no_chunks() -> AsyncIterator[bytes]:
