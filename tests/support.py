@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +15,28 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from stagedoor import crypto
+from stagedoor.api import Api
 from stagedoor.door import Door, Site, run
-from stagedoor.messages import Fetch, Fetched, Flow, Headers, Pairs, Reply, Request, Serve, collect
+from stagedoor.messages import (
+    Answered,
+    Content,
+    Fetch,
+    Fetched,
+    Flow,
+    Headers,
+    List,
+    Lookup,
+    Pairs,
+    Reply,
+    Request,
+    Serve,
+    Wish,
+    collect,
+)
 from stagedoor.policy import compile_rules
 from stagedoor.session import Sessions
+from stagedoor.signing import Passes
+from stagedoor.store.memory import MemoryStore
 from stagedoor.tokens import Caller, Issuer, Tokens
 
 T = TypeVar("T")
@@ -129,12 +148,13 @@ class Web:
         self.pages = dict(pages or {})
         self.asked: list[str] = []
 
-    def __call__(self, wish: Fetch) -> Fetched:
+    def __call__(self, wish: Wish) -> Fetched:
+        assert isinstance(wish, Fetch)
         self.asked.append(wish.url)
         body = self.pages.get(wish.url)
         return Fetched(b"", "connection refused") if body is None else Fetched(body)
 
-    async def later(self, wish: Fetch) -> Fetched:
+    async def later(self, wish: Wish) -> Fetched:
         return self(wish)
 
 
@@ -146,8 +166,8 @@ def web(*signers: Signer) -> Web:
 def finish(flow: Flow[T]) -> T:
     """Drive a flow that must not ask for anything."""
 
-    def nothing(wish: Fetch) -> Fetched:
-        raise AssertionError(f"the flow asked for {wish.url}")
+    def nothing(wish: Wish) -> Answered:
+        raise AssertionError(f"the flow asked for {wish}")
 
     return run(flow, nothing)
 
@@ -164,7 +184,10 @@ RULES: Rules = (
 
 
 class Visitor:
-    """A door with a web behind it, asked as a browser or a program would."""
+    """A door with a web, a store and a catalogue behind it, asked as a browser or a program would.
+
+    `passes` and `api_options` are what it verifies and issues passes with.
+    """
 
     def __init__(
         self,
@@ -174,16 +197,38 @@ class Visitor:
         issuers: Sequence[Issuer] = (issuer(),),
         sessions: bool = True,
         pages: Web | None = None,
+        passes: Passes | None = None,
+        api_options: Mapping[str, Any] | None = None,
     ) -> None:
-        self.web, self.now = web() if pages is None else pages, NOW
+        self.web, self.now, self.client = web() if pages is None else pages, NOW, "192.0.2.1"
+        self.store, self.catalogue = MemoryStore(), dict[str, Content]()
         self.site = site or Site(SITE)
         made = Sessions(SITE, (SESSION_KEY,), {one.issuer: one.name for one in issuers}) if sessions else None
         tokens = Tokens(tuple(issuers), crypto)
-        self.door = Door(self.site, compile_rules(rules), tokens, made, lambda size: b"r" * size)
+        api = Api(lambda size: b"r" * size, crypto.Seal(SESSION_KEY), **(api_options or {}))
+        self.door = Door(self.site, compile_rules(rules), tokens, made, passes, api.endpoints())
 
     def ask(self, target: str, method: str = "GET", **fields: str | Sequence[str]) -> Serve | Reply:
         """Ask for a raw request target; header fields as keywords (`sec_fetch_mode="navigate"`)."""
-        return run(self.door.answer(request(target, method, **fields), self.now), self.web)
+        return self.send(request(target, method, **fields))
+
+    def post(self, target: str, body: object, **fields: str | Sequence[str]) -> Reply:
+        """Send a body: bytes as they are, anything else as JSON."""
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        answer = self.send(request(target, "POST", **fields)._replace(body=raw))
+        assert isinstance(answer, Reply)
+        return answer
+
+    def send(self, asked: Request) -> Serve | Reply:
+        return run(self.door.answer(asked._replace(client=self.client), self.now), self.outside)
+
+    def outside(self, wish: Wish) -> Answered:
+        """The web, the store's names and the catalogue."""
+        if isinstance(wish, List):
+            return asyncio.run(self.store.list(wish))
+        if isinstance(wish, Lookup):
+            return self.catalogue.get(wish.id)
+        return self.web(wish)
 
     def reply(self, target: str, method: str = "GET", **fields: str | Sequence[str]) -> Reply:
         answer = self.ask(target, method, **fields)

@@ -7,22 +7,26 @@ credential is never ignored in favour of a weaker one. Of two different values u
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from .errors import InvalidCredential
+from .errors import InvalidCredential, InvalidPass
 from .messages import Headers
 
 Source: TypeAlias = Literal["header", "cookie", "query"]
-Kind: TypeAlias = Literal["header", "cookie", "query", "session", "pass"]
+Kind: TypeAlias = Literal["header", "cookie", "query", "session", "signed-url", "signed-cookies"]
+PassFields: TypeAlias = Mapping[str, str]
+"""The fields of a pass, by the names of its URL parameters."""
 
 PASS_PARAMETERS = frozenset((b"Expires", b"Policy", b"Signature", b"Key-Pair-Id", b"Hash-Algorithm"))
 """Any of them in the query makes the URL a signed URL (CloudFront Developer Guide, "Using signed URLs")."""
 
-PASS_COOKIES = frozenset(b"CloudFront-" + name for name in PASS_PARAMETERS)
+COOKIE_PREFIX = "CloudFront-"
+PASS_COOKIES = {COOKIE_PREFIX.encode() + name: name for name in PASS_PARAMETERS}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,10 +47,11 @@ class Places:
 
 
 class Credential(NamedTuple):
-    """The credential that decides: where it was found, and its text (empty for a pass)."""
+    """The credential that decides: where it was found, and its text; a pass has fields instead."""
 
     kind: Kind
     value: str
+    fields: PassFields = MappingProxyType({})
 
 
 def find(headers: Headers, query: bytes, places: Places) -> Credential | None:
@@ -65,8 +70,9 @@ def _find(
 ) -> Credential | None:
     """A browser sends the same header fields with each of its requests; they are taken apart once."""
     parameters = list(_parameters(query)) if query else []
-    if any(name in PASS_PARAMETERS for name, _ in parameters):
-        return Credential("pass", "")
+    signed = [(name, value) for name, value in parameters if name in PASS_PARAMETERS]
+    if signed:
+        return Credential("signed-url", "", _pass(signed))
     cookies = list(_cookies(cookie_lines))
     for source in places.order:
         if source == "header":
@@ -83,8 +89,9 @@ def _find(
     values = _named(cookies, places.session)
     if values:
         return Credential("session", _one(values, f"cookie {places.session!r}"))
-    if any(name in PASS_COOKIES for name, _ in cookies):
-        return Credential("pass", "")
+    signed = [(PASS_COOKIES[name], value) for name, value in cookies if name in PASS_COOKIES]
+    if signed:
+        return Credential("signed-cookies", "", _pass(signed))
     _explain_curl_mistake(cookies, places)
     return None
 
@@ -98,6 +105,20 @@ def strip_query(query: bytes, places: Places) -> bytes:
     """Return the query without the parameters that carry a credential; the rest is kept byte for byte."""
     secret = PASS_PARAMETERS | {places.query.encode()}
     return b"&".join(part for part in query.split(b"&") if _parameter_name(part) not in secret)
+
+
+def without_pass(query: bytes) -> bytes:
+    """Return the query without the parameters of a signed URL; the rest is kept byte for byte."""
+    return b"&".join(part for part in query.split(b"&") if _parameter_name(part) not in PASS_PARAMETERS)
+
+
+def _pass(found: Sequence[tuple[bytes, bytes]]) -> PassFields:
+    fields: dict[str, str] = {}
+    for name, value in found:
+        text = value.decode("latin-1")
+        if fields.setdefault(name.decode(), text) != text:
+            raise InvalidPass(f"the pass has two different values of {name.decode()}", code="credential-twice")
+    return fields
 
 
 def _parameter_name(part: bytes) -> bytes:

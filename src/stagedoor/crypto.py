@@ -1,13 +1,17 @@
-"""Signature checks through OpenSSL (`cryptography`): every algorithm that Stagedoor accepts from an issuer."""
+"""What OpenSSL does for us (`cryptography`): signatures of issuers' tokens, and sealing what clients carry for us."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import os
 from collections.abc import Mapping
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .errors import InvalidKeySet
 from .tokens import ALGORITHMS as ALL
@@ -93,3 +97,28 @@ def _ed25519(key: ed25519.Ed25519PublicKey) -> SignatureCheck:
         return True
 
     return check
+
+
+class Seal:
+    """AES-256-GCM under a key that is made from a secret of the site (NIST SP 800-38D).
+
+    Args:
+        secret: what only this site, and each of its workers, knows.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._cipher = AESGCM(hashlib.sha256(b"stagedoor seal " + secret).digest())
+
+    def seal(self, plain: str, purpose: str) -> str:
+        """Hide a text; it can be read again for the same purpose alone."""
+        nonce = os.urandom(12)
+        sealed = self._cipher.encrypt(nonce, plain.encode(), purpose.encode())
+        return base64.urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
+
+    def unseal(self, sealed: str, purpose: str) -> str | None:
+        """The text; None if it was not sealed here for this purpose."""
+        try:
+            raw = base64.urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4))
+            return self._cipher.decrypt(raw[:12], raw[12:], purpose.encode()).decode()
+        except (InvalidTag, ValueError):
+            return None

@@ -1,30 +1,35 @@
 """The door: one request in, one decision out. Every place that enforces the policy asks it here.
 
-`Door.answer` is a flow without I/O: it yields `Fetch` when it needs an issuer's keys, and returns `Serve` or
-`Reply`. `run` drives a flow where waiting is fine (Lambda, tests), `arun` where it is not (the gateway).
+`Door.answer` is a flow without I/O: it yields a wish when it has to know something from outside, and returns `Serve`
+or `Reply`. `run` drives a flow where waiting is fine (Lambda, tests), `arun` where it is not (the gateway). What lies
+under `/-/` is in `api`; the door knows only how it is asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
-from urllib.parse import quote, unquote_to_bytes
+from typing import NamedTuple, TypeVar
+from urllib.parse import quote
 
 from . import credentials, paths, replies
 from .credentials import Credential, Places
 from .errors import (
+    InvalidContent,
     InvalidCredential,
+    InvalidPass,
+    InvalidRequest,
     InvalidSession,
-    InvalidTarget,
     InvalidToken,
-    SessionTooLarge,
     StagedoorError,
+    StoreRefused,
     Unavailable,
+    WrongOrigin,
 )
 from .messages import Answered, Flow, Pairs, Reply, Request, Serve, Wish
 from .policy import Allow, Policy
 from .session import Sessions
+from .signing import MISSING_KEY, Grant, Passes
 from .tokens import ANONYMOUS, Caller, Callers, Tokens
 
 T = TypeVar("T")
@@ -55,7 +60,21 @@ class Site:
     origins: frozenset[str] = frozenset()
 
 
-Endpoint = Callable[[Request, float], Flow[Reply]]
+class Endpoint(NamedTuple):
+    """An address of our own below `/-/`.
+
+    Attributes:
+        method: the one that it takes; GET takes HEAD too.
+        answer: makes the reply, or raises an error that the door knows to answer.
+    """
+
+    method: str
+    answer: Callable[[Door, Request, float], Flow[Reply]]
+
+    @property
+    def methods(self) -> str:
+        """For `Allow`."""
+        return f"{self.method}, {'HEAD, ' if self.method == 'GET' else ''}OPTIONS"
 
 
 class Door:
@@ -66,21 +85,24 @@ class Door:
         policy: who may read what.
         tokens: turns bearer tokens into callers.
         sessions: makes and reads our session cookies; None where there are none.
-        entropy: gives that many random bytes.
+        passes: verifies signed URLs and signed cookies.
+        endpoints: what there is under `/-/`: path -> endpoint. One that ends with a slash answers for what follows it.
     """
 
     def __init__(
-        self, site: Site, policy: Policy, tokens: Tokens, sessions: Sessions | None, entropy: Callable[[int], bytes]
+        self,
+        site: Site,
+        policy: Policy,
+        tokens: Tokens,
+        sessions: Sessions | None = None,
+        passes: Passes | None = None,
+        endpoints: Mapping[bytes, Endpoint] | None = None,
     ) -> None:
         self.site, self.policy, self.tokens, self.sessions = site, policy, tokens, sessions
-        self._entropy = entropy
+        self.passes = passes or Passes(site.url, {})
+        self.endpoints = endpoints or {}
         self._in_session = Callers()
         self._vary_origin = bool(site.origins)
-        self._endpoints: Mapping[bytes, tuple[str, Endpoint]] = {
-            b"/-/whoami": ("GET", self._whoami),
-            b"/-/explain": ("GET", self._explain),
-            b"/-/session": ("POST", self._make_session),
-        }
 
     def answer(self, request: Request, now: float) -> Flow[Serve | Reply]:
         """Decide one request.
@@ -94,35 +116,43 @@ class Door:
         """
         try:
             answer = yield from self._answer(request, now)
-        except InvalidTarget as error:
-            answer = self._problem(request, 400, error.code, str(error))
+        except InvalidRequest as error:
+            answer = self.problem(request, 400, error.code, str(error))
+        except WrongOrigin as error:
+            answer = self.problem(request, 403, error.code, str(error))
+        except InvalidPass as error:
+            answer = replies.pass_error(error)
         except InvalidCredential as error:
-            answer = self._unauthorized(request, error)
+            answer = self.unauthorized(request, error)
         except Unavailable as error:
             after = ((b"retry-after", str(error.retry_after).encode()),)
-            answer = self._problem(request, 503, error.code, "who you are could not be checked just now", extra=after)
+            answer = self.problem(request, 503, error.code, "what that takes could not be asked just now", extra=after)
+        except (StoreRefused, InvalidContent) as error:
+            detail = "what this site keeps its content in does not work for it; its owner must look"
+            answer = self.problem(request, 502, error.code, detail)
+        secret = request.query and answer.headers is not _NO_REFERRER
+        if secret and credentials.in_url(request.query, self.site.places):
+            answer = answer._replace(headers=(*_without_referrer(answer.headers), *_NO_REFERRER))
         if self._vary_origin:
             answer = answer._replace(headers=answer.headers + self._cors(request))
-        if request.query and credentials.in_url(request.query, self.site.places):
-            answer = answer._replace(headers=(*_without_referrer(answer.headers), (b"referrer-policy", b"no-referrer")))
         return answer
 
     def caller(self, request: Request, now: float) -> Flow[tuple[Caller, Credential | None]]:
-        """Find out who asks.
+        """Find out who asks, at an endpoint of ours. A pass says nothing about that: it opens objects.
 
         Raises:
-            InvalidCredential: the credential that decides is bad.
+            InvalidCredential: the credential that decides is bad, or a pass.
             Unavailable: it could not be checked.
         """
         credential = credentials.find(request.headers, request.query, self.site.places)
         if credential is None:
             return ANONYMOUS, None
+        if credential.kind in ("signed-url", "signed-cookies"):
+            raise InvalidPass("a pass opens objects, and nothing of the site's own", code="pass-resource")
         return self._known(credential, now) or (yield from self.tokens.verify(credential.value, now)), credential
 
     def _known(self, credential: Credential, now: float) -> Caller | None:
         """The caller of a credential that can be judged without asking anybody; None for a token not seen before."""
-        if credential.kind == "pass":
-            raise InvalidCredential("signed URLs and signed cookies are not active on this site", code="pass-inactive")
         if credential.kind != "session":
             return self.tokens.known(credential.value, now)
         if self.sessions is None:
@@ -146,16 +176,25 @@ class Door:
             return self._not_allowed(request, OBJECT_METHODS)
         key = paths.object_key(paths.decode(request.path), self.site.index)
         if key is None:
-            return self._problem(request, 404, "not-found", "there is nothing of this name")
+            return self.problem(request, 404, "not-found", "there is nothing of this name")
         if key == "":
             return replies.redirect(f"{self.site.url}/-/gallery", "gallery")
+        if request.query:
+            known = self.passes.known_url(request, now)
+            if known is not None:
+                return _granted(key, known, _NO_REFERRER)
         caller, credential = ANONYMOUS, credentials.find(request.headers, request.query, self.site.places)
         if credential is not None:
+            if credential.kind == "signed-url":
+                grant = self.passes.verify_url(request, credential.fields, now)
+                return _granted(key, grant, _NO_REFERRER)
+            if credential.kind == "signed-cookies":
+                return _granted(key, self.passes.verify_cookies(request, credential.fields, now), _SAME_ORIGIN)
             caller = self._known(credential, now) or (yield from self.tokens.verify(credential.value, now))
         decision = self.policy.decide(caller, key)
         if isinstance(decision, Allow):
             return self._serve(request, key, caller, decision)
-        return self._refuse(request, caller)
+        return self.refuse(request, caller)
 
     def _serve(self, request: Request, key: str, caller: Caller, decision: Allow) -> Serve:
         fallback, public = self.site.fallback, decision.rule.who == "anyone"
@@ -168,15 +207,17 @@ class Door:
         public = public and not credentials.in_url(request.query, self.site.places)
         return Serve(key, decision.rule.name, caller.label, public, _SAME_ORIGIN, fallback)
 
-    def _refuse(self, request: Request, caller: Caller) -> Reply:
+    def refuse(self, request: Request, caller: Caller) -> Reply:
         """No: 403 if we know who asks, else 401, or a redirect for a browser that can go and sign in."""
         if caller.signed_in:
             detail = "you are signed in, but no rule of this site lets you read this"
             sign_in = self._sign_in(request)
-            return self._problem(request, 403, "denied", detail, sign_in=sign_in, caller=caller.label)
-        return self._unauthorized(request, None)
+            return self.problem(request, 403, "denied", detail, sign_in=sign_in, caller=caller.label)
+        if self.passes.keys and not self.tokens.issuers:  # only a pass can open anything here, as behind a key group
+            return replies.pass_error(InvalidPass("there is no pass", code="no-credential", aws=MISSING_KEY))
+        return self.unauthorized(request, None)
 
-    def _unauthorized(self, request: Request, error: InvalidCredential | None) -> Reply:
+    def unauthorized(self, request: Request, error: InvalidCredential | None) -> Reply:
         """401 with its challenge (RFC 6750 §3), or 302 to sign-in where a navigation brings nothing or an old token."""
         code = error.code if error else "no-credential"
         sign_in = self._sign_in(request)
@@ -187,14 +228,12 @@ class Door:
         again = code in _SIGN_IN_AGAIN or isinstance(error, InvalidSession)
         if sign_in and again and replies.is_navigation(request.method, request.headers):
             return replies.redirect(sign_in, code, extra)
-        if code == "pass-inactive":
-            return self._problem(request, 403, code, str(error))
         challenge = 'Bearer realm="stagedoor"'
         if error:
             challenge += f', error="invalid_token", error_description="{error.code}"'
         detail = self._where(request, error) if error else "sign in, or bring a token, to read this"
         extra += ((b"www-authenticate", challenge.encode()),)
-        return self._problem(request, 401, code, detail, extra=extra, sign_in=sign_in)
+        return self.problem(request, 401, code, detail, extra=extra, sign_in=sign_in)
 
     def _where(self, request: Request, error: InvalidCredential) -> str:
         """Name a cookie that does not count: a forgotten one is sent with every request, and nobody sees it."""
@@ -215,7 +254,7 @@ class Door:
         target = request.path + (b"?" + query if query else b"")
         return f"{page}{'&' if '?' in page else '?'}next={quote(self.site.url.encode() + target, safe='')}"
 
-    def _problem(
+    def problem(
         self,
         request: Request,
         status: int,
@@ -231,17 +270,17 @@ class Door:
 
     def _not_allowed(self, request: Request, methods: str) -> Reply:
         detail = f"this address takes {methods}"
-        return self._problem(request, 405, "method", detail, extra=((b"allow", methods.encode()),))
+        return self.problem(request, 405, "method", detail, extra=((b"allow", methods.encode()),))
 
     # --- CORS (Fetch standard, "CORS protocol"); asked before anybody is authenticated, for browsers send no credential
 
     def _options(self, request: Request) -> Reply:
         methods = OBJECT_METHODS
         if request.path.startswith(b"/-/"):
-            known = self._endpoints.get(request.path)
-            methods = _methods(known[0]) if known else "OPTIONS"
+            endpoint = self._endpoint(request.path)
+            methods = endpoint.methods if endpoint else "OPTIONS"
         headers: Pairs = ((b"allow", methods.encode()), *replies.base_headers())
-        if self._allowed_origin(request) and b"access-control-request-method" in request.headers:
+        if self.allowed_origin(request) and b"access-control-request-method" in request.headers:
             headers += (
                 (b"access-control-allow-methods", methods.encode()),
                 (b"access-control-allow-headers", _ASKED),
@@ -249,14 +288,14 @@ class Door:
             )
         return Reply(204, headers, b"", "options")
 
-    def _allowed_origin(self, request: Request) -> bytes | None:
+    def allowed_origin(self, request: Request) -> bytes | None:
         origin = request.headers.get(b"origin", ())
         if len(origin) == 1 and origin[0].decode("latin-1") in self.site.origins:
             return origin[0]
         return None
 
     def _cors(self, request: Request) -> Pairs:
-        origin = self._allowed_origin(request)
+        origin = self.allowed_origin(request)
         vary: Pairs = ((b"vary", b"Origin"),)
         if origin is None:
             return vary
@@ -270,113 +309,37 @@ class Door:
     # --- endpoints of our own
 
     def _own(self, request: Request, now: float) -> Flow[Reply]:
-        known = self._endpoints.get(request.path)
-        if known is None:
+        endpoint = self._endpoint(request.path)
+        if endpoint is None:
             gallery = request.path == b"/-/gallery"
             detail = (
                 "this version has no gallery; ask for a file by its path"
                 if gallery
                 else "there is nothing of this name"
             )
-            return self._problem(request, 404, "not-found", detail)
-        method, endpoint = known
-        if request.method != method and not (method == "GET" and request.method == "HEAD"):
-            return self._not_allowed(request, _methods(method))
-        return (yield from endpoint(request, now))
+            return self.problem(request, 404, "not-found", detail)
+        if request.method != endpoint.method and not (endpoint.method == "GET" and request.method == "HEAD"):
+            return self._not_allowed(request, endpoint.methods)
+        return (yield from endpoint.answer(self, request, now))
 
-    def _whoami(self, request: Request, now: float) -> Flow[Reply]:
-        caller, credential = yield from self.caller(request, now)
-        if credential is None:
-            return replies.document(200, {"signedIn": False}, "whoami")
-        about = {
-            "signedIn": True,
-            "issuer": caller.issuer,
-            "sub": caller.subject,
-            "groups": sorted(caller.values("groups")),
-            "claims": self.policy.session_claims(caller),
-            "expires": int(caller.expires),
-            "credential": credential.kind,
-        }
-        return replies.document(200, about, "whoami", caller=caller.label)
+    def _endpoint(self, path: bytes) -> Endpoint | None:
+        """The endpoint of a path, or of the folder that it is in."""
+        folder, slash, name = path.rpartition(b"/")
+        return self.endpoints.get(path) or (self.endpoints.get(folder + slash) if name else None)
 
-    def _explain(self, request: Request, now: float) -> Flow[Reply]:
-        caller, _ = yield from self.caller(request, now)
-        if not caller.signed_in:  # the rules are nobody's business who has not said who they are
-            return self._unauthorized(request, None)
-        asked = _parameter(request.query, b"key")
-        if asked is None:
-            return self._problem(request, 400, "key-missing", "name the key: /-/explain?key=courses/lesson.mp4")
-        asked = asked.removeprefix("/")
-        paths.check_key(asked)
-        key = paths.object_key(asked, self.site.index)
-        if not key:
-            return self._problem(request, 404, "not-found", "no object can have this key", caller=caller.label)
-        return replies.document(200, explanation(self.policy, caller, key), "explain", caller=caller.label)
 
-    def _make_session(self, request: Request, now: float) -> Flow[Reply]:
-        """Turn the bearer token that a frontend holds into our cookie; other origins only if `[cors]` lists them."""
-        origin = request.headers.get(b"origin")
-        if origin and origin != [self.site.url.encode()] and self._allowed_origin(request) is None:
-            return self._problem(request, 403, "origin", "this origin is not listed in [cors] origins")
-        credential = credentials.find(request.headers, b"", _HEADER_ONLY)
-        if credential is None or credential.kind != "header":
-            return self._unauthorized(request, None)
-        if self.sessions is None:
-            return self._problem(request, 404, "session-inactive", "sessions are not active on this site")
-        caller = yield from self.tokens.verify(credential.value, now)
-        try:
-            cookie = self.sessions.set_cookie(caller, self.policy.session_claims(caller), self._entropy(16), now)
-        except SessionTooLarge as error:
-            return self._problem(request, 422, error.code, str(error), caller=caller.label)
-        headers = (*replies.base_headers(), (b"set-cookie", cookie.encode()))
-        return Reply(204, headers, b"", "session", caller.label)
+def _granted(key: str, grant: Grant, headers: Pairs) -> Serve:
+    """A pass opens its resource whatever the rules say: they were asked when it was issued."""
+    return Serve(key, f"pass {grant.key_id}", "", False, headers, None, grant.terms.expires)
 
 
 _SAME_ORIGIN: Pairs = ((b"referrer-policy", b"same-origin"),)
-_HEADER_ONLY = Places(("header",), session="")
+_NO_REFERRER: Pairs = ((b"referrer-policy", b"no-referrer"),)
 _SIGN_IN_AGAIN = ("no-credential", "token-expired")
 
 
 def _without_referrer(headers: Pairs) -> Pairs:
     return tuple(field for field in headers if field[0] != b"referrer-policy")
-
-
-def _methods(method: str) -> str:
-    """What an endpoint of this method takes, for `Allow`."""
-    return f"{method}, {'HEAD, ' if method == 'GET' else ''}OPTIONS"
-
-
-def explanation(policy: Policy, caller: Caller, key: str) -> dict[str, Any]:
-    """The decision on one key and what each rule said, as plain data for JSON."""
-    decision = policy.decide(caller, key)
-    return {
-        "key": key,
-        "allowed": isinstance(decision, Allow),
-        "rule": decision.rule.name if decision.rule else None,
-        "reason": decision.reason,
-        "caller": caller.label or "anonymous",
-        "rules": [
-            {
-                "rule": one.rule.name,
-                "path": one.rule.pattern,
-                "effect": one.rule.effect,
-                "applies": one.applies,
-                "reason": one.reason,
-            }
-            for one in policy.explain(caller, key)
-        ],
-    }
-
-
-def _parameter(query: bytes, name: bytes) -> str | None:
-    for part in query.split(b"&"):
-        found, _, value = part.partition(b"=")
-        if unquote_to_bytes(found) == name:
-            try:
-                return unquote_to_bytes(value).decode("utf-8")
-            except UnicodeDecodeError:
-                raise InvalidTarget("the query is not valid UTF-8 after percent-decoding") from None
-    return None
 
 
 def run(flow: Flow[T], ask: Callable[[Wish], Answered]) -> T:

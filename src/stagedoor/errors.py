@@ -3,7 +3,9 @@
 StagedoorError
 ├── SettingsError        stagedoor.toml or the environment is wrong; names file, line, setting and mend
 ├── RuleError            one rule of the policy is wrong (settings turn it into a SettingsError)
-├── InvalidTarget        a request target that is not the name of one object        -> 400
+├── InvalidRequest       a request that cannot be understood                       -> 400
+│   └── InvalidTarget    … because its target is not the name of one object
+├── WrongOrigin          a script of an origin that is not listed asks for something -> 403
 ├── InvalidCredential    what the caller brought does not prove who they are        -> 401
 │   ├── InvalidToken     … because the token is wrong, in shape, signature or claims
 │   ├── InvalidSession   … because our own session cookie is over or not ours any more
@@ -13,7 +15,7 @@ StagedoorError
 │   ├── StoreUnavailable the store is away, slow or refuses more requests
 │   └── CatalogueUnavailable  the same of the catalogue
 ├── StoreRefused         the store does not accept *our* credentials or clock       -> 502
-├── InvalidContent       an entry that the catalogue cannot hold
+├── InvalidContent       an entry that the catalogue cannot hold                   -> 502 where one is found in it
 ├── InvalidKey           a key of passes that cannot be used
 ├── UnusableKey          a key that this store cannot address exactly               -> 404
 ├── SessionTooLarge      a caller's claims do not fit into a cookie                   -> 422
@@ -70,7 +72,19 @@ class RuleError(StagedoorError):
         self.field, self.mend, self.index = field, mend, 0
 
 
-class InvalidTarget(StagedoorError):
+class InvalidRequest(StagedoorError):
+    """A request to an endpoint of ours that cannot be understood; `code` says which part of it."""
+
+    code = "request"
+
+
+class WrongOrigin(StagedoorError):
+    """A script of an origin that `[cors]` does not list wants something made."""
+
+    code = "origin"
+
+
+class InvalidTarget(InvalidRequest):
     """A request target that does not name exactly one key."""
 
     code = "target"

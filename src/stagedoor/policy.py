@@ -27,7 +27,12 @@ SESSION_MEMBERS = frozenset(("aud", "exp", "iss", "nbf", "sid"))
 
 _LEFT_OUT = " (the provider left the groups out of the token)"
 
+MAX_PREFIXES = 1000
+"""Prefixes that one rule may stand for, for one caller; of a rule with more the place before them is taken."""
+
 Who = Literal["anyone", "signed-in", "matching"]
+Reach = Literal["all", "some", "none"]
+"""How much of what is below a prefix a caller may read; `some` also where that is hard to say."""
 
 
 # --- a pattern's segments
@@ -327,6 +332,17 @@ class _Node:
                 if glob.matches(segment):
                     yield node
 
+    def rules_below(self, caller: Caller) -> Iterator[Rule]:
+        """Rules that speak of something below this place, as far as the caller's claims can lead there."""
+        if self.loops:
+            yield from self.ends.rules
+        claims = (node for claim, node in self.claims.items() if caller.segments(claim.name, claim.digest))
+        globs = (node for starts in self.globs.values() for ends in starts.values() for node in ends.values())
+        for node in (*self.literals.values(), *claims, *globs, *([self.depth] if self.depth else [])):
+            if not node.loops:
+                yield from node.ends.rules
+            yield from node.rules_below(caller)
+
 
 class _Ends:
     """The rules that end at one place, found by a value that their first condition needs, if they have one."""
@@ -363,6 +379,8 @@ class Policy:
             self._root.add(rule)
         # A caller is one object as long as its token is remembered, and the decision follows from caller and key.
         self._remembered = lru_cache(maxsize=DECISIONS)(self._decide)
+        self._reaches = lru_cache(maxsize=DECISIONS)(self._reach)
+        self._starts = lru_cache(maxsize=64)(self._prefixes)
 
     @property
     def claim_names(self) -> frozenset[str]:
@@ -427,6 +445,46 @@ class Policy:
             explained.append(Explained(rule, not reason, reason))
         return tuple(explained)
 
+    def below(self, caller: Caller, prefix: str) -> Reach:
+        """How much of what is below a folder may the caller read?
+
+        Args:
+            caller: verified claims, or `ANONYMOUS`.
+            prefix: ends with a slash; or "" for everything.
+        """
+        return self._reaches(caller, prefix)
+
+    def _reach(self, caller: Caller, prefix: str) -> Reach:
+        places = self._places(caller, prefix[:-1]) if prefix else _with_depth({self._root: None})
+        whole = [rule for place in places if place.loops for rule in place.ends.rules if not rule.refusal(caller)]
+        if any(not rule.allows for rule in whole):
+            return "none"
+        within = {rule.allows for place in places for rule in place.rules_below(caller) if not rule.refusal(caller)}
+        if whole and False not in within:
+            return "all"
+        return "some" if True in within else "none"
+
+    def prefixes(self, caller: Caller, prefix: str) -> tuple[str, ...]:
+        """Where the keys that the caller may read can only be: prefixes in order, none of which starts another.
+
+        Args:
+            caller: verified claims, or `ANONYMOUS`.
+            prefix: what the keys start with; each result starts with it.
+        """
+        found: list[str] = []
+        for start in self._starts(caller):
+            if start.startswith(prefix) or prefix.startswith(start):
+                longer = max(start, prefix, key=len)
+                if not found or not longer.startswith(found[-1]):
+                    found.append(longer)
+        return tuple(found)
+
+    def _prefixes(self, caller: Caller) -> list[str]:
+        starts = {
+            start for rule in self.rules if rule.allows and not rule.refusal(caller) for start in _starts(rule, caller)
+        }
+        return sorted(starts)
+
     def _places(self, caller: Caller | None, key: str) -> Iterable[_Node]:
         """All places of the tree that the key leads to: the patterns are walked side by side, segment by segment."""
         places = _with_depth({self._root: None})
@@ -435,6 +493,22 @@ class Policy:
             if not places:
                 break
         return places
+
+
+def _starts(rule: Rule, caller: Caller) -> set[str]:
+    """What the keys of a rule start with, for one caller: its pattern up to the first wildcard."""
+    starts = {""}
+    for number, segment in enumerate(rule.segments):
+        if isinstance(segment, Glob):
+            return {start + segment.parts[0] for start in starts}
+        if segment == ANY_DEPTH:
+            break
+        names = caller.segments(segment.name, segment.digest) if isinstance(segment, Claim) else (segment,)
+        if len(starts) * len(names) > MAX_PREFIXES:
+            break
+        slash = "/" if number < len(rule.segments) - 1 else ""
+        starts = {f"{start}{name}{slash}" for start in starts for name in names}
+    return starts
 
 
 def _with_depth(places: dict[_Node, None]) -> dict[_Node, None]:

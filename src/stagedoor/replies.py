@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from http import HTTPStatus
 
+from .errors import InvalidPass
 from .messages import Headers, Pairs, Reply
 
 _STYLE = """
@@ -114,6 +115,15 @@ def problem(
         body = _dump({**fields, "code": code, "detail": detail})
         content = ((b"content-type", b"application/problem+json"),)
     return Reply(status, base_headers() + content + extra, body, code, caller)
+
+
+def pass_error(error: InvalidPass) -> Reply:
+    """Say what CloudFront says of a pass that opens nothing; the log has the reason in our words."""
+    body = (
+        '<?xml version="1.0" encoding="UTF-8"?>'
+        f"<Error><Code>{error.aws_code}</Code><Message>{error.aws_message}</Message></Error>"
+    )
+    return Reply(403, (*base_headers(), (b"content-type", b"text/xml")), body.encode(), error.code)
 
 
 def document(status: int, content: Mapping[str, object], reason: str, *, caller: str = "") -> Reply:

@@ -15,17 +15,21 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from . import crypto, lint, paths
 from .credentials import Places, Source
-from .errors import InvalidKeySet, InvalidTarget, RuleError, SettingsError
+from .errors import InvalidKey, InvalidKeySet, InvalidTarget, RuleError, SettingsError, StagedoorError
+from .pass_keys import PassSettings, open_passes
 from .policy import Policy, compile_rules
 from .session import MIN_KEY_BYTES
 from .settings_reader import PREFIX as PREFIX
 from .settings_reader import Reader
 from .settings_reader import Setting as Setting
 from .tokens import ALGORITHMS, Issuer, is_cognito, is_safe_url, parse_key_set
+
+MADE_AT_START = "_STAGEDOOR_MADE_AT_START"
+"""Environment variable by which a parent tells its workers the key that it made for them, in hexadecimal."""
 
 DEFAULT_FILE = "stagedoor.toml"
 AccessLog: TypeAlias = Literal["json", "cloudfront", "off"]
@@ -61,10 +65,12 @@ TABLE = (
     Setting("login", "session", "duration", "`8h`", "How long a session lasts; never longer than its token."),
     Setting("login", "session_keys", "secrets", "(made at start)", "The newest signs, all verify."),
     Setting("passes", "key_id", "text", "(none)", "Id of the public key at CloudFront."),
-    Setting("passes", "private_key", "secret", "(none)", "The key that signs passes."),
-    Setting("passes", "public_keys", "table", "(none)", "Key id = public key file; all of them verify."),
+    Setting("passes", "private_key", "secret", "(none)", "The key that signs passes; without it none are issued."),
+    Setting("passes", "passphrase", "secret", "(none)", "Passphrase of the private key."),
+    Setting("passes", "public_keys", "secret table", "(the private key's)", "Key id = public key; all of them verify."),
     Setting("passes", "hash", "text", "`sha256`", "`sha1` or `sha256`, for issuing."),
-    Setting("passes", "max_lifetime", "duration", "`12h`", "Longest life of a pass that is issued."),
+    Setting("passes", "max_lifetime", "duration", "`12h`", "Longest life of a pass that is issued, and its default."),
+    Setting("passes", "per_minute", "number", "`600`", "Passes that one caller may have issued in a minute."),
     Setting("catalogue", "url", "text", "(none)", "`sqlite:///file.db` or `dynamodb://table`."),
     Setting("gateway", "listen", "text", "`127.0.0.1:8080`", "Address and port."),
     Setting("gateway", "workers", "number", "`1`", "Processes that answer requests."),
@@ -102,6 +108,9 @@ class Settings:
     login_page: str | None
     session: float
     session_keys: tuple[bytes, ...] = field(repr=False)
+    seal_secret: bytes = field(repr=False)
+    passes: PassSettings
+    catalogue: str | None
     listen: tuple[str, int]
     workers: int
     tls: tuple[Path, Path] | None
@@ -167,6 +176,7 @@ def _settings(read: Reader) -> Settings:
     if index is not None and not trust_html:
         read.warn("site.index", "pages run no scripts", "a site of your own pages wants trust_html = true")
     workers = read.number("gateway.workers", 1)
+    session_keys = _session_keys(read, workers)
     return Settings(
         source=read.source,
         url=url,
@@ -181,7 +191,10 @@ def _settings(read: Reader) -> Settings:
         policy=policy,
         login_page=_login_page(read, issuers),
         session=_session(read),
-        session_keys=_session_keys(read, workers),
+        session_keys=session_keys,
+        seal_secret=session_keys[0] if session_keys else _made_at_start(),
+        passes=_passes(read),
+        catalogue=_catalogue(read),
         listen=_address(read, "gateway.listen", read.text("gateway.listen") or "127.0.0.1:8080"),
         workers=workers,
         tls=_tls(read),
@@ -339,7 +352,13 @@ def _session_keys(read: Reader, workers: int) -> tuple[bytes, ...]:
     for text in read.texts("login.session_keys"):
         key = read.secret("login.session_keys", text)
         if key is None:
-            read.fail("login.session_keys", "secrets of AWS cannot be read here", 'write "env:NAME" or "file:path"')
+            from . import aws_secrets  # heavy, and rarely needed
+
+            try:
+                key = aws_secrets.read(text, read.text("site.region"))
+            except StagedoorError as error:
+                read.fail("login.session_keys", str(error))
+        key = key.strip()
         if len(key) < MIN_KEY_BYTES:
             mend = "make one with: openssl rand -base64 48"
             read.fail("login.session_keys", f"a session key has at least {MIN_KEY_BYTES} bytes", mend)
@@ -351,25 +370,72 @@ def _session_keys(read: Reader, workers: int) -> tuple[bytes, ...]:
     return (_made_at_start(),)
 
 
+def _passes(read: Reader) -> PassSettings:
+    key_id, private = read.text("passes.key_id"), read.text("passes.private_key")
+    if (key_id is None) != (private is None):
+        there, missing = ("key_id", "private_key") if private is None else ("private_key", "key_id")
+        read.fail(
+            f"passes.{there}", f"{missing} is missing: the two go together", "make a pair with: stagedoor keys new"
+        )
+    passphrase = read.text("passes.passphrase")
+    passes = PassSettings(
+        key_id=_key_id(read, "passes.key_id", key_id) if key_id else None,
+        private_key=_kept(read, "passes.private_key", private),
+        passphrase=_kept(read, "passes.passphrase", passphrase),
+        public_keys={
+            _key_id(read, "passes.public_keys", name): _kept(read, "passes.public_keys", text) or b""
+            for name, text in read.table("passes.public_keys").items()
+        },
+        hash="sha1" if read.choice("passes.hash", ("sha1", "sha256"), "sha256") == "sha1" else "sha256",
+        max_lifetime=int(read.duration("passes.max_lifetime", 12 * 3600.0)),
+        per_minute=read.number("passes.per_minute", 600, most=1_000_000),
+    )
+    if passes.max_lifetime == 0:
+        read.fail("passes.max_lifetime", "a pass that lasts no time is none", 'for example "12h"')
+    secrets_here = (passes.private_key, passes.passphrase, *passes.public_keys.values())
+    if not any(isinstance(secret, str) for secret in secrets_here):
+        try:
+            open_passes(passes, None)
+        except InvalidKey as error:
+            read.fail("passes", str(error))
+    return passes
+
+
+def _key_id(read: Reader, name: str, text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", text):
+        read.fail(name, f"{text!r} is no key id", "letters and digits, as CloudFront shows it")
+    return text
+
+
+def _kept(read: Reader, name: str, text: str | None) -> bytes | str | None:
+    """A secret, or the place where AWS keeps it."""
+    if text is None:
+        return None
+    secret = read.secret(name, text)
+    if secret is None:
+        return text
+    return secret.strip() if name == "passes.passphrase" else secret
+
+
+def _catalogue(read: Reader) -> str | None:
+    """The catalogue's URL; the path of a database is made absolute."""
+    url = read.text("catalogue.url")
+    if url is None:
+        return None
+    if re.fullmatch(r"dynamodb://[A-Za-z0-9_.-]{3,255}", url):
+        return url
+    if not re.match(r"sqlite:///[^/?#]|sqlite:////[^/?#]", url):
+        read.fail("catalogue.url", f"{url!r} is no catalogue", '"sqlite:///catalogue.db" or "dynamodb://table"')
+    path = Path(unquote(url.removeprefix("sqlite:///")))
+    return "sqlite://" + quote(str((read.base / path).absolute()))
+
+
 def _inactive(read: Reader) -> tuple[str, ...]:
-    """Check the sections of later capabilities, and name those that are set."""
-    private = read.text("passes.private_key")
-    if private:
-        read.secret("passes.private_key", private)
-    read.text("passes.key_id")
-    read.choice("passes.hash", ("sha1", "sha256"), "sha256")
-    read.duration("passes.max_lifetime", 12 * 3600.0)
-    for text in read.table("passes.public_keys").values():
-        read.secret("passes.public_keys", text)
-    catalogue = read.text("catalogue.url")
-    if catalogue and not re.match(r"(sqlite:///|dynamodb://)[^/]", catalogue):
-        read.fail("catalogue.url", f"{catalogue!r} is no catalogue", '"sqlite:///catalogue.db" or "dynamodb://table"')
+    """Check the settings of later capabilities, and name those that are set."""
     metrics = read.text("gateway.metrics")
     if metrics:
         _address(read, "gateway.metrics", metrics)
     set_but_idle = {
-        "[passes]": read.get("passes") is not None,
-        "[catalogue]": read.get("catalogue") is not None,
         "[login] without page": read.get("login") is not None and read.get("login.page") is None,
         "[gateway] metrics": metrics is not None,
         "forward-auth ([site] without store)": read.get("site.store") is None,
@@ -433,5 +499,5 @@ def _origin(read: Reader, name: str, text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _made_at_start() -> bytes:
-    """One key for the life of this process, so that sessions outlast a reload of the settings."""
-    return secrets.token_bytes(MIN_KEY_BYTES)
+    """One key for the life of this process and its workers, so that sessions outlast a reload of the settings."""
+    return bytes.fromhex(os.environ.get(MADE_AT_START) or secrets.token_hex(MIN_KEY_BYTES))

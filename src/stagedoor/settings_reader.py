@@ -24,7 +24,7 @@ class Setting(NamedTuple):
 
     section: str
     name: str
-    kind: Literal["text", "texts", "flag", "duration", "number", "table", "secret", "secrets", "rule"]
+    kind: Literal["text", "texts", "flag", "duration", "number", "table", "secret", "secrets", "secret table", "rule"]
     default: str
     help: str
 
@@ -149,7 +149,7 @@ class Reader:
     def _environment_value(self, name: str, kind: str, text: str) -> object:
         if kind in ("texts", "secrets") and not text.lstrip().startswith("["):
             return [part.strip() for part in text.split(",") if part.strip()]
-        if kind in ("texts", "secrets", "table", "number", "flag"):
+        if kind in ("texts", "secrets", "table", "secret table", "number", "flag"):
             return self._toml_value(name, text)
         return text
 
@@ -219,13 +219,13 @@ class Reader:
             self.fail(name, "this is true or false", "without quotes")
         return bool(value)
 
-    def number(self, name: str, default: int) -> int:
-        """A whole number from 1 to 1024."""
+    def number(self, name: str, default: int, *, most: int = 1024) -> int:
+        """A whole number, at least 1."""
         value = self.get(name)
         if value is None:
             return default
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1024:
-            self.fail(name, "this is a whole number from 1 to 1024")
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+            self.fail(name, f"this is a whole number from 1 to {most}")
         return value
 
     def duration(self, name: str, default: float) -> float:
@@ -255,7 +255,7 @@ class Reader:
         return found
 
     def secret(self, name: str, text: str) -> bytes | None:
-        """The secret that `text` names, or None where only AWS could tell it. It is never part of a message."""
+        """The secret that `text` names, or None where only AWS can tell it. It is never part of a message."""
         scheme, _, rest = text.partition(":")
         if scheme == "env" and rest:
             value = self._secret_environ.get(rest)
@@ -264,12 +264,14 @@ class Reader:
             return os.fsencode(value)
         if scheme == "file" and rest:
             try:
-                return self.file(name, rest).read_bytes().strip()
+                return self.file(name, rest).read_bytes()
             except OSError as error:
                 self.fail(name, f"the file {rest} cannot be read: {error.strerror}")
         if scheme in ("ssm", "secretsmanager") and rest:
             return None
-        return self.fail(name, "a secret does not stand here itself", 'write "env:NAME" or "file:path"')
+        return self.fail(
+            name, "a secret does not stand here itself", 'write "env:NAME" or "file:path", or where AWS keeps it'
+        )
 
 
 def _toml_mend(problem: str) -> str:

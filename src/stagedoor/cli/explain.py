@@ -41,7 +41,7 @@ def command(
       echo '{"sub": "ann", "groups": ["students"]}' | stagedoor explain --as - users/ann/essay.pdf
       stagedoor explain --anonymous public/logo.png
     """
-    from ..door import explanation
+    from ..api import explanation
     from ..settings import load
     from ..tokens import ANONYMOUS
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 from typing import TypeVar
 
-from .. import crypto
+from .. import crypto, messages
 from ..door import arun
 from ..errors import StagedoorError
 from ..gateway.fetch import Fetcher
-from ..messages import Fetch, Fetched, Flow
+from ..messages import Answered, Fetch, Fetched, Flow, Wish
 from ..settings import Settings
 from ..store import open_store
 from ..tokens import Caller, IssuerKeys, Tokens
@@ -23,10 +23,7 @@ T = TypeVar("T")
 def fetch(wish: Fetch) -> Fetched:
     """Ask for one document."""
 
-    def flow() -> Flow[Fetched]:
-        return (yield wish)
-
-    return _drive(flow())[0]
+    return _drive(messages.fetch(wish))[0]
 
 
 def verify(value: str, settings: Settings, now: float) -> Caller:
@@ -64,8 +61,13 @@ def _drive(*flows: Flow[T]) -> list[T]:
 
     async def together() -> list[T]:
         fetcher = Fetcher()
+
+        async def ask(wish: Wish) -> Answered:
+            assert isinstance(wish, Fetch)
+            return await fetcher(wish)
+
         try:
-            return await asyncio.gather(*(arun(flow, fetcher) for flow in flows))
+            return await asyncio.gather(*(arun(flow, ask) for flow in flows))
         finally:
             await fetcher.aclose()
 

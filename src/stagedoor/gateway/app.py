@@ -16,11 +16,16 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
 from .. import crypto, replies
+from ..api import MAX_BODY_BYTES, Api
+from ..catalogue import Catalogue, open_catalogue
 from ..door import Door, Site, arun
-from ..errors import StagedoorError
-from ..messages import Fetch, Flow, Headers, Reply, Request, Serve, collect
+from ..errors import InvalidRequest, StagedoorError
+from ..messages import Answered, Content, Fetch, Flow, Headers, List, Reply, Request, Serve, Wish, collect
+from ..openapi import description
+from ..pass_keys import open_passes
 from ..session import Sessions
 from ..settings import Network, Settings
+from ..signing import Passes
 from ..store import InstantStore, Store, open_store
 from ..tokens import IssuerKeys, Tokens
 from .access_log import AccessLog, Entry
@@ -37,6 +42,8 @@ MAX_HEADER_FIELDS = 100
 TOO_LARGE = f"send less than {MAX_HEADER_BYTES} bytes and {MAX_HEADER_FIELDS} names of header"
 PIECE_WITHIN = 300.0
 """Seconds that one piece of a body may take to leave, under whatever server; `protocol` is stricter."""
+BODY_WITHIN = 10.0
+"""Seconds that the body of a request may take."""
 MAINTAIN_EVERY = 5.0
 """Seconds between two looks at the age of the issuers' keys."""
 
@@ -48,13 +55,17 @@ BEGUN = "stagedoor.begun"
 SEND_FILE = "stagedoor.send_file"
 """ASGI scope key: a function of descriptor, start and stop that sends a part of a file and returns what it sent."""
 SendFile: TypeAlias = Callable[[int, int, int], Awaitable[int]]
-Begun: TypeAlias = "tuple[Gateway, Flow[Serve | Reply], Fetch] | None"
+Begun: TypeAlias = "tuple[Gateway, Flow[Serve | Reply], Wish] | None"
 
 _log = logging.getLogger("stagedoor")
 
 
 def make_door(settings: Settings) -> Door:
-    """The door that these settings describe, with OpenSSL for signatures."""
+    """The door that these settings describe, with OpenSSL for signatures and all that there is under `/-/`.
+
+    Raises:
+        InvalidKey, StoreRefused, Unavailable: the keys of passes cannot be had.
+    """
     site = Site(
         settings.url,
         settings.places,
@@ -68,7 +79,19 @@ def make_door(settings: Settings) -> Door:
         names = {issuer.issuer: issuer.name for issuer in settings.issuers}
         cookie = settings.places.session
         sessions = Sessions(settings.url, settings.session_keys, names, settings.session, cookie, settings.secure)
-    return Door(site, settings.policy, Tokens(settings.issuers, crypto), sessions, secrets.token_bytes)
+    keys, signer = open_passes(settings.passes, settings.region)
+    api = Api(
+        secrets.token_bytes,
+        crypto.Seal(settings.seal_secret),
+        signer,
+        settings.passes.max_lifetime,
+        settings.passes.per_minute,
+        listing=settings.store is not None,
+        catalogue=settings.catalogue is not None,
+        description=description(),
+    )
+    tokens = Tokens(settings.issuers, crypto)
+    return Door(site, settings.policy, tokens, sessions, Passes(settings.url, keys), api.endpoints())
 
 
 class Gateway:
@@ -76,7 +99,7 @@ class Gateway:
 
     Args:
         settings: from `stagedoor.load_settings`.
-        store: default: the one that the settings name.
+        store, catalogue: default: those that the settings name.
         write_log: takes lines of the access log as bytes and returns how many it took; default: standard output.
         clock: epoch seconds.
     """
@@ -86,11 +109,15 @@ class Gateway:
         settings: Settings,
         *,
         store: Store | None = None,
+        catalogue: Catalogue | None = None,
         write_log: Callable[[bytes], int | None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings, self.door = settings, make_door(settings)
         self.store = store or open_store(settings.store, region=settings.region, endpoint=settings.endpoint)
+        self._catalogue = catalogue
+        if catalogue is None and settings.catalogue is not None:
+            self._catalogue = open_catalogue(settings.catalogue, region=settings.region)
         self._instant = self.store if isinstance(self.store, InstantStore) else None
         self._clock, self._fetch = clock, Fetcher()
         self._host = settings.url.partition("://")[2]
@@ -126,22 +153,26 @@ class Gateway:
                 await self._maintenance
         await self._fetch.aclose()
         await self.store.aclose()
+        if self._catalogue is not None:
+            self._catalogue.close()
         self._log.close()
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, now = time.perf_counter(), self._clock()
         self.start()
         headers = collect(scope["headers"])
-        request = Request(scope["method"], _raw_path(scope), scope["query_string"], headers)
         peer = scope.get("client")
         client = client_address(peer[0] if peer else "-", headers, self.settings.trusted_proxies)
+        request = Request(scope["method"], _raw_path(scope), scope["query_string"], headers, b"", client)
         # Taken out of the scope, for both lead back to it.
         begun, send_file = scope.pop(BEGUN, None), scope.pop(SEND_FILE, None)
         answer, serve, size = _BROKEN_OFF, None, 0
         self.in_flight += 1
         try:
             try:
-                answer, serve = await self._answer(request, begun, now)
+                answer, serve = await self._answer(request, receive, begun, now)
+            except InvalidRequest as error:
+                answer = of_reply(replies.problem(408, error.code, str(error)))
             except Exception:
                 answer = _fault()
             try:
@@ -151,10 +182,13 @@ class Gateway:
                     answer.opened.close()
         finally:
             self.in_flight -= 1
-            self._note(request, client, answer, serve, size, started, now)
+            self._note(request, answer, serve, size, started, now)
 
-    def answer_now(self, request: Request, peer: str) -> Answer | Begun:
+    def answer_now(self, request: Request) -> Answer | Begun:
         """Answer a request at once, and log it, if neither the door nor the store has to wait for anything.
+
+        Args:
+            request: `client` is the peer's address.
 
         Returns:
             The complete answer; else what has been begun, for `__call__` to go on with (scope key `BEGUN`).
@@ -162,6 +196,9 @@ class Gateway:
         started, now = time.perf_counter(), self._clock()
         if self._instant is None or request.path in _HEALTH or len(request.headers) > MAX_HEADER_FIELDS:
             return None
+        trusted = self.settings.trusted_proxies
+        if trusted:
+            request = request._replace(client=client_address(request.client, request.headers, trusted))
         flow, serve = self.door.answer(request, now), None
         try:
             try:
@@ -178,39 +215,55 @@ class Gateway:
                 answer = of_reply(decision)
         except Exception:
             answer = _fault()
-        trusted = self.settings.trusted_proxies
-        client = client_address(peer, request.headers, trusted) if trusted else peer
         size = 0 if request.method == "HEAD" else len(answer.body)
-        self._note(request, client, answer, serve, size, started, now)
+        self._note(request, answer, serve, size, started, now)
         return answer
 
     def note_refused(self, answer: Answer, peer: str) -> None:
         """Log what was refused before it was a request."""
-        self._note(
-            Request("-", b"-", b"", {}), peer, answer, None, len(answer.body), time.perf_counter(), self._clock()
-        )
+        request = Request("-", b"-", b"", {}, b"", peer)
+        self._note(request, answer, None, len(answer.body), time.perf_counter(), self._clock())
 
     def _note(
-        self, request: Request, client: str, answer: Answer, serve: Serve | None, size: int, started: float, now: float
+        self, request: Request, answer: Answer, serve: Serve | None, size: int, started: float, now: float
     ) -> None:
         who, rule = (serve.caller, serve.rule) if serve else (answer.caller, "")
         seconds = time.perf_counter() - started
-        self._log.add(Entry(request, client, answer.status, size, seconds, who, rule, answer.reason, self._host), now)
+        entry = Entry(request, request.client, answer.status, size, seconds, who, rule, answer.reason, self._host)
+        self._log.add(entry, now)
 
-    async def _answer(self, request: Request, begun: Begun, now: float) -> tuple[Answer, Serve | None]:
+    async def _answer(
+        self, request: Request, receive: Receive, begun: Begun, now: float
+    ) -> tuple[Answer, Serve | None]:
         size = sum(len(name) + len(value) for name, values in request.headers.items() for value in values)
         if len(request.headers) > MAX_HEADER_FIELDS or size > MAX_HEADER_BYTES:
             return of_reply(replies.problem(431, "headers", TOO_LARGE)), None
         if request.path in _HEALTH:
             return of_reply(await self._health(request)), None
+        if request.method == "POST" and request.path in self.door.endpoints:
+            body = await _read_body(receive)
+            if body is None:
+                return of_reply(replies.problem(413, "body", f"send at most {MAX_BODY_BYTES} bytes")), None
+            request = request._replace(body=body)
         owner, flow, wish = begun or (self, None, None)
         if flow is None or owner is not self:  # after a reload the new settings decide
             flow, wish = self.door.answer(request, now), None
-        decision = await arun(flow, self._fetch, wish)
+        decision = await arun(flow, self._ask, wish)
         if isinstance(decision, Reply):
             return of_reply(decision), None
         answer = await answer_object(self.store, decision, request, trust_html=self.settings.trust_html)
         return answer, decision
+
+    async def _ask(self, wish: Wish) -> Answered:
+        """Answer what the door wishes to know."""
+        if isinstance(wish, Fetch):
+            return await self._fetch(wish)
+        if isinstance(wish, List):
+            return await self.store.list(wish)
+        return await asyncio.to_thread(self._look_up, wish.id)
+
+    def _look_up(self, id_: str) -> Content | None:
+        return self._catalogue.find(id_) if self._catalogue is not None else None
 
     async def _health(self, request: Request) -> Reply:
         """Alive: this answer. Ready: the store answers and every issuer's keys were had at least once."""
@@ -244,7 +297,7 @@ class Gateway:
         away: set[str] = set()
         while True:
             try:
-                await arun(self.door.tokens.refresh(self._clock()), self._fetch)
+                await arun(self.door.tokens.refresh(self._clock()), self._ask)
             except Exception:
                 _log.exception("keys could not be refreshed")
             for keys in self.door.tokens.issuers.values():
@@ -327,6 +380,28 @@ async def _send(answer: Answer, receive: Receive, send: Send, send_file: SendFil
         gone.cancel()
     await send({"type": "http.response.body", "body": b""})
     return size
+
+
+async def _read_body(receive: Receive) -> bytes | None:
+    """The body of a request to an endpoint of ours; None if it is longer than any of them takes.
+
+    Raises:
+        InvalidRequest: it did not come in time, or not whole.
+    """
+    body: bytes = b""
+    try:
+        async with asyncio.timeout(BODY_WITHIN):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise InvalidRequest("the body broke off", code="body")
+                body += message.get("body", b"")
+                if len(body) > MAX_BODY_BYTES:
+                    return None
+                if not message.get("more_body", False):
+                    return body
+    except TimeoutError:
+        raise InvalidRequest(f"the body did not come within {BODY_WITHIN:g} s", code="body") from None
 
 
 async def _hung_up(receive: Receive) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Generator
 from functools import cached_property, lru_cache
 from typing import NamedTuple, TypeAlias, TypeVar
@@ -164,7 +165,14 @@ def _opened(serve: Serve, opened: Opened, partial: bool, request: Request, trust
 def _about(serve: Serve, meta: Meta, request: Request, trust_html: bool, length: int | None) -> Fields:
     """Header fields of every answer about an object; 304 has all but the length and the type (RFC 9110 §15.4.5)."""
     saved_as = serve.key.rpartition("/")[2] if request.query and _wants_download(request.query) else None
-    return _fields(meta, serve.public, serve.headers, trust_html, saved_as, length)
+    return _fields(meta, serve.public, serve.headers, trust_html, saved_as, length, _fresh_for(serve, meta))
+
+
+def _fresh_for(serve: Serve, meta: Meta) -> int | None:
+    """Seconds after which no copy may be used any more; None: there is no such end, or nothing says to keep one."""
+    if serve.until is None or not any(name == b"cache-control" for name, _ in meta.headers):
+        return None
+    return max(0, int(serve.until - time.time()))
 
 
 def _wants_download(query: bytes) -> bool:
@@ -174,7 +182,13 @@ def _wants_download(query: bytes) -> bool:
 
 @lru_cache(maxsize=2048)
 def _fields(
-    meta: Meta, public: bool, extra: Pairs, trust_html: bool, saved_as: str | None, length: int | None
+    meta: Meta,
+    public: bool,
+    extra: Pairs,
+    trust_html: bool,
+    saved_as: str | None,
+    length: int | None,
+    fresh_for: int | None,
 ) -> Fields:
     fields = [
         (b"etag", meta.etag),
@@ -189,7 +203,7 @@ def _fields(
     else:
         cache = b", ".join(value for name, value in stored if name == b"cache-control")
         fields += [(name, value) for name, value in stored if name not in (b"cache-control", b"expires")]
-        fields += [(b"cache-control", private_cache_control(cache)), _PRIVATE_VARY]
+        fields += [(b"cache-control", private_cache_control(cache, fresh_for)), _PRIVATE_VARY]
     if not trust_html and _can_run_scripts(_content_type(meta)):
         fields.append((b"content-security-policy", SANDBOX))
     if saved_as is not None:
@@ -203,20 +217,33 @@ def _fields(
 _KEPT = frozenset((b"cache-control", b"content-disposition", b"content-encoding", b"content-language", b"expires"))
 
 
-def private_cache_control(stored: bytes) -> bytes:
+def private_cache_control(stored: bytes, fresh_for: int | None = None) -> bytes:
     """Cache-Control for an object that not everybody may read.
 
     The object's own directives are kept but for those that speak of shared caches (RFC 9111 §5.2.2); without a
     max-age the browser has to ask each time.
+
+    Args:
+        stored: the object's own.
+        fresh_for: seconds that a copy may be used at most: a max-age is cut down to it, and what would let a cache
+            use a stale copy (RFC 5861), or never ask again (RFC 8246), is left out.
     """
+    dropped = _SHARED if fresh_for is None else _SHARED | _STALE
     kept = []
     for directive in _DIRECTIVE.findall(stored) if stored.count(b'"') % 2 == 0 else ():
-        name = directive.strip().lower().partition(b"=")[0]
-        if name and name not in (b"public", b"private", b"s-maxage", b"proxy-revalidate"):
+        name, _, value = directive.strip().lower().partition(b"=")
+        if fresh_for is not None and name == b"max-age":
+            seconds = value.strip(b'" ')
+            kept.append(b"max-age=%d" % min(int(seconds[:12]) if seconds.isdigit() else 0, fresh_for))
+        elif name and name not in dropped:
             kept.append(directive.strip())
     if not any(directive.lower().startswith((b"max-age", b"no-cache", b"no-store")) for directive in kept):
         kept.append(b"no-cache")
     return b", ".join((b"private", *kept))
+
+
+_SHARED = frozenset((b"public", b"private", b"s-maxage", b"proxy-revalidate"))
+_STALE = frozenset((b"immutable", b"stale-while-revalidate", b"stale-if-error"))
 
 
 def attachment(name: str) -> bytes:

@@ -207,8 +207,8 @@ class StrictProtocol(HttpToolsProtocol):
         if b"content-length" in headers or b"transfer-encoding" in headers:
             return None
         path, _, query = self.url.partition(b"?")
-        request = Request(method.decode("ascii"), path, query, headers)
-        answer = gateway.answer_now(request, self.client[0] if self.client else "-")
+        request = Request(method.decode("ascii"), path, query, headers, b"", self.client[0] if self.client else "-")
+        answer = gateway.answer_now(request)
         if not isinstance(answer, Answer):
             return answer
         self._short = True

@@ -10,6 +10,7 @@ import asyncio
 import gc
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -17,7 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import StagedoorError
-from ..settings import PREFIX, Settings, load
+from ..session import MIN_KEY_BYTES
+from ..settings import MADE_AT_START, PREFIX, Settings, load
 from .app import Gateway, Receive, Scope, Send, lifespan
 from .http1 import BACKLOG, serve_http1
 
@@ -106,6 +108,7 @@ def serve(settings_path: Path | None = None, *, listen: str | None = None, worke
     for name, value in (("SETTINGS", settings_path), ("GATEWAY_LISTEN", listen), ("GATEWAY_WORKERS", workers)):
         if value is not None:
             os.environ[PREFIX + name] = str(value)
+    os.environ.setdefault(MADE_AT_START, secrets.token_hex(MIN_KEY_BYTES))
     settings = load(None)
     try:
         Gateway(replace(settings, access_log="off"))  # what a worker would stumble over is said here, once

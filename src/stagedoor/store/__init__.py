@@ -14,9 +14,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from ..errors import InvalidTarget
-from ..messages import List, Listed, Pairs
+from ..messages import Item, List, Listed, Pairs
 from ..paths import OWN_PREFIX, check_key
-
 
 _log = logging.getLogger("stagedoor")
 
@@ -113,7 +112,10 @@ class Store(Protocol):
     async def open(self, wish: Open) -> Opened | None: ...
 
     async def list(self, wish: List) -> Listed:
-        """Names in the order of their UTF-8 bytes; those that `is_usable` refuses are left out."""
+        """Names in the order of their UTF-8 bytes, strictly after `wish.after`; `is_usable` says which are left out.
+
+        That is also how folders are told: one that sorts before `wish.after` is over, whatever it still holds.
+        """
         ...
 
     async def ready(self) -> None:
@@ -160,6 +162,23 @@ def is_usable(name: str) -> bool:
         _log.warning("left out of a listing: %r: %s", name, error)
         return False
     return True
+
+
+def in_bytes(wish: List) -> tuple[bytes, bytes]:
+    """The prefix and `after` of a wish as the bytes by which names are sorted.
+
+    Raises:
+        InvalidTarget: one of them is no valid Unicode text, so that no name could be compared with it.
+    """
+    try:
+        return wish.prefix.encode(), wish.after.encode()
+    except UnicodeEncodeError:
+        raise InvalidTarget("the listing's prefix, or the place to go on from, is not valid Unicode text") from None
+
+
+def resume_after(last: Item | str) -> str:
+    """`after` of the page that follows one whose last entry is this; a folder does not come again."""
+    return last + "\U0010ffff" if isinstance(last, str) else last.key
 
 
 def no_chunks() -> AsyncIterator[bytes]:

@@ -7,13 +7,17 @@ import errno
 import itertools
 import os
 import stat
+import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import StoreUnavailable
-from . import Head, Meta, Open, Opened, extent, no_chunks, nothing
+from ..messages import Item, List, Listed
+from . import Head, Meta, Open, Opened, extent, in_bytes, is_usable, no_chunks, nothing, resume_after
+from .tree import FOLDER, NO_NAMES, Entry, Walk, Windows, descend
 from .types import content_type
 
 CHUNK = 65_536
@@ -21,7 +25,6 @@ CHUNK = 65_536
 SMALL = 131_072
 """Up to this size an object is read at once, sent in one piece and remembered."""
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO must not make us wait
 _NO_WAIT = getattr(os, "RWF_NOWAIT", None)
 
@@ -30,6 +33,8 @@ _CLOSED = -1
 SETTLED_AFTER = 1_000_000_000
 """Nanoseconds for which a file that was just written is not remembered."""
 _ENTRY_SIZE = 1024
+LISTERS = 4
+"""Threads that read folders for listings, so that the threads that read files never wait for those."""
 REMEMBERED_BYTES = 16 * 1_048_576
 """Bound of the small files that are kept in memory; before one is used, the file system is asked whether it changed."""
 
@@ -62,6 +67,9 @@ class FolderStore:
         self._small: dict[str, _Remembered] = {}
         self._small_size = 0
         self._looked_at: set[str] = set()
+        self._windows = Windows(_settled)
+        self._closing = threading.Lock()
+        self._listers = ThreadPoolExecutor(LISTERS, "stagedoor-list")
         if _ignores_case(self._path):
             os.close(self._root)
             raise StoreUnavailable(
@@ -123,6 +131,36 @@ class FolderStore:
     async def open(self, wish: Open) -> Opened | None:
         return self.open_now(wish)
 
+    async def list(self, wish: List) -> Listed:
+        """Names of regular files; a folder is told if there is a file in it, however deep.
+
+        Raises:
+            InvalidTarget: the wish is no valid Unicode text.
+            StoreUnavailable: a folder on the way cannot be read.
+        """
+        if self._root == _CLOSED:
+            raise StoreUnavailable(f"the folder {self._path} is not served any more")
+        return await asyncio.get_running_loop().run_in_executor(self._listers, self._list, wish)
+
+    def _list(self, wish: List) -> Listed:
+        prefix, after = in_bytes(wish)
+        root = self._root_again()
+        try:
+            entries, more = Walk(root, self._windows, prefix, after, wish.limit).page(folders=wish.folders)
+        finally:
+            os.close(root)
+        told = [_told(entry) for entry in entries if entry.told]
+        found = tuple(one for one in told if isinstance(one, str) or is_usable(one.key))
+        return Listed(found, resume_after(_told(entries[-1])) if more else None)
+
+    def _root_again(self) -> int:
+        """The folder opened anew: its own place in reading it, and nobody else closes it."""
+        with self._closing:
+            try:
+                return os.open(b".", FOLDER, dir_fd=self._root)
+            except OSError as error:
+                raise StoreUnavailable(f"the folder {self._path} cannot be listed: {error.strerror}") from error
+
     async def ready(self) -> None:
         if not self._path.is_dir():
             raise StoreUnavailable(f"the folder {self._path} is gone")
@@ -132,9 +170,11 @@ class FolderStore:
             )
 
     async def aclose(self) -> None:
+        self._listers.shutdown(wait=False)
         if self._root != _CLOSED:
-            root, self._root = self._root, _CLOSED  # its number may soon be that of another folder
-            os.close(root)
+            with self._closing:
+                root, self._root = self._root, _CLOSED  # its number may soon be that of another folder
+                os.close(root)
 
     def _remembered(self, key: str) -> _Remembered | None:
         """A small file read before, if the key still leads to the same file and nothing about it has changed."""
@@ -176,15 +216,11 @@ class FolderStore:
     def _open(self, key: str) -> int | None:
         """Open the file that a key names, going down one segment at a time so that no link can lead elsewhere."""
         *folders, name = segments = key.encode().split(b"/")
-        if not _NO_NAMES.isdisjoint(segments):
+        if not NO_NAMES.isdisjoint(segments):
             return None
         folder = self._root
         try:
-            for segment in folders:
-                below = os.open(segment, _FOLDER, dir_fd=folder)
-                if folder != self._root:
-                    os.close(folder)
-                folder = below
+            folder = descend(folder, folders)
             descriptor = os.open(name, _FILE, dir_fd=folder)
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -201,13 +237,22 @@ class FolderStore:
         return descriptor
 
 
-_NO_NAMES = frozenset((b"", b".", b".."))
 _NO_SUCH_FILE = frozenset((errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.ENXIO))
 
 
 def _meta(key: str, status: os.stat_result) -> Meta:
-    etag = b'"%x-%x"' % (status.st_mtime_ns, status.st_size)
-    return Meta(status.st_size, etag, int(status.st_mtime), content_type(key))
+    return Meta(status.st_size, _etag(status), int(status.st_mtime), content_type(key))
+
+
+def _etag(status: os.stat_result) -> bytes:
+    return b'"%x-%x"' % (status.st_mtime_ns, status.st_size)
+
+
+def _told(entry: Entry) -> Item | str:
+    name, status = entry.name.decode(), entry.status
+    if status is None:
+        return name
+    return Item(name, _etag(status).decode(), int(status.st_mtime), status.st_size)
 
 
 def _settled(status: os.stat_result) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import time
 
-from ..messages import Pairs
-from . import Head, Meta, Open, Opened, extent, no_chunks, nothing
+from ..messages import Item, List, Listed, Pairs
+from . import Head, Meta, Open, Opened, extent, in_bytes, is_usable, no_chunks, nothing, resume_after
 from .types import content_type
 
 
@@ -48,8 +48,28 @@ class MemoryStore:
     async def open(self, wish: Open) -> Opened | None:
         return self.open_now(wish)
 
+    async def list(self, wish: List) -> Listed:
+        in_bytes(wish)
+        names = {_told(key, wish) for key in self._objects if key.startswith(wish.prefix)}
+        later = sorted(name for name in names if name > wish.after)  # texts sort as their UTF-8 bytes do
+        page = [self._entry(name, wish) for name in later[: wish.limit]]
+        found = tuple(one for one in page if is_usable(one if isinstance(one, str) else one.key))
+        return Listed(found, resume_after(page[-1]) if len(later) > wish.limit else None)
+
+    def _entry(self, name: str, wish: List) -> Item | str:
+        if wish.folders and name.endswith("/") and name != wish.prefix:
+            return name
+        meta = self._objects[name][0]
+        return Item(name, meta.etag.decode(), meta.modified, meta.size)
+
     async def ready(self) -> None:
         return
 
     async def aclose(self) -> None:
         return
+
+
+def _told(key: str, wish: List) -> str:
+    """The name under which a key is listed: its own, or that of the folder it is in."""
+    slash = key.find("/", len(wish.prefix)) if wish.folders else -1
+    return key if slash < 0 else key[: slash + 1]

@@ -1,0 +1,144 @@
+"""The objects that one caller may see, in order, page by page.
+
+The rules say where they can be, so that what belongs to others is not walked through; what is found there is
+asked about key by key. A page costs a bounded number of questions to the store: where much is hidden it may be
+short, or even empty, and still have a next one.
+"""
+
+from __future__ import annotations
+
+from .messages import Flow, Item, List, Listed, list_keys
+from .paths import object_key
+from .policy import Allow, Policy
+from .tokens import Caller
+
+MAX_QUESTIONS = 24
+"""Questions to the store for one page."""
+MAX_NAMES = 1000
+"""Names in one answer of the store (Amazon S3 API, ListObjectsV2, `MaxKeys`)."""
+
+_END = chr(0x10FFFF)
+"""Sorts after whatever may follow a prefix."""
+
+
+class _Full(Exception):
+    """One more than the page holds has been seen."""
+
+
+class _Spent(Exception):
+    """The store has been asked often enough."""
+
+
+def visible(policy: Policy, caller: Caller, wish: List, index: str | None = None) -> Flow[Listed]:
+    """List what the caller may read.
+
+    Args:
+        policy: decides about every key.
+        caller: for whom.
+        wish: what a store would be asked for.
+        index: as in `paths.object_key`: keys that it hides cannot be asked for.
+
+    Returns:
+        What is visible. `resume` may be the name of something that is not: nobody may read it in plain text.
+    """
+    walk = _Walk(policy, caller, wish, index)
+    try:
+        yield from walk.go()
+    except _Full:
+        return Listed(tuple(walk.found), walk.last)
+    except _Spent:
+        return Listed(tuple(walk.found), walk.after)
+    return Listed(tuple(walk.found))
+
+
+class _Walk:
+    """One page on its way. Everything up to `after` has been judged; `last` is where what was found ends."""
+
+    def __init__(self, policy: Policy, caller: Caller, wish: List, index: str | None) -> None:
+        self._policy, self._caller, self._wish, self._index = policy, caller, wish, index
+        self._questions = MAX_QUESTIONS
+        self.found: list[Item | str] = []
+        self.after = self.last = wish.after
+
+    def go(self) -> Flow[None]:
+        prefix = self._wish.prefix
+        for start in self._policy.prefixes(self._caller, prefix):
+            if self._wish.folders:
+                begun = self.after if self.after.startswith(start) else start
+                for place in dict.fromkeys((start, begun)):  # a page may have ended in the middle of a folder
+                    name, slash, _ = place[len(prefix) :].partition("/")
+                    if slash:
+                        yield from self._folder(f"{prefix}{name}/", known=False)
+                if "/" not in start[len(prefix) :]:
+                    yield from self._level(start)
+            else:
+                yield from self._keys(start)
+
+    def _keys(self, start: str, *, first: bool = False) -> Flow[bool]:
+        """Go through all keys from here on; with `first` only to the one that shows that there are some (True)."""
+        while self.after < start + _END:
+            listed = yield from self._ask(start, folders=False)
+            for one in listed.found:
+                assert isinstance(one, Item)
+                if one.key <= self.after:  # jumped over
+                    continue
+                if self._is_visible(one.key):
+                    if first:
+                        return True
+                    self._take(one, one.key)
+                else:
+                    self.after = self._past(one.key, start)
+            self.after = start + _END if listed.resume is None else max(self.after, listed.resume)
+        return False
+
+    def _level(self, start: str) -> Flow[None]:
+        """Go through the keys and folders of one level."""
+        while self.after < start + _END:
+            listed = yield from self._ask(start, folders=True)
+            for one in listed.found:
+                if isinstance(one, str):
+                    yield from self._folder(one, known=True)
+                elif one.key > self.after:
+                    if self._is_visible(one.key):
+                        self._take(one, one.key)
+                    self.after = one.key
+            self.after = start + _END if listed.resume is None else max(self.after, listed.resume)
+
+    def _folder(self, folder: str, *, known: bool) -> Flow[None]:
+        """Show a folder if something in it can be seen; `known`: there is something in it."""
+        if self.after >= folder + _END:
+            return
+        reach = self._policy.below(self._caller, folder)
+        seen = reach == "all" and known
+        if reach != "none" and not seen:
+            for start in self._policy.prefixes(self._caller, folder):
+                seen = seen or (yield from self._keys(start, first=True))
+        if seen:
+            self._take(folder, folder + _END)
+        self.after = folder + _END
+
+    def _take(self, one: Item | str, place: str) -> None:
+        if len(self.found) == self._wish.limit:
+            raise _Full
+        self.found.append(one)
+        self.after = self.last = place
+
+    def _is_visible(self, key: str) -> bool:
+        return object_key(key, self._index) == key and isinstance(self._policy.decide(self._caller, key), Allow)
+
+    def _past(self, key: str, start: str) -> str:
+        """Where to go on after a key that is hidden: after the largest folder that holds nothing to be seen."""
+        slash = key.find("/", len(start))
+        while slash >= 0:
+            if self._policy.below(self._caller, key[: slash + 1]) == "none":
+                return key[: slash + 1] + _END
+            slash = key.find("/", slash + 1)
+        return key
+
+    def _ask(self, start: str, *, folders: bool) -> Flow[Listed]:
+        if self._questions == 0:
+            raise _Spent
+        self._questions -= 1
+        wanted = self._wish.limit - len(self.found) + 1
+        whole = self._questions == MAX_QUESTIONS - 1 and wanted < MAX_NAMES  # most first pages need no more than these
+        return (yield from list_keys(List(start, self.after, wanted if whole else MAX_NAMES, folders)))

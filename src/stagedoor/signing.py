@@ -1,0 +1,432 @@
+"""Passes: signed URLs and signed cookies as CloudFront has them, issued and verified off AWS too.
+
+A pass is a small policy in JSON (a resource, an end, perhaps a start and a network) and a signature of its exact
+text. A *canned* policy is not sent along: whoever checks it builds it from the URL and the end. The private-key
+operation and the check with a public key are passed in.
+
+Source of the rules: CloudFront Developer Guide, "Serve private content with signed URLs and signed cookies".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal, NamedTuple, TypeAlias, TypeVar
+from urllib.parse import unquote
+
+from .credentials import COOKIE_PREFIX, PassFields, without_pass
+from .errors import InvalidPass, InvalidTarget, InvalidToken
+from .messages import Request
+from .tokens import json_object
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+Hash: TypeAlias = Literal["sha1", "sha256"]
+Sign: TypeAlias = Callable[[Hash, bytes], bytes]
+"""The private-key operation: RSA with PKCS#1 v1.5 padding, or ECDSA in DER."""
+PassCheck: TypeAlias = Callable[[Hash, bytes, bytes], bool]
+"""Is this the signature of these bytes? Behind it is one public key."""
+
+MAX_POLICY_CHARACTERS = 8192
+"""Bound of a policy as it is sent; CloudFront takes URLs of 8,192 bytes ("Quotas")."""
+REMEMBERED = 4096
+"""Verified passes that are remembered, of each kind."""
+
+_HASHES: Mapping[str, Hash] = {"": "sha1", "SHA1": "sha1", "SHA256": "sha256"}
+_NO_BASE64 = str.maketrans("+=/", "-_~")
+_BASE64 = str.maketrans("-_~", "+=/")
+_EPOCH = re.compile(r"(?:0|[1-9][0-9]{0,11})\Z")
+_NETWORK = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?:/[0-9]{1,2})?\Z")
+# What would end the JSON string that a URL stands in, or read differently by two programs.
+_UNFIT = re.compile(r'[\x00-\x1f\x7f"\\]')
+_ESCAPED = re.compile(r"%[0-9A-Fa-f]{2}")
+_UNSAFE = re.compile(r"[^!#$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]")
+
+MISSING_KEY = ("MissingKey", "Missing Key-Pair-Id query parameter or cookie value")
+_UNKNOWN_KEY = ("InvalidKey", "Unknown Key")
+_SIGNATURE = ("MalformedSignature", "Could not unencode Signature")
+_POLICY = ("MalformedPolicy", "Malformed Policy")
+
+
+class Terms(NamedTuple):
+    """What a pass says.
+
+    Attributes:
+        resource: URL that it opens; in a custom policy `*` stands for any characters and `?` for one.
+        expires: epoch seconds at which it is over.
+        starts: epoch seconds until which it is not yet good; None: good at once.
+        network: IPv4 network in CIDR notation that it is good for; None: any address.
+    """
+
+    resource: str
+    expires: int
+    starts: int | None = None
+    network: str | None = None
+
+    def canned(self) -> str:
+        """The text of a canned policy: white space and order are fixed."""
+        return (
+            f'{{"Statement":[{{"Resource":"{self.resource}",'
+            f'"Condition":{{"DateLessThan":{{"AWS:EpochTime":{self.expires}}}}}}}]}}'
+        )
+
+    def custom(self) -> str:
+        """The text of a custom policy, in the order that AWS's own signer for JavaScript has."""
+        condition: dict[str, object] = {"DateLessThan": {"AWS:EpochTime": self.expires}}
+        if self.starts is not None:
+            condition["DateGreaterThan"] = {"AWS:EpochTime": self.starts}
+        if self.network is not None:
+            condition["IpAddress"] = {"AWS:SourceIp": _cidr(self.network)}
+        statement = {"Statement": [{"Resource": self.resource, "Condition": condition}]}
+        return json.dumps(statement, separators=(",", ":"), ensure_ascii=False)
+
+    def admits(self, client: str, now: float) -> bool:
+        """Is it good at this moment, for this address?"""
+        if now >= self.expires or (self.starts is not None and now <= self.starts):
+            return False
+        return self.network is None or _is_in(client, self.network)
+
+
+class Grant(NamedTuple):
+    """A pass that was verified: its terms and the id of the key that signed it."""
+
+    terms: Terms
+    key_id: str
+
+
+# --- issuing
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Issues passes.
+
+    Attributes:
+        key_id: id of the public key at CloudFront, or any name that verifiers know the key by.
+        sign: the private-key operation.
+        hash: `sha256`, or `sha1`, which is all that some old verifiers know.
+    """
+
+    key_id: str
+    sign: Sign = field(repr=False)
+    hash: Hash = "sha256"
+
+    def url(
+        self,
+        url: str,
+        expires: int,
+        *,
+        starts: int | None = None,
+        network: str | None = None,
+        resource: str | None = None,
+    ) -> str:
+        """Sign a URL.
+
+        Args:
+            url: the whole URL, with its query if it has one; what no URL may hold is percent-encoded.
+            expires: epoch seconds at which it is over.
+            starts: epoch seconds until which it is not yet good.
+            network: one IPv4 address, or a network in CIDR notation.
+            resource: what it opens, with wildcards, if that is more than this URL.
+
+        Returns:
+            The URL with the parameters of the pass at its end.
+
+        Raises:
+            InvalidTarget: a URL or resource that cannot be signed, or a network that is none.
+        """
+        url = _written(url)
+        if without_pass(url.partition("?")[2].encode()) != url.partition("?")[2].encode():
+            raise InvalidTarget("the URL carries a pass already")
+        custom = starts is not None or network is not None or resource is not None
+        terms = _checked(Terms(resource or url, expires, starts, network))
+        if not custom and "*" in url:  # with its text as a custom policy it would open more than it names
+            raise InvalidTarget("the URL holds a '*', which is a wildcard in passes; write %2A")
+        parameters = "&".join(f"{name}={value}" for name, value in self._fields(terms, custom))
+        return f"{url}{'&' if '?' in url else '?'}{parameters}"
+
+    def cookies(
+        self, resource: str, expires: int, *, starts: int | None = None, network: str | None = None
+    ) -> dict[str, str]:
+        """Make the cookies that open a resource: name -> value.
+
+        Args:
+            resource: a URL; a `*` in it stands for any characters.
+            expires, starts, network: as for `url`.
+
+        Raises:
+            InvalidTarget: as for `url`.
+        """
+        terms = _checked(Terms(resource, expires, starts, network))
+        custom = starts is not None or network is not None or "*" in resource
+        return {COOKIE_PREFIX + name: value for name, value in self._fields(terms, custom)}
+
+    def _fields(self, terms: Terms, custom: bool) -> list[tuple[str, str]]:
+        text = terms.custom() if custom else terms.canned()
+        told = ("Policy", _armour(text.encode())) if custom else ("Expires", str(terms.expires))
+        signature = _armour(self.sign(self.hash, text.encode()))
+        fields = [told, ("Key-Pair-Id", self.key_id), ("Signature", signature)]
+        return [*fields, ("Hash-Algorithm", "SHA256")] if self.hash == "sha256" else fields
+
+
+def _written(url: str) -> str:
+    """The URL with every character percent-encoded that no URL may hold (RFC 3986 §2)."""
+    return _UNSAFE.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), url)
+
+
+def _checked(terms: Terms) -> Terms:
+    if _UNFIT.search(terms.resource.replace("\\?", "")) or "#" in terms.resource or not terms.resource:
+        raise InvalidTarget("a pass cannot be for a URL with a quote, a backslash, a control character or a fragment")
+    if terms.network is not None:
+        _cidr(terms.network)
+    return terms
+
+
+def _cidr(network: str) -> str:
+    parsed = _network(network)
+    if parsed is None:
+        raise InvalidTarget(f"{network!r} is no IPv4 address or network; write 192.0.2.0/24")
+    return network if "/" in network else f"{network}/32"
+
+
+# --- verifying
+
+
+class Passes:
+    """Verifies passes. What was verified once is remembered; its terms are still asked about each request.
+
+    Args:
+        site: origin of the site: the Host header decides nothing.
+        keys: key id -> check with that public key; all of them count.
+    """
+
+    def __init__(self, site: str, keys: Mapping[str, PassCheck]) -> None:
+        self._site, self.keys = site, keys
+        self._urls: dict[tuple[bytes, bytes], Grant] = {}
+        self._signed: dict[tuple[str, str, str, str], Terms] = {}
+
+    def known_url(self, request: Request, now: float) -> Grant | None:
+        """The grant of a signed URL that was verified before; None: not seen yet, or it opens nothing (any more)."""
+        grant = self._urls.get((request.path, request.query))
+        return grant if grant is not None and grant.terms.admits(request.client, now) else None
+
+    def verify_url(self, request: Request, fields: PassFields, now: float) -> Grant:
+        """Check a signed URL.
+
+        Args:
+            request: for its path, its query with the parameters of the pass, and the client's address.
+            fields: those parameters, by name.
+            now: epoch seconds.
+
+        Raises:
+            InvalidPass: it does not open this URL for this client now.
+        """
+        grant = self._verify(request.path, without_pass(request.query), fields, request.client, now)
+        _remember(self._urls, (request.path, request.query), grant)
+        return grant
+
+    def verify_cookies(self, request: Request, fields: PassFields, now: float) -> Grant:
+        """Check signed cookies; arguments and errors as for `verify_url`."""
+        return self._verify(request.path, request.query, fields, request.client, now)
+
+    def _verify(self, path: bytes, query: bytes, fields: PassFields, client: str, now: float) -> Grant:
+        """In stages: the fields, the policy's shape, the signature, and only then what the policy says."""
+        key_id, policy = fields.get("Key-Pair-Id", ""), fields.get("Policy", "")
+        if not key_id:
+            raise InvalidPass("the pass names no key", code="pass-no-key", aws=MISSING_KEY)
+        if key_id not in self.keys:
+            raise InvalidPass("the pass names a key that is not known here", code="pass-unknown-key", aws=_UNKNOWN_KEY)
+        if (policy != "") == ("Expires" in fields):
+            raise InvalidPass("a pass has either Policy or Expires", code="pass-policy", aws=_POLICY)
+        url = f"{self._site}{path.decode('latin-1')}" + (f"?{query.decode('latin-1')}" if query else "")
+        if _UNFIT.search(url):
+            raise InvalidPass("no pass is for a URL with such characters", code="pass-resource")
+        terms = self._custom(policy, fields, url) if policy else self._canned(fields, url)
+        if now >= terms.expires:
+            raise InvalidPass("the pass is over", code="pass-expired")
+        if terms.starts is not None and now <= terms.starts:
+            raise InvalidPass("the pass is not good yet", code="pass-early")
+        if not terms.admits(client, now):
+            raise InvalidPass("the pass is for other addresses", code="pass-address")
+        return Grant(terms, key_id)
+
+    def _custom(self, policy: str, fields: PassFields, url: str) -> Terms:
+        terms = self._check(policy, fields)
+        if terms is None:
+            raise InvalidPass("the signature is not of this policy", code="pass-signature")
+        if not matches(terms.resource, url):
+            raise InvalidPass("the pass is for another resource", code="pass-resource")
+        return terms
+
+    def _canned(self, fields: PassFields, url: str) -> Terms:
+        if not _EPOCH.match(fields["Expires"]):
+            raise InvalidPass("Expires is no moment in epoch seconds", code="pass-policy", aws=_POLICY)
+        for resource in _spellings(url):
+            terms = Terms(resource, int(fields["Expires"]))
+            if self._is_signed(terms.canned(), fields):
+                return terms
+        raise InvalidPass("the signature is not of this URL and end", code="pass-signature")
+
+    def _check(self, policy: str, fields: PassFields) -> Terms | None:
+        """Terms of a custom policy; None if its signature is wrong."""
+        seen = (policy, fields.get("Signature", ""), fields["Key-Pair-Id"], fields.get("Hash-Algorithm", ""))
+        terms = self._signed.get(seen)
+        if terms is not None:
+            return terms
+        raw = _disarm(policy) if len(policy) <= MAX_POLICY_CHARACTERS else None
+        if raw is None:
+            raise InvalidPass("the policy is not base64", code="pass-policy", aws=_POLICY)
+        terms = _read(raw)
+        if not self._is_signed(raw, fields):
+            return None
+        _remember(self._signed, seen, terms)
+        return terms
+
+    def _is_signed(self, text: str | bytes, fields: PassFields) -> bool:
+        signature = _disarm(fields.get("Signature", ""))
+        if not signature:
+            raise InvalidPass("the signature is not base64", code="pass-signature", aws=_SIGNATURE)
+        hash_ = _HASHES.get(fields.get("Hash-Algorithm", ""))
+        if hash_ is None:
+            raise InvalidPass("Hash-Algorithm is SHA1 or SHA256", code="pass-hash")
+        message = text if isinstance(text, bytes) else text.encode()
+        return self.keys[fields["Key-Pair-Id"]](hash_, message, signature)
+
+
+def _read(raw: bytes) -> Terms:
+    """Read a custom policy strictly: whatever is not known might be a condition that is not met."""
+    try:
+        (statements,) = _exactly(json_object(raw, "policy"), "Statement")
+        if not isinstance(statements, list) or len(statements) != 1:
+            raise ValueError("there is not one statement")
+        resource, condition = _exactly(statements[0], "Resource", "Condition")
+        ends, starts, address = _exactly(condition, "DateLessThan", "?DateGreaterThan", "?IpAddress")
+        (network,) = _exactly(address, "AWS:SourceIp") if address is not None else (None,)
+        if not isinstance(resource, str) or not resource:
+            raise ValueError("the resource is no text")
+        if network is not None and (not isinstance(network, str) or _network(network) is None):
+            raise ValueError("the address is no IPv4 network")
+        terms = Terms(resource, _epoch(ends), None if starts is None else _epoch(starts), network)
+    except (InvalidToken, ValueError) as error:
+        raise InvalidPass(f"the policy cannot be read: {error}", code="pass-policy", aws=_POLICY) from None
+    return terms
+
+
+def _exactly(value: object, *names: str) -> list[object]:
+    """The members of an object that has these and no others; `?` marks one that may be missing (None)."""
+    if not isinstance(value, dict):
+        raise ValueError("an object is missing")
+    known = [name.removeprefix("?") for name in names]
+    missing = [name for name in names if name not in value and not name.startswith("?")]
+    other = sorted(value.keys() - set(known))
+    if missing or other:
+        raise ValueError(f"{missing[0]} is missing" if missing else f"{other[0]!r} is not known")
+    return [value.get(name) for name in known]
+
+
+def _epoch(value: object) -> int:
+    (moment,) = _exactly(value, "AWS:EpochTime")
+    if type(moment) is not int or not 0 <= moment < 10**12:
+        raise ValueError("a date is no moment in epoch seconds")
+    return moment
+
+
+def matches(pattern: str, url: str) -> bool:
+    """Does the resource of a custom policy name this URL?
+
+    Args:
+        pattern: `*` stands for any characters, also none, `?` for exactly one, `\\?` for a question mark.
+        url: the whole URL, without the parameters of the pass.
+
+    All places of the pattern that the URL can have led to are followed at once, as bits of one number: time grows
+    with the length of the URL, whatever the pattern.
+    """
+    wild = re.search(r"[*?]|\\\?", pattern)
+    if wild is None:
+        return pattern == url
+    start = wild.start()
+    if url[:start] != pattern[:start]:
+        return False
+    if pattern[start:] == "*":
+        return True
+    return _matches_wild(re.findall(r"\\\?|.", pattern[start:], re.DOTALL), url[start:])
+
+
+def _matches_wild(symbols: list[str], text: str) -> bool:
+    accepts: dict[str, int] = {}
+    anything = stays = place = 0
+    for symbol in symbols:
+        if symbol == "*":
+            stays |= 1 << place
+            continue
+        if symbol == "?":
+            anything |= 1 << place
+        else:
+            accepts[symbol[-1]] = accepts.get(symbol[-1], 0) | 1 << place
+        place += 1
+    here = 1
+    for character in text:
+        here = (here & (accepts.get(character, 0) | anything)) << 1 | here & stays
+        if not here:
+            return False
+    return bool(here >> place & 1)
+
+
+def _spellings(url: str) -> list[str]:
+    """Texts that a canned policy may have for a URL: as asked for, and with its path written out.
+
+    Some signers do not percent-encode what cookies are for. The second is taken only where it could not be read as
+    another URL.
+    """
+    path, mark, query = url.partition("?")
+    if not _ESCAPED.search(path):
+        return [url]
+    plain = unquote(path, errors="replace")
+    return [url] if re.search('[%?#"\\\\\x00-\x1f\x7f\ufffd]', plain) else [url, plain + mark + query]
+
+
+def _network(text: str) -> ipaddress.IPv4Network | None:
+    try:
+        return ipaddress.IPv4Network(text, strict=False) if _NETWORK.match(text) else None
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _is_in(client: str, network: str) -> bool:
+    """Is the address in the IPv4 network? An IPv6 address is in none, unless it stands for an IPv4 address."""
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address
+    parsed = _network(network)
+    return parsed is not None and address in parsed
+
+
+def _armour(raw: bytes) -> str:
+    """base64 with the characters that CloudFront wants in URLs."""
+    return base64.b64encode(raw).decode().translate(_NO_BASE64)
+
+
+def _disarm(text: str) -> bytes | None:
+    """The bytes; None if `_armour` would not have written them so."""
+    try:
+        raw = base64.b64decode(text.translate(_BASE64), validate=True)
+    except (ValueError, binascii.Error):
+        return None
+    return raw if _armour(raw) == text else None
+
+
+def _remember(where: dict[K, V], key: K, value: V) -> None:
+    where[key] = value
+    if len(where) > REMEMBERED:
+        del where[next(iter(where))]
