@@ -47,7 +47,7 @@ class Names:
 
 def pages(policy: Policy, who: Caller, store: Names, wish: List, index: str | None = None) -> list[Listed]:
     """All pages of a listing, each asked for with where the one before ended."""
-    found = []
+    found: list[Listed] = []
     while len(found) < 2000:
         listed = run(visible(policy, who, wish, index), store)
         found.append(listed)
