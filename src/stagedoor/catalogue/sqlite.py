@@ -22,12 +22,10 @@ from ..errors import CatalogueUnavailable, InvalidContent
 from ..messages import Content
 from .entry import checked, is_id, made
 
-READ_WAIT = 2.0
-"""Seconds that a request waits for a writer's lock."""
+READ_WAIT = 3.0
+"""Seconds that a request waits for a writer; one that writes a million entries locks the file for about two."""
 WRITE_WAIT = 30.0
 """Seconds that the owner's command waits for the lock of another one."""
-WRITE_CACHE = 8192
-"""KiB of pages that a write keeps in memory; beyond that they go to the file."""
 
 # Without a rowid the entries lie in the order of their ids: one search finds one.
 _MAKE = """
@@ -81,7 +79,6 @@ class SqliteCatalogue:
     def put(self, entries: Iterable[Content]) -> int:
         """Write entries, all or none, each in the place of the one that had its id; the last of an id counts."""
         with self._writing(create=self._create) as db:
-            db.execute(f"PRAGMA cache_size = -{WRITE_CACHE}")
             db.execute(_STAGE)
             db.execute("BEGIN")
             count = db.executemany("INSERT INTO staged VALUES (?, ?, ?, ?, ?)", map(_row, entries)).rowcount
@@ -137,7 +134,10 @@ class SqliteCatalogue:
     def _writing(self, *, create: bool = False) -> Iterator[sqlite3.Connection]:
         """A connection of the owner's; whatever was not committed at the end is rolled back."""
         with self._told():
-            _version(self._path.parent if create else self._path)
+            if not create:
+                _version(self._path)
+            elif not self._path.parent.is_dir():
+                raise CatalogueUnavailable(f"there is no folder {self._path.parent}; make it, then try again")
             with closing(self._open("rwc" if create else "rw", WRITE_WAIT)) as db:
                 yield db
 
@@ -169,7 +169,7 @@ def _version(path: Path) -> _Version:
     try:
         now = path.stat()
     except FileNotFoundError as error:
-        raise CatalogueUnavailable(f"there is no {path}") from error
+        raise CatalogueUnavailable(f"there is no {path}; make it with: stagedoor catalogue import FILE") from error
     except OSError as error:
         raise CatalogueUnavailable(f"{path}: {error.strerror}") from error
     return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns
@@ -177,8 +177,14 @@ def _version(path: Path) -> _Version:
 
 def _words(error: sqlite3.Error) -> str:
     code = getattr(error, "sqlite_errorcode", 0)
-    if code & 0xFF == sqlite3.SQLITE_BUSY:
-        return "another program is writing to it, and it took too long"
+    if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return "another program is writing to it, and is not done"
+    if code in (sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY):
+        return (
+            "a write was cut off; the next command that writes sets it right: stagedoor catalogue import, put, remove"
+        )
+    if str(error).startswith("no such table"):
+        return "there is no table of entries in it; make it with: stagedoor catalogue import FILE"
     return str(error)
 
 
