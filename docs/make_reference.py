@@ -27,8 +27,9 @@ ABOUT: Mapping[str, str] = {
         "Where browsers without a credential are sent, and how long our session lasts. In this version only `page`,\n"
         "`session` and `session_keys` do something; the rest is checked and kept for later."
     ),
-    "passes": "CloudFront-compatible signed URLs and cookies. Checked, and **inactive** in this version.",
-    "catalogue": "Content ids and their keys. Checked, and **inactive** in this version.",
+    "passes": "CloudFront-compatible signed URLs and cookies. With `public_keys` alone they are verified; with `key_id` and\n"
+    "`private_key` they are issued, too. Keys are RSA with 2048 bits or ECDSA on P-256, PEM or DER.",
+    "catalogue": "Content ids and their keys, for `/-/contents/{id}`.",
     "gateway": "How `stagedoor serve` listens. `metrics` is checked, and **inactive** in this version.",
     "cors": "Which other origins may ask with scripts.",
     "log": "The access log. Everything else that is logged goes to standard error.",
