@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Literal, NamedTuple, TypeAlias, TypeGuard, TypeVar
 from urllib.parse import unquote
 
 from .credentials import COOKIE_PREFIX, PassFields, without_pass
@@ -38,6 +38,8 @@ MAX_POLICY_CHARACTERS = 8192
 """Bound of a policy as it is sent; CloudFront takes URLs of 8,192 bytes ("Quotas")."""
 REMEMBERED = 4096
 """Verified passes that are remembered, of each kind."""
+MAX_REMEMBERED_BYTES = 2048
+"""Longest signed URL that is remembered: a pass with a wildcard can be written in as many ways as its holder likes."""
 
 _HASHES: Mapping[str, Hash] = {"": "sha1", "SHA1": "sha1", "SHA256": "sha256"}
 _NO_BASE64 = str.maketrans("+=/", "-_~")
@@ -45,9 +47,9 @@ _BASE64 = str.maketrans("-_~", "+=/")
 _EPOCH = re.compile(r"(?:0|[1-9][0-9]{0,11})\Z")
 _NETWORK = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?:/[0-9]{1,2})?\Z")
 # What would end the JSON string that a URL stands in, or read differently by two programs.
-_UNFIT = re.compile(r'[\x00-\x1f\x7f"\\]')
+_UNFIT = re.compile(r'[\x00-\x1f\x7f"\\\ud800-\udfff]')
 _ESCAPED = re.compile(r"%[0-9A-Fa-f]{2}")
-_UNSAFE = re.compile(r"[^!#$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]")
+_UNSAFE = re.compile(r"[^!#$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~\ud800-\udfff]")
 
 MISSING_KEY = ("MissingKey", "Missing Key-Pair-Id query parameter or cookie value")
 _UNKNOWN_KEY = ("InvalidKey", "Unknown Key")
@@ -140,15 +142,15 @@ class Signer:
             The URL with the parameters of the pass at its end.
 
         Raises:
-            InvalidTarget: a URL or resource that cannot be signed, or a network that is none.
+            InvalidTarget: a URL or resource that cannot be signed, a moment or a network that is none.
         """
-        url = _written(url)
+        url = _written(url).removesuffix("?")  # the query begins with the pass
         if without_pass(url.partition("?")[2].encode()) != url.partition("?")[2].encode():
             raise InvalidTarget("the URL carries a pass already")
         custom = starts is not None or network is not None or resource is not None
         terms = _checked(Terms(resource or url, expires, starts, network))
-        if not custom and "*" in url:  # with its text as a custom policy it would open more than it names
-            raise InvalidTarget("the URL holds a '*', which is a wildcard in passes; write %2A")
+        if resource is None and "*" in url:  # the same text, sent as a custom policy, opens more than it names
+            raise InvalidTarget("the URL holds a '*', which is a wildcard in passes; write %2A, or name a resource")
         parameters = "&".join(f"{name}={value}" for name, value in self._fields(terms, custom))
         return f"{url}{'&' if '?' in url else '?'}{parameters}"
 
@@ -165,7 +167,7 @@ class Signer:
             InvalidTarget: as for `url`.
         """
         terms = _checked(Terms(resource, expires, starts, network))
-        custom = starts is not None or network is not None or "*" in resource
+        custom = starts is not None or network is not None or "*" in resource or "\\?" in resource
         return {COOKIE_PREFIX + name: value for name, value in self._fields(terms, custom)}
 
     def _fields(self, terms: Terms, custom: bool) -> list[tuple[str, str]]:
@@ -177,13 +179,19 @@ class Signer:
 
 
 def _written(url: str) -> str:
-    """The URL with every character percent-encoded that no URL may hold (RFC 3986 §2)."""
+    """The URL with every character percent-encoded that no URL may hold (RFC 3986 §2).
+
+    Lone surrogates, which have no bytes, stay for `_checked` to refuse.
+    """
     return _UNSAFE.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), url)
 
 
 def _checked(terms: Terms) -> Terms:
+    for moment in (terms.expires, 0 if terms.starts is None else terms.starts):
+        if not _is_epoch(moment):
+            raise InvalidTarget(f"{moment!r} is no moment in whole epoch seconds")
     if _UNFIT.search(terms.resource.replace("\\?", "")) or "#" in terms.resource or not terms.resource:
-        raise InvalidTarget("a pass cannot be for a URL with a quote, a backslash, a control character or a fragment")
+        raise InvalidTarget("a pass is for a URL without quote, backslash, control character or fragment, in Unicode")
     if terms.network is not None:
         _cidr(terms.network)
     return terms
@@ -229,7 +237,8 @@ class Passes:
             InvalidPass: it does not open this URL for this client now.
         """
         grant = self._verify(request.path, without_pass(request.query), fields, request.client, now)
-        _remember(self._urls, (request.path, request.query), grant)
+        if len(request.path) + len(request.query) <= MAX_REMEMBERED_BYTES:
+            _remember(self._urls, (request.path, request.query), grant)
         return grant
 
     def verify_cookies(self, request: Request, fields: PassFields, now: float) -> Grant:
@@ -238,17 +247,17 @@ class Passes:
 
     def _verify(self, path: bytes, query: bytes, fields: PassFields, client: str, now: float) -> Grant:
         """In stages: the fields, the policy's shape, the signature, and only then what the policy says."""
-        key_id, policy = fields.get("Key-Pair-Id", ""), fields.get("Policy", "")
+        key_id, policy = fields.get("Key-Pair-Id", ""), fields.get("Policy")
         if not key_id:
             raise InvalidPass("the pass names no key", code="pass-no-key", aws=MISSING_KEY)
         if key_id not in self.keys:
             raise InvalidPass("the pass names a key that is not known here", code="pass-unknown-key", aws=_UNKNOWN_KEY)
-        if (policy != "") == ("Expires" in fields):
+        if ("Policy" in fields) == ("Expires" in fields):
             raise InvalidPass("a pass has either Policy or Expires", code="pass-policy", aws=_POLICY)
         url = f"{self._site}{path.decode('latin-1')}" + (f"?{query.decode('latin-1')}" if query else "")
         if _UNFIT.search(url):
             raise InvalidPass("no pass is for a URL with such characters", code="pass-resource")
-        terms = self._custom(policy, fields, url) if policy else self._canned(fields, url)
+        terms = self._canned(fields, url) if policy is None else self._custom(policy, fields, url)
         if now >= terms.expires:
             raise InvalidPass("the pass is over", code="pass-expired")
         if terms.starts is not None and now <= terms.starts:
@@ -323,6 +332,8 @@ def _exactly(value: object, *names: str) -> list[object]:
     """The members of an object that has these and no others; `?` marks one that may be missing (None)."""
     if not isinstance(value, dict):
         raise ValueError("an object is missing")
+    if None in value.values():  # it would count as missing, and the condition as met
+        raise ValueError("a member is null")
     known = [name.removeprefix("?") for name in names]
     missing = [name for name in names if name not in value and not name.startswith("?")]
     other = sorted(value.keys() - set(known))
@@ -333,9 +344,14 @@ def _exactly(value: object, *names: str) -> list[object]:
 
 def _epoch(value: object) -> int:
     (moment,) = _exactly(value, "AWS:EpochTime")
-    if type(moment) is not int or not 0 <= moment < 10**12:
+    if not _is_epoch(moment):
         raise ValueError("a date is no moment in epoch seconds")
     return moment
+
+
+def _is_epoch(moment: object) -> TypeGuard[int]:
+    """A whole number of seconds, and not of milliseconds."""
+    return type(moment) is int and 0 <= moment < 10**12
 
 
 def matches(pattern: str, url: str) -> bool:
