@@ -6,6 +6,7 @@ known from the same credentials as at the door, but for passes, which open objec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import gmtime, strftime
@@ -26,10 +27,13 @@ from .tokens import Caller, json_object
 MAX_BODY_BYTES = 16_384
 MAX_COOKIE_PREFIXES = 8
 """Folders for which one answer sets cookies: three or four for each, and browsers keep 180 a site at most."""
+MAX_COOKIE_PATH = 1024
+"""Browsers pass over a longer Path, and the cookie is none of the folder's (RFC 6265bis §5.6)."""
 MAX_LISTED = 1000
 """Names on a page (Amazon S3 API, ListObjectsV2)."""
 
 _HEADER_ONLY = Places(("header",), session="")
+_DIGITS = re.compile(r"[0-9]{1,9}\Z")
 
 
 class Seal(Protocol):
@@ -170,7 +174,7 @@ class Api:
         if not self.listing:
             return door.problem(request, 404, "no-store", "this site has no store, so there is nothing to list")
         caller, _ = yield from door.caller(request, now)
-        wish, purpose = self._listing_wish(request)
+        wish, purpose = self._listing_wish(request, caller)
         if not caller.signed_in and not door.policy.prefixes(caller, wish.prefix):
             return door.unauthorized(request, None)
         listed = yield from visible(door.policy, caller, wish, door.site.index)
@@ -186,22 +190,20 @@ class Api:
             page["NextCursor"] = self.seal.seal(listed.resume, purpose)
         return _document(200, page, "listing", caller)
 
-    def _listing_wish(self, request: Request) -> tuple[List, str]:
-        """What is to be listed, and what a cursor of this listing is sealed for."""
-        prefix = _parameter(request.query, "prefix") or ""
+    def _listing_wish(self, request: Request, caller: Caller) -> tuple[List, str]:
+        """What is to be listed, and what a cursor of this listing is sealed for: it is of use to this caller alone."""
+        prefix = (_parameter(request.query, "prefix") or "").removeprefix("/")
         paths.check_key(f"{prefix}x")  # a key may end in what looks like a dot segment only so far
         delimiter = _parameter(request.query, "delimiter") or ""
         if delimiter not in ("", "/"):
             raise InvalidRequest("the delimiter is '/', or none", code="query")
-        limit = _parameter(request.query, "limit") or str(MAX_LISTED)
-        if not (limit.isascii() and limit.isdecimal()) or not 1 <= int(limit[:5]) <= MAX_LISTED:
-            raise InvalidRequest(f"limit is a number from 1 to {MAX_LISTED}", code="query")
-        purpose = f"listing {delimiter}{prefix}"
+        limit = _number(request.query, "limit", MAX_LISTED, most=MAX_LISTED)
+        purpose = f"listing {delimiter}{prefix}\n{caller.label}"  # no prefix holds a line end
         cursor = _parameter(request.query, "cursor")
         after = self.seal.unseal(cursor, purpose) if cursor else ""
         if after is None:
             raise InvalidRequest("the cursor is none of this listing; begin again without one", code="cursor")
-        return List(prefix, after, int(limit), delimiter == "/"), purpose
+        return List(prefix, after, limit, delimiter == "/"), purpose
 
     def _contents(self, door: Door, request: Request, now: float) -> Flow[Reply]:
         """Content delivery: the address of a content id at this site, for whoever may read it."""
@@ -210,27 +212,26 @@ class Api:
         id_ = paths.decode(request.path).rpartition("/")[2]
         caller, _ = yield from door.caller(request, now)
         content = (yield from look_up(Lookup(id_))) if id_ else None
-        if content is None:
+        key = paths.object_key(content.key, door.site.index) if content else None
+        if content is None or not key:
             return door.problem(request, 404, "unknown-content", "there is no content of this id", caller=caller.label)
-        if not isinstance(door.policy.decide(caller, content.key), Allow):
+        if not isinstance(door.policy.decide(caller, key), Allow):
             return door.refuse(request, caller)
         told: dict[str, object] = {
             "id": content.id,
             "title": content.title,
             "contentType": content.content_type,
             "attributes": dict(content.attributes),
-            "url": door.site.url + paths.encode(content.key),
+            "url": door.site.url + paths.encode(key),
         }
-        if _parameter(request.query, "signed") not in (None, "0", "false"):
+        if _is_wanted(request.query, "signed"):
             if self.signer is None:
                 return _no_passes(door, request)
+            expires = int(now) + self._lifetime(_number(request.query, "expires_in", self.max_lifetime))
             refused = self._limited(door, request, caller, now)
             if refused is not None:
                 return refused
-            seconds = _parameter(request.query, "expires_in")
-            asked = int(seconds) if seconds and seconds.isascii() and seconds[:10].isdecimal() else seconds
-            expires = int(now) + self._lifetime(asked)
-            told |= {"url": self._signed(door, content.key, expires), "expires": expires}
+            told |= {"url": self._signed(door, key, expires), "expires": expires}
         return _document(200, told, "content", caller)
 
     def _openapi(self, door: Door, request: Request, now: float) -> Flow[Reply]:  # noqa: ARG002 - as every endpoint
@@ -306,8 +307,9 @@ def _body(request: Request, *names: str) -> dict[str, object]:
     """The JSON object in the body; it has these members and no others, `?` marks one that may be missing."""
     try:
         asked = json_object(request.body, "body")
-    except InvalidToken as error:
-        raise InvalidRequest(f'{error}; send for example {{"{names[0]}": "…"}}', code="body") from None
+    except InvalidToken:
+        problem = "the body is no JSON object in UTF-8 that has each member once"
+        raise InvalidRequest(f'{problem}; send for example {{"{names[0]}": "…"}}', code="body") from None
     known = {name.removeprefix("?") for name in names}
     other = sorted(asked.keys() - known)
     missing = [name for name in names if name not in asked and not name.startswith("?")]
@@ -348,6 +350,8 @@ def _folders(asked: object) -> list[str]:
         paths.check_key(folder)
         if folder.startswith(paths.OWN_PREFIX):
             raise InvalidRequest("keys that start with '-/' are never served", code="body")
+        if len(paths.encode(folder)) > MAX_COOKIE_PATH:
+            raise InvalidRequest(f"the path of {folder[:40]!r}… is too long for a cookie", code="body")
         if any(folder.startswith(other) or other.startswith(folder) for other in folders[:number]):
             raise InvalidRequest("of the folders one lies in another; ask for the outer one", code="prefix-nested")
     return folders
@@ -366,8 +370,29 @@ def _parameter(query: bytes, name: str) -> str | None:
         raise InvalidRequest("the query is not valid UTF-8 after percent-decoding", code="query") from None
 
 
+def _number(query: bytes, name: str, default: int, *, most: int = 999_999_999) -> int:
+    """A query parameter that is a whole number from 1 on, in plain digits."""
+    text = _parameter(query, name)
+    if text is None:
+        return default
+    if not _DIGITS.match(text) or not 1 <= int(text) <= most:
+        raise InvalidRequest(f"{name} is a number from 1 to {most}", code="query")
+    return int(text)
+
+
+def _is_wanted(query: bytes, name: str) -> bool:
+    """A query parameter that says yes by being there, or in so many words."""
+    text = _parameter(query, name)
+    if text in ("", "1", "true"):
+        return True
+    if text in (None, "0", "false"):
+        return False
+    raise InvalidRequest(f"{name} is true or false", code="query")
+
+
 def _split(part: bytes) -> tuple[bytes, bytes]:
-    name, _, value = part.partition(b"=")
+    """Name and value as forms, `URLSearchParams` and most clients write them: `+` is a blank (URL standard §5.1)."""
+    name, _, value = part.replace(b"+", b" ").partition(b"=")
     return unquote_to_bytes(name), unquote_to_bytes(value)
 
 
