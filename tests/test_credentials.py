@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import fields_of
 
-from stagedoor.credentials import PASS_COOKIES, PASS_PARAMETERS, Credential, Places, find, strip_query
-from stagedoor.errors import InvalidCredential
+from stagedoor.credentials import PASS_COOKIES, PASS_PARAMETERS, Credential, Places, find, strip_query, without_pass
+from stagedoor.errors import InvalidCredential, InvalidPass
 from stagedoor.messages import Headers
 
 ALL = Places(("header", "cookie", "query"))
@@ -19,6 +19,15 @@ BACKWARDS = Places(("query", "cookie", "header"))
 
 def found(places: Places = ALL, query: str = "", **fields: str | list[str]) -> Credential | None:
     return find(fields_of(**fields), query.encode("latin-1"), places)
+
+
+def signed_url(**fields: str) -> Credential:
+    """A pass in the query; its fields as keywords (`Key_Pair_Id="K"`)."""
+    return Credential("signed-url", "", {name.replace("_", "-"): value for name, value in fields.items()})
+
+
+def signed_cookies(**fields: str) -> Credential:
+    return signed_url(**fields)._replace(kind="signed-cookies")
 
 
 # --- order
@@ -32,19 +41,19 @@ def test_the_order_is_pass_then_tokens_then_session_then_pass_cookies() -> None:
     """Taking the strongest away uncovers the next."""
     cookies = ["token=c", "__Host-stagedoor=s", "CloudFront-Signature=x"]
     fields: dict[str, Any] = {"authorization": "Bearer h"}
-    assert found(query="Signature=x&token=q", cookie=cookies, **fields) == ("pass", "")
-    assert found(query="token=q", cookie=cookies, **fields) == ("header", "h")
-    assert found(query="token=q", cookie=cookies) == ("cookie", "c")
-    assert found(query="token=q", cookie=cookies[1:]) == ("query", "q")
-    assert found(cookie=cookies[1:]) == ("session", "s")
-    assert found(cookie=cookies[2:]) == ("pass", "")
+    assert found(query="Signature=x&token=q", cookie=cookies, **fields) == signed_url(Signature="x")
+    assert found(query="token=q", cookie=cookies, **fields) == Credential("header", "h")
+    assert found(query="token=q", cookie=cookies) == Credential("cookie", "c")
+    assert found(query="token=q", cookie=cookies[1:]) == Credential("query", "q")
+    assert found(cookie=cookies[1:]) == Credential("session", "s")
+    assert found(cookie=cookies[2:]) == signed_cookies(Signature="x")
 
 
 def test_the_owner_chooses_the_order_of_the_middle() -> None:
     every: dict[str, Any] = {"authorization": "Bearer h", "cookie": "token=c"}
-    assert found(BACKWARDS, query="token=q", **every) == ("query", "q")
-    assert found(BACKWARDS, **every) == ("cookie", "c")
-    assert found(BACKWARDS, authorization="Bearer h") == ("header", "h")
+    assert found(BACKWARDS, query="token=q", **every) == Credential("query", "q")
+    assert found(BACKWARDS, **every) == Credential("cookie", "c")
+    assert found(BACKWARDS, authorization="Bearer h") == Credential("header", "h")
 
 
 def test_a_place_that_is_not_listed_is_not_looked_at() -> None:
@@ -54,8 +63,8 @@ def test_a_place_that_is_not_listed_is_not_looked_at() -> None:
 
 
 def test_a_bad_cookie_is_not_ignored_for_a_weaker_one() -> None:
-    assert found(cookie="token=rubbish; __Host-stagedoor=good") == ("cookie", "rubbish")
-    assert found(cookie="token=; __Host-stagedoor=good") == ("cookie", "")
+    assert found(cookie="token=rubbish; __Host-stagedoor=good") == Credential("cookie", "rubbish")
+    assert found(cookie="token=; __Host-stagedoor=good") == Credential("cookie", "")
 
 
 def test_a_bad_header_is_not_ignored_for_a_cookie() -> None:
@@ -67,7 +76,7 @@ def test_a_bad_header_is_not_ignored_for_a_cookie() -> None:
 
 @pytest.mark.parametrize("header", ["Bearer abc", "bearer abc", "BEARER abc", "Bearer   abc  "])
 def test_the_scheme_is_read_without_regard_to_case(header: str) -> None:
-    assert found(authorization=header) == ("header", "abc")
+    assert found(authorization=header) == Credential("header", "abc")
 
 
 # --- twice
@@ -93,13 +102,13 @@ def test_the_same_credential_twice_with_different_values_is_refused(fields: dict
 
 
 def test_the_same_credential_twice_with_one_value_is_one() -> None:
-    assert found(cookie=["token=a; x=y", "token=a"]) == ("cookie", "a")
-    assert found(authorization=["Bearer a", "Bearer a"]) == ("header", "a")
-    assert found(query="token=a&b=c&token=a") == ("query", "a")
+    assert found(cookie=["token=a; x=y", "token=a"]) == Credential("cookie", "a")
+    assert found(authorization=["Bearer a", "Bearer a"]) == Credential("header", "a")
+    assert found(query="token=a&b=c&token=a") == Credential("query", "a")
 
 
 def test_two_values_of_a_place_that_does_not_decide_do_no_harm() -> None:
-    assert found(authorization="Bearer h", cookie="token=a; token=b") == ("header", "h")
+    assert found(authorization="Bearer h", cookie="token=a; token=b") == Credential("header", "h")
 
 
 # --- cookies
@@ -125,12 +134,12 @@ def test_two_values_of_a_place_that_does_not_decide_do_no_harm() -> None:
 )
 def test_a_foreign_cookie_does_not_hide_ours(foreign: str) -> None:
     for line in (f"{foreign}; token=ours", f"token=ours; {foreign}", f"{foreign};token=ours;{foreign}"):
-        assert found(cookie=line) == ("cookie", "ours")
-    assert found(cookie=[foreign, "token=ours"]) == ("cookie", "ours")
+        assert found(cookie=line) == Credential("cookie", "ours")
+    assert found(cookie=[foreign, "token=ours"]) == Credential("cookie", "ours")
 
 
 def test_a_cookie_is_found_in_any_of_several_field_lines() -> None:
-    assert found(cookie=["a=1; b=2", "c=3", "token=ours; d=4"]) == ("cookie", "ours")
+    assert found(cookie=["a=1; b=2", "c=3", "token=ours; d=4"]) == Credential("cookie", "ours")
 
 
 def test_names_of_cookies_are_matched_exactly() -> None:
@@ -139,9 +148,9 @@ def test_names_of_cookies_are_matched_exactly() -> None:
 
 
 def test_values_of_cookies_are_taken_as_they_are() -> None:
-    assert found(cookie='token="abc"') == ("cookie", '"abc"')
-    assert found(cookie="token=a%2Eb") == ("cookie", "a%2Eb")
-    assert found(cookie="token =  abc\t; x=y") == ("cookie", "abc")
+    assert found(cookie='token="abc"') == Credential("cookie", '"abc"')
+    assert found(cookie="token=a%2Eb") == Credential("cookie", "a%2Eb")
+    assert found(cookie="token =  abc\t; x=y") == Credential("cookie", "abc")
 
 
 def test_the_mistake_with_curl_is_explained() -> None:
@@ -153,9 +162,9 @@ def test_the_mistake_with_curl_is_explained() -> None:
 
 def test_other_names_for_the_cookies_are_the_ones_that_count() -> None:
     places = Places(("cookie", "query"), "jwt", "access", "stagedoor")
-    assert found(places, cookie="token=a; jwt=b") == ("cookie", "b")
-    assert found(places, cookie="__Host-stagedoor=a; stagedoor=b") == ("session", "b")
-    assert found(places, query="token=a&access=b") == ("query", "b")
+    assert found(places, cookie="token=a; jwt=b") == Credential("cookie", "b")
+    assert found(places, cookie="__Host-stagedoor=a; stagedoor=b") == Credential("session", "b")
+    assert found(places, query="token=a&access=b") == Credential("query", "b")
 
 
 @given(
@@ -167,7 +176,7 @@ def test_other_names_for_the_cookies_are_the_ones_that_count() -> None:
 def test_no_cookie_header_whatever_breaks_the_search(lines: list[bytes]) -> None:
     assert outcome({b"cookie": lines}, b"") in {
         None,
-        *("cookie", "session", "pass"),
+        *("cookie", "session", "signed-cookies"),
         *("credential-twice", "credential-misnamed"),
     }
 
@@ -175,7 +184,7 @@ def test_no_cookie_header_whatever_breaks_the_search(lines: list[bytes]) -> None
 @given(st.binary(max_size=60), st.binary(max_size=60))
 def test_no_query_and_no_authorization_whatever_break_the_search(query: bytes, header: bytes) -> None:
     found_or_not = outcome({b"authorization": [header]}, query)
-    assert found_or_not in ("pass", "query", "header", "credential-scheme", "credential-twice")
+    assert found_or_not in ("signed-url", "query", "header", "credential-scheme", "credential-twice")
 
 
 def outcome(headers: Headers, query: bytes) -> str | None:
@@ -192,20 +201,64 @@ def outcome(headers: Headers, query: bytes) -> str | None:
 
 @pytest.mark.parametrize("name", sorted(PASS_PARAMETERS))
 def test_any_signing_parameter_makes_the_url_a_signed_one(name: bytes) -> None:
-    assert found(query=f"a=b&{name.decode()}=x", authorization="Bearer h") == ("pass", "")
-    assert found(query=name.decode()) == ("pass", "")
+    field = name.decode()
+    assert found(query=f"a=b&{field}=x", authorization="Bearer h") == signed_url(**{field: "x"})
+    assert found(query=field) == signed_url(**{field: ""})
 
 
 def test_a_signing_parameter_counts_however_its_name_is_encoded() -> None:
-    assert found(query="%53ignature=x") == ("pass", "")
-    assert found(query="Key%2DPair%2dId=x") == ("pass", "")
+    assert found(query="%53ignature=x") == signed_url(Signature="x")
+    assert found(query="Key%2DPair%2dId=x") == signed_url(Key_Pair_Id="x")
     assert found(query="signature=x") is None
+
+
+def test_the_fields_of_a_pass_are_decoded_once_and_nothing_else_is_among_them() -> None:
+    query = "Policy=p%7E~%2525&a=b&Signature=s+t&token=q&Key-Pair-Id=k&Expires=1&Hash-Algorithm=SHA256"
+    fields = {"Policy": "p~~%25", "Signature": "s+t", "Key-Pair-Id": "k", "Expires": "1", "Hash-Algorithm": "SHA256"}
+    assert found(query=query) == signed_url(**fields)
+    cookie = "a=b; CloudFront-Policy=p; CloudFront-Key-Pair-Id=k; Policy=other; CloudFront-Signature=s%7E"
+    assert found(cookie=cookie) == signed_cookies(Policy="p", Key_Pair_Id="k", Signature="s%7E")
 
 
 @pytest.mark.parametrize("name", sorted(PASS_COOKIES))
 def test_a_pass_cookie_is_the_last_resort(name: bytes) -> None:
-    assert found(cookie=f"{name.decode()}=x") == ("pass", "")
-    assert found(cookie=f"{name.decode()}=x; __Host-stagedoor=s") == ("session", "s")
+    field = name.decode().removeprefix("CloudFront-")
+    assert found(cookie=f"{name.decode()}=x") == signed_cookies(**{field: "x"})
+    assert found(cookie=f"{name.decode()}=x; __Host-stagedoor=s") == Credential("session", "s")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"query": "Expires=1&Signature=a&Signature=b"},
+        {"query": "Expires=1&%45xpires=2"},
+        {"cookie": "CloudFront-Signature=a; CloudFront-Signature=b"},
+        {"cookie": ["CloudFront-Policy=a", "CloudFront-Policy=b"]},
+    ],
+    ids=str,
+)
+def test_a_pass_with_two_values_of_one_field_is_refused_as_a_pass(fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidPass) as caught:
+        found(**fields)
+    assert caught.value.code == "credential-twice"
+
+
+def test_the_same_field_of_a_pass_twice_with_one_value_is_one() -> None:
+    assert found(query="Signature=a&Signature=a") == signed_url(Signature="a")
+    assert found(cookie=["CloudFront-Policy=a", "CloudFront-Policy=a"]) == signed_cookies(Policy="a")
+
+
+@pytest.mark.parametrize(
+    ("query", "rest"),
+    [
+        ("", ""),
+        ("Expires=1&Signature=s&Key-Pair-Id=k&x=y", "x=y"),
+        ("a=%20+%zz&Policy=p&&Hash-Algorithm=SHA256&%50olicy=q", "a=%20+%zz&"),
+        ("token=x&Signature=s&expires=1", "token=x&expires=1"),
+    ],
+)
+def test_a_url_without_its_pass_is_the_same_byte_for_byte(query: str, rest: str) -> None:
+    assert without_pass(query.encode("latin-1")) == rest.encode("latin-1")
 
 
 # --- taking credentials out
