@@ -14,7 +14,7 @@ from typing import TypedDict
 
 from stagedoor import crypto, rsa
 from stagedoor.door import run
-from stagedoor.messages import Fetch, Fetched
+from stagedoor.messages import Fetched, Wish
 from stagedoor.policy import DECISIONS, Allow, Policy, compile_rules
 from stagedoor.tokens import Caller, Issuer, SignaturePort, Tokens
 
@@ -170,5 +170,5 @@ def _verify_all(tokens: Tokens, made: list[str], now: float) -> float:
     return len(made) / (time.perf_counter() - began)
 
 
-def _no_fetch(fetch: Fetch) -> Fetched:
-    return Fetched(b"", f"nothing is fetched here, {fetch.url} neither")
+def _no_fetch(wish: Wish) -> Fetched:
+    return Fetched(b"", f"nothing is fetched here, {wish} neither")

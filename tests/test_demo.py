@@ -29,7 +29,7 @@ from stagedoor import crypto
 from stagedoor.demo import _listen, files, make_site
 from stagedoor.demo.provider import CLIENT_ID, CODE_LIFETIME, PEOPLE, Provider
 from stagedoor.door import run
-from stagedoor.messages import Fetch, Fetched
+from stagedoor.messages import Fetch, Fetched, Wish
 from stagedoor.tokens import Issuer, Tokens
 
 SITE, ISSUER = "http://127.0.0.1:8080", "http://127.0.0.1:8081"
@@ -208,7 +208,8 @@ async def test_tokens_verify_as_those_of_any_issuer(
         f"{ISSUER}/jwks.json": provider.jwks(),
     }
 
-    def fetch(wish: Fetch) -> Fetched:
+    def fetch(wish: Wish) -> Fetched:
+        assert isinstance(wish, Fetch)
         return Fetched(json.dumps(documents[wish.url]).encode())
 
     tokens = Tokens((Issuer(ISSUER, frozenset((CLIENT_ID,)), claims={"groups": "groups"}),), crypto)

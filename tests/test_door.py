@@ -26,7 +26,7 @@ from support import (
 
 from stagedoor.credentials import Places
 from stagedoor.door import Site, arun, run
-from stagedoor.messages import Fetch, Fetched, Flow, Reply, Serve
+from stagedoor.messages import Answered, Fetch, Flow, Reply, Serve, Wish
 
 APP = "https://app.example.com"
 LOGIN = "https://app.example.com/login"
@@ -324,14 +324,49 @@ def test_a_public_fallback_leaves_the_answer_public() -> None:
     assert (served.fallback, served.public) == ("public/index.html", True)
 
 
-# --- passes are not active
+# --- passes, at a door that knows no key of any (those that open something: test_passes.py)
 
 
-@pytest.mark.parametrize("target", ["/public/a?Signature=x", "/users/ann/a?Key-Pair-Id=x&Policy=y"])
-def test_a_pass_is_refused_while_passes_are_not_active(target: str) -> None:
-    reply = Visitor().reply(target, authorization=ANN)
-    assert (reply.status, reply.reason) == (403, "pass-inactive")
-    assert Visitor().reply("/users/ann/a", cookie="CloudFront-Policy=x").status == 403
+@pytest.mark.parametrize(
+    ("query", "reason", "code", "message"),
+    [
+        ("Signature=x", "pass-no-key", "MissingKey", "Missing Key-Pair-Id query parameter or cookie value"),
+        ("Key-Pair-Id=x&Policy=y", "pass-unknown-key", "InvalidKey", "Unknown Key"),
+        ("Signature=x&Signature=y", "credential-twice", "AccessDenied", "Access denied"),
+    ],
+)
+def test_a_pass_that_opens_nothing_is_refused_as_cloudfront_does(
+    query: str, reason: str, code: str, message: str
+) -> None:
+    """Also where a token would have opened it, or nothing was needed: the pass decides."""
+    for target in ("/users/ann/a", "/public/a"):
+        reply = Visitor().reply(f"{target}?{query}", authorization=ANN)
+        assert (reply.status, reply.reason, reply.caller) == (403, reason, "")
+        assert field(reply.headers, "content-type") == "text/xml"
+        assert reply.body.decode() == (
+            f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'
+        )
+        assert not_stored(reply)
+        assert field(reply.headers, "referrer-policy") == "no-referrer"
+
+
+def test_pass_cookies_decide_where_there_is_nothing_else() -> None:
+    cookie = "CloudFront-Policy=x"
+    for target in ("/users/ann/a", "/public/a"):
+        reply = Visitor().reply(target, cookie=cookie)
+        assert (reply.status, reply.reason) == (403, "pass-no-key")
+        assert b"<Code>MissingKey</Code>" in reply.body
+    assert Visitor().serve("/users/ann/a", authorization=ANN, cookie=cookie).caller == "staff:ann"
+
+
+def test_a_pass_does_not_say_who_somebody_is() -> None:
+    for target in ("/-/whoami", "/-/explain?key=public/a", "/-/s3objects"):
+        signed = f"{target}{'&' if '?' in target else '?'}Signature=x"
+        assert Visitor().reply(signed, authorization=ANN).reason == "pass-resource"
+        reply = Visitor().reply(target, cookie="CloudFront-Policy=x")
+        assert (reply.status, reply.reason) == (403, "pass-resource")
+        assert b"<Code>AccessDenied</Code>" in reply.body
+        assert Visitor().reply(target, authorization=ANN, cookie="CloudFront-Policy=x").status == 200
 
 
 # --- CORS
@@ -455,7 +490,9 @@ def test_explain_is_not_for_nobody() -> None:
     [
         ("", "key-missing"),
         ("?other=a", "key-missing"),
-        ("?key=%ff", "target"),
+        ("?key=%ff", "query"),
+        ("?key=public/a&key=public/b", "query"),
+        ("?key=public/a&%6bey=public/a", "query"),
         ("?key=a/../b", "target"),
         ("?key=%00", "target"),
         ("?key=//a", "target"),
@@ -579,10 +616,10 @@ class Closing:
 
 
 async def test_a_flow_is_closed_whatever_happens_to_its_driver() -> None:
-    def broken(wish: Fetch) -> Fetched:
+    def broken(wish: Wish) -> Answered:
         raise RuntimeError("no network")
 
-    async def broken_later(wish: Fetch) -> Fetched:
+    async def broken_later(wish: Wish) -> Answered:
         raise RuntimeError("no network")
 
     first, second = Closing(), Closing()

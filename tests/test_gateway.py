@@ -39,7 +39,7 @@ from stagedoor.gateway import app as module
 from stagedoor.gateway.access_log import CLOUDFRONT_FIELDS, AccessLog, Entry
 from stagedoor.gateway.app import client_address
 from stagedoor.gateway.protocol import StrictProtocol
-from stagedoor.messages import Request, collect
+from stagedoor.messages import List, Listed, Request, collect
 from stagedoor.settings import parse
 from stagedoor.store import Head, Meta, Open, Opened
 from stagedoor.store.memory import MemoryStore
@@ -164,6 +164,9 @@ async def test_a_bug_in_a_store_that_waits_denies(site: Path) -> None:
         async def open(self, wish: Open) -> Opened | None:
             raise RuntimeError
 
+        async def list(self, wish: List) -> Listed:
+            raise RuntimeError
+
         async def ready(self) -> None: ...
 
         async def aclose(self) -> None: ...
@@ -171,6 +174,8 @@ async def test_a_bug_in_a_store_that_waits_denies(site: Path) -> None:
     async with serving(site, store=Slow()) as here:
         assert (await ask(here.port, "/public/a.txt")).status == 500
         assert (await ask(here.port, "/team/a.txt")).status == 401
+        assert (await ask(here.port, "/-/s3objects?prefix=public/")).status == 500
+        assert (await ask(here.port, "/-/s3objects?prefix=team/")).status == 401
 
 
 # --- the log

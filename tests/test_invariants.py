@@ -13,7 +13,7 @@ from stagedoor import crypto, paths, tokens
 from stagedoor.credentials import Places
 from stagedoor.door import Site
 from stagedoor.errors import InvalidTarget
-from stagedoor.messages import Reply, Serve
+from stagedoor.messages import Fetch, Reply, Serve
 from stagedoor.policy import Allow, Policy
 from stagedoor.tokens import ANONYMOUS, Caller
 
@@ -247,6 +247,7 @@ def test_8_every_wish_has_limits_of_time_and_size() -> None:
     visitor = Visitor(RULES)
     flow = visitor.door.tokens.verify(ANN[7:], NOW)
     wish = next(flow)
+    assert isinstance(wish, Fetch)
     assert 0 < wish.timeout <= 5
     assert 0 < wish.limit <= 1_048_576
     flow.close()

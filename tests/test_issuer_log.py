@@ -61,7 +61,7 @@ class Played:
 
     async def asks(self, text: str) -> Serve | Reply:
         flow = self.gateway.door.answer(request("/a", authorization=f"Bearer {text}"), self.now)
-        return await arun(flow, self.gateway._fetch)
+        return await arun(flow, self.gateway._ask)
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ from support import (
 from stagedoor import crypto, rsa, tokens
 from stagedoor.door import run
 from stagedoor.errors import InvalidKeySet, InvalidToken, KeysUnavailable
+from stagedoor.messages import Fetch
 from stagedoor.tokens import ALGORITHMS, Caller, Issuer, IssuerKeys, Tokens, parse_key_set
 
 COGNITO = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_Example"
@@ -572,7 +573,7 @@ def test_flows_that_wait_at_the_same_time_ask_for_the_same() -> None:
     everybody = Tokens((issuer(),), crypto)
     flows = [everybody.verify(token(claims(sub=name)), NOW) for name in "abc"]
     wishes = {next(flow) for flow in flows}
-    assert {wish.url for wish in wishes} == {KEYS_URL}
+    assert wishes == {Fetch(KEYS_URL)}
     for flow, name in zip(flows, "abc", strict=True):
         with pytest.raises(StopIteration) as done:
             flow.send(web()(next(iter(wishes))))
