@@ -89,6 +89,8 @@ def _check_key(key: str) -> None:
         raise InvalidContent("it has no key")
     if _URL.match(key):
         raise InvalidContent("its key is a URL; write the object's key alone, for example courses/lesson-1.mp4")
+    if key.startswith("/"):
+        raise InvalidContent(f"a key has no leading slash: {_short(key.lstrip('/'))}, not {_short(key)}")
     if key.startswith(OWN_PREFIX):
         raise InvalidContent(f"keys that start with {OWN_PREFIX!r} are never served")
     try:

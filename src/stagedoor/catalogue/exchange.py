@@ -39,7 +39,7 @@ def read(path: Path) -> Iterator[Content]:
     """
     # Bytes that are no UTF-8 become surrogates here, which `checked` refuses with the line they stand in.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        begin = file.read(CHUNK).lstrip()[:1]
+        begin = file.read(1024).lstrip()[:1]
         file.seek(0)
         found = _read_json(file) if begin in ("[", "{") else _read_csv(file)
         try:
@@ -117,8 +117,9 @@ def _read_csv(file: TextIO) -> Iterator[_Placed]:
 
 def _columns(row: Sequence[str], line: int) -> Sequence[str]:
     if not {"id", "key"} <= set(row):
-        what = "commas stand between the columns; " if len(row) == 1 and re.search("[;\t]", row[0]) else ""
-        raise _AtLine(line, f"{what}the first line names the columns, {','.join(COLUMNS)}: id and key must be there")
+        if len(row) == 1 and re.search("[;\t]", row[0]):
+            raise _AtLine(line, "the columns are separated by something else than commas; export it as CSV with commas")
+        raise _AtLine(line, f"the first line names the columns, {','.join(COLUMNS)}; id and key must be among them")
     if len(row) > MAX_COLUMNS:
         raise _AtLine(line, f"{len(row)} columns are too many; import JSON instead")
     for number, name in enumerate(row, start=1):

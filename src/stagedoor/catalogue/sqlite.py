@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import CatalogueUnavailable, InvalidContent
 from ..messages import Content
@@ -46,7 +46,14 @@ _FIND = "SELECT id, key, title, content_type, attributes FROM contents WHERE id 
 _NEXT = "SELECT id, key, title, content_type, attributes FROM contents WHERE id > ? ORDER BY id LIMIT 200"
 """A page of an export; between two pages the file is free for writers."""
 
-_Version = tuple[int, ...]
+
+class _Version(NamedTuple):
+    """What changes when a file is written or another one takes its place."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
 
 
 class SqliteCatalogue:
@@ -108,8 +115,8 @@ class SqliteCatalogue:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """A connection to the file as it is now, used by one thread at a time."""
-        version = _version(self._path)  # asked first: a connection is never newer than its version says
-        db = self._take(version) or self._open("ro", READ_WAIT)
+        version = _version(self._path)  # asked first: what it names is never newer than the connection
+        db = self._take(version) or self._open_whole(version)
         try:
             yield db
         except BaseException:
@@ -141,6 +148,19 @@ class SqliteCatalogue:
             with closing(self._open("rwc" if create else "rw", WRITE_WAIT)) as db:
                 yield db
 
+    def _open_whole(self, version: _Version) -> sqlite3.Connection:
+        """Refuse a file that ends within a page: SQLite notices missing pages, but takes a part of one as it is."""
+        db = self._open("ro", READ_WAIT)
+        try:
+            db.execute("PRAGMA schema_version")  # reads the header, where the size of a page stands
+            (page,) = db.execute("PRAGMA page_size").fetchone()
+            if version.size % page:
+                raise sqlite3.DatabaseError("the file is cut off")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
     def _open(self, mode: str, wait: float) -> sqlite3.Connection:
         """`isolation_level` None: transactions begin and end where it is written, and nowhere else."""
         uri = f"{self._path.as_uri()}?mode={mode}"
@@ -165,14 +185,13 @@ class SqliteCatalogue:
 
 
 def _version(path: Path) -> _Version:
-    """What changes when a file is written or another one takes its place."""
     try:
         now = path.stat()
     except FileNotFoundError as error:
         raise CatalogueUnavailable(f"there is no {path}; make it with: stagedoor catalogue import FILE") from error
     except OSError as error:
         raise CatalogueUnavailable(f"{path}: {error.strerror}") from error
-    return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns
+    return _Version(now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns)
 
 
 def _words(error: sqlite3.Error) -> str:
