@@ -113,8 +113,8 @@ store = "./assets"
 issuer = "https://id.example.com/tenant"
 audience = "my-client-id"
 jwks = "jwks.json"
-[passes]
-key_id = "K1"
+[gateway]
+metrics = "127.0.0.1:9464"
 [[rules]]
 path = "users/{sub}/**"
 allow = "signed-in"
@@ -140,7 +140,7 @@ def test_serve_passes_its_flags_on_and_says_what_is_odd_first(
     said = capsys.readouterr()
     assert said.out == ""
     assert "warning: stagedoor.toml:14: rules[1]: this rule repeats rules[0]" in said.err
-    assert "inactive: [passes] is read, and not acted on in this version" in said.err
+    assert "inactive: [gateway] metrics is read, and not acted on in this version" in said.err
 
 
 def test_serve_refuses_a_bad_flag_like_the_setting_that_it_stands_for(
