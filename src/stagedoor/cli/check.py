@@ -13,6 +13,7 @@ from ..errors import SettingsError
 from .voice import AsJson, SettingsFile, complain, ok, say, say_json, say_table
 
 if TYPE_CHECKING:
+    from ..pass_keys import PassSettings
     from ..policy import Rule
     from ..settings import Settings
 
@@ -27,7 +28,7 @@ class Found(NamedTuple):
 
 def command(
     file: SettingsFile = None,
-    online: Annotated[bool, typer.Option("--online", help="also ask the issuers for keys and the store")] = False,
+    online: Annotated[bool, typer.Option("--online", help="also ask issuers, store, AWS's keys and catalogue")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="warnings count as errors")] = False,
     as_json: AsJson = False,
 ) -> int:
@@ -92,9 +93,43 @@ def _summary(settings: Settings) -> dict[str, Any]:
             {"rule": rule.name, "path": rule.pattern, "effect": rule.effect, "who": _who(rule)}
             for rule in settings.policy.rules
         ],
+        "passes": _passes(settings.passes),
+        "catalogue": settings.catalogue,
         "warnings": list(settings.warnings),
         "inactive": list(settings.inactive),
     }
+
+
+def _passes(passes: PassSettings) -> dict[str, Any] | None:
+    """What is signed with and what is verified with; no key is part of it, only where AWS keeps it."""
+    if passes.key_id is None and not passes.public_keys:
+        return None
+    secrets = (passes.private_key, passes.passphrase, *passes.public_keys.values())
+    return {
+        "keyId": passes.key_id,
+        "verifies": list(dict.fromkeys(filter(None, (passes.key_id, *passes.public_keys)))),
+        "hash": passes.hash,
+        "maxLifetime": passes.max_lifetime,
+        "perMinute": passes.per_minute,
+        "keptByAws": sorted({secret for secret in secrets if isinstance(secret, str)}),
+    }
+
+
+def _pass_rows(passes: Mapping[str, Any]) -> list[tuple[str, str]]:
+    signs = "none are issued: there is no private key"
+    if passes["keyId"]:
+        signs = f"signed with {passes['keyId']} and {passes['hash']}, for up to {_duration(passes['maxLifetime'])}"
+    rows = [("passes", signs), ("", f"verified with {', '.join(passes['verifies'])}")]
+    if passes["keptByAws"]:
+        rows.append(("", f"AWS keeps {', '.join(passes['keptByAws'])}"))
+    return rows
+
+
+def _duration(seconds: int) -> str:
+    """Seconds as settings write them."""
+    sizes = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+    unit = next(unit for unit, size in sizes.items() if seconds % size == 0)
+    return f"{seconds // sizes[unit]}{unit}"
 
 
 def _say_summary(told: Mapping[str, Any]) -> None:
@@ -107,6 +142,10 @@ def _say_summary(told: Mapping[str, Any]) -> None:
         named = "" if one["name"] == one["issuer"] else f"{one['name']}: "
         rows.append(("issuer", f"{named}{one['issuer']}, for {', '.join(one['audience'])}"))
         rows.append(("", f"keys from {one['keys']}"))
+    if told["passes"]:
+        rows += _pass_rows(told["passes"])
+    if told["catalogue"]:
+        rows.append(("catalogue", told["catalogue"]))
     rows += [("inactive", f"{name}, read and not acted on in this version") for name in told["inactive"]]
     say_table(rows)
     say_table(
@@ -124,8 +163,8 @@ def _who(rule: Rule) -> str:
 
 
 def _ask_outside(settings: Settings) -> list[Found]:
-    """Ask every issuer for its keys, and the store whether it is ready."""
-    from .outside import refresh, store_failure
+    """Ask every issuer for its keys, and the store, AWS and the catalogue for what is needed of them."""
+    from .outside import catalogue_failure, passes_failure, refresh, store_failure
 
     found = []
     for source in refresh(settings, time.time()):
@@ -134,4 +173,10 @@ def _ask_outside(settings: Settings) -> list[Found]:
     if settings.store is not None:
         failure = store_failure(settings)
         found.append(Found("store", not failure, failure or "ready"))
+    if _passes(settings.passes):
+        failure = passes_failure(settings)
+        found.append(Found("passes", not failure, failure or "every key can be used"))
+    if settings.catalogue is not None:
+        failure = catalogue_failure(settings)
+        found.append(Found("catalogue", not failure, failure or "ready"))
     return found

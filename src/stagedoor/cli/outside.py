@@ -1,4 +1,4 @@
-"""What the commands ask of issuers and of the store, in the very way of the gateway.
+"""What the commands ask of issuers, of the store, of AWS and of the catalogue, in the very way of the gateway.
 
 Heavy to import, so commands do it where they ask.
 """
@@ -6,14 +6,20 @@ Heavy to import, so commands do it where they ask.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator
+from contextlib import closing
 from typing import TypeVar
 
 from .. import crypto, messages
+from ..catalogue import open_catalogue
 from ..door import arun
 from ..errors import StagedoorError
 from ..gateway.fetch import Fetcher
-from ..messages import Answered, Fetch, Fetched, Flow, Wish
+from ..listing import MAX_NAMES, visible
+from ..messages import Answered, Fetch, Fetched, Flow, List, Listed, Wish
+from ..pass_keys import PublicKey, open_passes, read_private, read_public
 from ..settings import Settings
+from ..signing import Signer
 from ..store import open_store
 from ..tokens import Caller, IssuerKeys, Tokens
 
@@ -54,6 +60,93 @@ def store_failure(settings: Settings) -> str:
     except (StagedoorError, OSError) as error:
         return str(error) or type(error).__name__
     return ""
+
+
+def pages(
+    settings: Settings, caller: Caller, prefix: str, *, folders: bool = False, limit: int | None = None
+) -> Generator[Listed]:
+    """List what a caller may see, page by page; no more than one page is in memory.
+
+    Args:
+        settings: for the store and the policy.
+        caller: for whom.
+        prefix, folders: as for `messages.List`.
+        limit: names in all; None: as many as there are.
+
+    Raises:
+        StoreRefused, Unavailable: the store cannot be asked.
+    """
+    with asyncio.Runner() as runner:
+        store = open_store(settings.store, region=settings.region, endpoint=settings.endpoint)
+
+        async def ask(wish: Wish) -> Answered:
+            assert isinstance(wish, List)
+            return await store.list(wish)
+
+        try:
+            after: str | None = ""
+            left = MAX_NAMES if limit is None else limit
+            while after is not None and left:
+                wish = List(prefix, after, min(left, MAX_NAMES), folders)
+                listed = runner.run(arun(visible(settings.policy, caller, wish, settings.index), ask))
+                yield listed
+                after = listed.resume
+                left -= len(listed.found) if limit is not None else 0
+        finally:
+            runner.run(store.aclose())
+
+
+def open_signer(settings: Settings) -> Signer | None:
+    """The signer of the site's passes; None if the settings name no private key.
+
+    Raises:
+        InvalidKey, StoreRefused, Unavailable: as for `open_passes`.
+    """
+    return open_passes(settings.passes, settings.region)[1]
+
+
+def present_key(settings: Settings) -> PublicKey:
+    """The public half of the key that signs passes now; asks AWS only if AWS keeps it.
+
+    Raises:
+        InvalidKey, StoreRefused, Unavailable: as for `open_passes`.
+    """
+    passes = settings.passes
+    assert passes.key_id is not None
+    assert passes.private_key is not None
+    public = passes.public_keys.get(passes.key_id)
+    if isinstance(public, bytes):
+        return read_public(public)
+    passphrase = None if passes.passphrase is None else _kept(passes.passphrase, settings)
+    return read_private(_kept(passes.private_key, settings), passphrase).public_key()
+
+
+def passes_failure(settings: Settings) -> str:
+    """Try to get hold of the keys of passes; say why they cannot be used, or "" if they can."""
+    try:
+        open_passes(settings.passes, settings.region)
+    except StagedoorError as error:
+        return str(error)
+    return ""
+
+
+def catalogue_failure(settings: Settings) -> str:
+    """Ask the catalogue for an entry; say why it cannot answer, or "" if it can."""
+    assert settings.catalogue is not None
+    try:
+        with closing(open_catalogue(settings.catalogue, region=settings.region)) as catalogue:
+            catalogue.find("stagedoor-check")
+    except StagedoorError as error:
+        return str(error)
+    return ""
+
+
+def _kept(secret: bytes | str, settings: Settings) -> bytes:
+    if isinstance(secret, bytes):
+        return secret
+    from .. import aws_secrets  # heavy, and not needed by most
+
+    return aws_secrets.read(secret, settings.region)
 
 
 def _drive(*flows: Flow[T]) -> list[T]:
