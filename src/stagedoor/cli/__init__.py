@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 from ..errors import StagedoorError
-from . import check, explain, init, token
+from . import catalogue, check, explain, init, keys, ls, sign, token
 from .voice import SettingsFile, complain, say
 
 app = typer.Typer(
@@ -38,7 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         code = app(arguments, prog_name="stagedoor", standalone_mode=False)
     except typer.TyperException as error:
         words = error.format_message().rstrip(".")
-        named = [word for word in (sys.argv[1:] if arguments is None else arguments)[:1] if word in COMMANDS]
+        words_given = sys.argv[1:] if arguments is None else arguments
+        named = [word for word in words_given[:1] if word in COMMANDS or word in GROUPS]
         complain("error", f"{words[:1].lower()}{words[1:]}\n  see: {' '.join(['stagedoor', *named, '--help'])}")
         return error.exit_code
     except typer.Abort:
@@ -136,7 +137,11 @@ COMMANDS: Mapping[str, Callable[..., int]] = {
     "check": check.command,
     "explain": explain.command,
     "token": token.command,
+    "ls": ls.command,
     "init": init.command,
 }
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
+GROUPS: Mapping[str, typer.Typer] = {"keys": keys.app, "sign": sign.app, "catalogue": catalogue.app}
+for _name, _group in GROUPS.items():
+    app.add_typer(_group, name=_name)
