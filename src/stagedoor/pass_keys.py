@@ -27,7 +27,7 @@ PublicKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 RSA_BITS = 2048
 _HASH: dict[str, hashes.HashAlgorithm] = {"sha1": hashes.SHA1(), "sha256": hashes.SHA256()}  # noqa: S303 - CloudFront's default
 _PADDING = padding.PKCS1v15()
-_PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
+_PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]*KEY)-----(.*?)-----END \1-----", re.DOTALL)
 _LEGACY = re.compile(r"\s*Proc-Type:\s*(\S+)\s+DEK-Info:\s*(\S+)\s+")
 _TAKES = "CloudFront takes RSA with 2048 bits and ECDSA on P-256: stagedoor keys new"
 
@@ -86,8 +86,9 @@ def read_private(content: bytes | str, passphrase: bytes | str | None = None) ->
         given = "a passphrase was given, but the private key has none"
         raise InvalidKey(needs if secret is None else given) from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        wrong = " or the passphrase is wrong" if secret is not None else ""
-        raise InvalidKey(f"this is no private key in PEM or DER{wrong}") from error
+        wrong = ", or the passphrase is wrong" if secret is not None else ""
+        public = " but a public one" if b"PUBLIC KEY" in raw else " in PEM or DER"
+        raise InvalidKey(f"this is no private key{public}{wrong}") from error
     if isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) and _is_taken(key.public_key()):
         return key
     raise InvalidKey(f"this kind of key is not for passes; {_TAKES}")
