@@ -44,12 +44,13 @@ def command(
     found = _ask_outside(settings) if online else []
     fine = all(one.ok for one in found) and not (strict and settings.warnings)
     told = _summary(settings)
+    width = len("catalogue" if told["catalogue"] else "settings")
     if as_json:
         asked = {"online": [one._asdict() for one in found]} if online else {}
         say_json({"ok": fine, "errors": [], **told, **asked})
     else:
-        _say_summary(told)
-        say_table(("" if i else "online  ", ok(one.ok), one.name, one.detail) for i, one in enumerate(found))
+        _say_summary(told, width)
+        say_table(("" if i else "online".ljust(width), ok(one.ok), one.name, one.detail) for i, one in enumerate(found))
         for warning in settings.warnings:
             complain("warning", warning)
         say("not fine" if not fine else "fine, with warnings" if settings.warnings else "fine")
@@ -132,7 +133,7 @@ def _duration(seconds: int) -> str:
     return f"{seconds // sizes[unit]}{unit}"
 
 
-def _say_summary(told: Mapping[str, Any]) -> None:
+def _say_summary(told: Mapping[str, Any], width: int) -> None:
     rows = [
         ("settings", told["settings"] or "the environment"),
         ("site", f"{told['site']}, listening on {told['listen']}"),
@@ -149,7 +150,7 @@ def _say_summary(told: Mapping[str, Any]) -> None:
     rows += [("inactive", f"{name}, read and not acted on in this version") for name in told["inactive"]]
     say_table(rows)
     say_table(
-        ("" if i else "rules   ", rule["rule"], rule["effect"], rule["path"], rule["who"])
+        ("" if i else "rules".ljust(width), rule["rule"], rule["effect"], rule["path"], rule["who"])
         for i, rule in enumerate(told["rules"])
     )
 
