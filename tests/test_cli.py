@@ -18,26 +18,13 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import commands
 import pytest
-from support import NOW, claims, key_set, rsa_signer, token
+from support import NOW, claims, token
 
 from stagedoor.cli import COMMANDS, GROUPS, main
-from stagedoor.gateway.fetch import Fetcher
-from stagedoor.messages import Fetch, Fetched
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
-
-WEB = {
-    "https://id.example.com/tenant/.well-known/openid-configuration": json.dumps(
-        {
-            "issuer": "https://id.example.com/tenant",
-            "jwks_uri": "https://id.example.com/keys",
-            "id_token_signing_alg_values_supported": ["RS256"],
-        }
-    ).encode(),
-    "https://id.example.com/keys": key_set(rsa_signer()),
-}
-
 
 RANDOM = (
     (re.compile(r"\bK[A-Z2-7]{13}\b"), "$ID"),
@@ -46,27 +33,9 @@ RANDOM = (
 """What is another text each time, and how a transcript has it."""
 
 
-async def _from_web(self: Fetcher, wish: Fetch) -> Fetched:
-    return Fetched(WEB[wish.url]) if wish.url in WEB else Fetched(b"", "connection refused")
-
-
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of one's own, a clock that stands still, and no network."""
-    for name in [name for name in os.environ if name.startswith(("STAGEDOOR_", "AWS_"))]:
-        monkeypatch.delenv(name)
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, os.devnull)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setattr("time.time", lambda: NOW)
-    monkeypatch.setattr(Fetcher, "_get", _from_web)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "jwks.json").write_bytes(key_set(rsa_signer()))
-    (tmp_path / "assets").mkdir()
-    return tmp_path
+    return commands.stage(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
@@ -76,7 +45,9 @@ def test_transcript(
     text = path.read_text(encoding="utf-8")
     script, *sections = re.split(r"^-- (\S+) --\n", text, flags=re.MULTILINE)
     for name, content in zip(sections[::2], sections[1::2], strict=True):
+        (stage / name).parent.mkdir(parents=True, exist_ok=True)
         (stage / name).write_text(_signed(content) if name.endswith(".jwt") else content, encoding="utf-8")
+        os.utime(stage / name, (NOW, NOW))
     played = ""
     for line in script.splitlines():
         if line.startswith("#"):
