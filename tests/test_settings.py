@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import boto3
 import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from moto import mock_aws
 from support import ec_signer, key_set, rsa_signer
 
 from stagedoor import settings
 from stagedoor.errors import SettingsError
+from stagedoor.pass_keys import Pair, PassSettings, new_pair, read_private
 from stagedoor.settings import SECTIONS, TABLE, Setting, Settings, load
 
 MINIMAL = """[site]
@@ -27,6 +34,7 @@ allow = "anyone"
 """
 
 SECRET = "hush-this-is-a-secret-of-sufficient-length"
+PASSPHRASE = "hush-a-passphrase"
 
 CONTRACT = """
 [site]
@@ -118,9 +126,26 @@ def home(tmp_path: Path) -> Path:
     (tmp_path / "jwks.json").write_bytes(key_set(rsa_signer()))
     (tmp_path / "session.key").write_text(SECRET + "\n")
     (tmp_path / "assets").mkdir()
-    for name in ("public.pem", "cert.pem", "key.pem"):
+    for name in ("cert.pem", "key.pem"):
         (tmp_path / name).write_text("-----BEGIN-----")
+    (tmp_path / "public.pem").write_bytes(pair().public)
+    (tmp_path / "other.pem").write_bytes(pair("ec").public)
+    (tmp_path / "private.pem").write_bytes(pair().private)
+    (tmp_path / "locked.pem").write_bytes(locked())
+    (tmp_path / "passphrase").write_text(PASSPHRASE + "\n")
     return tmp_path
+
+
+@cache
+def pair(kind: Literal["rsa", "ec"] = "rsa") -> Pair:
+    return new_pair(kind)
+
+
+@cache
+def locked() -> bytes:
+    """The private key of the pair, under the passphrase."""
+    key = read_private(pair().private)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(PASSPHRASE.encode()))
 
 
 def read(home: Path, text: str, **environ: str) -> Settings:
@@ -132,7 +157,8 @@ def read(home: Path, text: str, **environ: str) -> Settings:
 def error(home: Path, text: str, **environ: str) -> SettingsError:
     with pytest.raises(SettingsError) as caught:
         read(home, text, **environ)
-    assert SECRET not in str(caught.value)
+    for secret in (SECRET, PASSPHRASE, *pair().private.decode().splitlines()[1:-1]):
+        assert secret not in str(caught.value)
     return caught.value
 
 
@@ -171,7 +197,16 @@ def test_the_contract_is_read(home: Path) -> None:
     assert found.tls == (home / "cert.pem", home / "key.pem")
     assert found.access_log == "json"
     assert found.warnings == ()
-    assert set(found.inactive) == {"[passes]", "[catalogue]", "[gateway] metrics"}
+    assert found.passes == PassSettings(
+        key_id="K2JCJMDEHXQW5F",
+        private_key="ssm:/stagedoor/private-key",
+        public_keys={"K2JCJMDEHXQW5F": pair().public},
+        hash="sha256",
+        max_lifetime=12 * 3600,
+        per_minute=600,
+    )
+    assert found.catalogue == f"sqlite://{home}/catalogue.db"
+    assert found.inactive == ("[gateway] metrics",)
 
 
 def test_what_is_not_set_has_the_default_of_the_reference(home: Path) -> None:
@@ -185,6 +220,8 @@ def test_what_is_not_set_has_the_default_of_the_reference(home: Path) -> None:
     assert (found.listen, found.workers, found.tls) == (("127.0.0.1", 8080), 1, None)
     assert (found.trusted_proxies, found.origins, found.access_log) == ((), frozenset(), "json")
     assert found.session == 8 * 3600
+    assert (found.passes, found.catalogue) == (PassSettings(), None)
+    assert (found.passes.hash, found.passes.max_lifetime, found.passes.per_minute) == ("sha256", 12 * 3600, 600)
     assert found.warnings == found.inactive == ()
 
 
@@ -200,6 +237,14 @@ def test_a_session_key_that_is_not_given_is_made_once_and_outlives_a_reload(home
     assert len(first) >= 32
     assert first == second
     assert read(home, with_("gateway", "workers = 2")).session_keys == ()
+
+
+def test_what_clients_carry_is_sealed_with_the_newest_session_key_or_one_made_once(home: Path) -> None:
+    keys = with_("login", 'session_keys = ["env:NEW", "file:session.key"]')
+    assert read(home, keys, NEW="n" * 40).seal_secret == b"n" * 40
+    made = read(home, MINIMAL).seal_secret
+    assert len(made) >= 32
+    assert read(home, with_("gateway", "workers = 2")).seal_secret == made
 
 
 @pytest.mark.parametrize(
@@ -353,7 +398,6 @@ WRONG = {
     "a secret in the file": (with_("login", f'client_secret = "{SECRET}"'), "login.client_secret", 13),
     "a secret that is not set": (with_("login", 'client_secret = "env:NOTHING"'), "login.client_secret", 13),
     "a session key in the file": (with_("login", f'session_keys = ["{SECRET}"]'), "login.session_keys", 13),
-    "a session key of AWS": (with_("login", 'session_keys = ["ssm:/x"]'), "login.session_keys", 13),
     "a session key too short": (with_("login", 'session_keys = ["file:cert.pem"]'), "login.session_keys", 13),
     "a session key that is not there": (with_("login", 'session_keys = ["file:no"]'), "login.session_keys", 13),
     "workers without keys": (with_("gateway", "workers = 2") + "[login]\n", "login.session_keys", 14),
@@ -361,8 +405,61 @@ WRONG = {
     "no workers": (with_("gateway", "workers = 0"), "gateway.workers", 13),
     "workers are true": (with_("gateway", "workers = true"), "gateway.workers", 13),
     "hash of another kind": (with_("passes", 'hash = "md5"'), "passes.hash", 13),
+    "key id without key": (with_("passes", 'key_id = "K"'), "passes.key_id", 13),
+    "key without key id": (with_("passes", 'private_key = "file:private.pem"'), "passes.private_key", 13),
+    "key id with a space": (with_("passes", 'key_id = "K 1"\nprivate_key = "file:private.pem"'), "passes.key_id", 13),
+    "key id of a public key": (
+        with_("passes", 'public_keys = { "K/1" = "file:public.pem" }'),
+        "passes.public_keys",
+        13,
+    ),
+    "private key in the file": (
+        with_("passes", f'key_id = "K"\nprivate_key = "{SECRET}"'),
+        "passes.private_key",
+        14,
+    ),
+    "private key is none": (with_("passes", 'key_id = "K"\nprivate_key = "file:cert.pem"'), "passes.private_key", 14),
+    "private key is a public one": (
+        with_("passes", 'key_id = "K"\nprivate_key = "file:public.pem"'),
+        "passes.private_key",
+        14,
+    ),
+    "private key of another": (
+        with_("passes", 'key_id = "K"\nprivate_key = "file:private.pem"\npublic_keys = { K = "file:other.pem" }'),
+        "passes.private_key",
+        14,
+    ),
+    "passphrase is missing": (
+        with_("passes", 'key_id = "K"\nprivate_key = "file:locked.pem"'),
+        "passes.private_key",
+        14,
+    ),
+    "passphrase is wrong": (
+        with_("passes", 'key_id = "K"\nprivate_key = "file:locked.pem"\npassphrase = "file:session.key"'),
+        "passes.private_key",
+        14,
+    ),
+    "passphrase in the file": (with_("passes", f'passphrase = "{PASSPHRASE}"'), "passes.passphrase", 13),
     "public key not there": (with_("passes", 'public_keys = { K = "file:no.pem" }'), "passes.public_keys", 13),
+    "public key is none": (with_("passes", 'public_keys = { K = "file:cert.pem" }'), "passes.public_keys", 13),
+    "public key is a private one": (
+        with_("passes", 'public_keys = { K = "file:private.pem" }'),
+        "passes.public_keys",
+        13,
+    ),
+    "public key of a key that AWS keeps": (
+        with_("passes", 'key_id = "K"\nprivate_key = "ssm:/x"\npublic_keys = { K = "file:cert.pem" }'),
+        "passes.public_keys",
+        15,
+    ),
+    "passes that last no time": (with_("passes", 'max_lifetime = "0s"'), "passes.max_lifetime", 13),
+    "no passes": (with_("passes", "per_minute = 0"), "passes.per_minute", 13),
+    "too many passes": (with_("passes", "per_minute = 1000001"), "passes.per_minute", 13),
     "catalogue of another kind": (with_("catalogue", 'url = "mysql://x"'), "catalogue.url", 13),
+    "catalogue without a file": (with_("catalogue", 'url = "sqlite:///"'), "catalogue.url", 13),
+    "catalogue on a host": (with_("catalogue", 'url = "sqlite://host/catalogue.db"'), "catalogue.url", 13),
+    "catalogue without a table": (with_("catalogue", 'url = "dynamodb://"'), "catalogue.url", 13),
+    "catalogue with a bad table": (with_("catalogue", 'url = "dynamodb://a/b"'), "catalogue.url", 13),
     "listen without port": (with_("gateway", 'listen = "127.0.0.1"'), "gateway.listen", 13),
     "listen with a bad port": (with_("gateway", 'listen = "127.0.0.1:99999"'), "gateway.listen", 13),
     "metrics without port": (with_("gateway", 'metrics = "x"'), "gateway.metrics", 13),
@@ -409,6 +506,8 @@ def test_an_error_says_how_to_mend_it_where_that_is_not_plain(home: Path, name: 
     found = error(home, WRONG[name][0])
     if re.search(r"workers (are|is)|no workers", name):
         assert "1 to 1024" in found.problem
+    elif re.search(r"(no|too many) passes$", name):
+        assert "1 to 1000000" in found.problem
     elif "control character" not in found.problem:
         assert found.mend or "never match" in found.problem
 
@@ -474,6 +573,99 @@ def test_a_file_that_cannot_be_read_is_named(home: Path) -> None:
         load(home / "latin.toml", {})
     with pytest.raises(SettingsError, match="directory"):
         load(home, {})
+
+
+# --- keys of passes
+
+
+@pytest.mark.parametrize(
+    ("lines", "passes"),
+    [
+        ('public_keys = { K = "file:public.pem" }', PassSettings(public_keys={"K": pair().public})),
+        (
+            'key_id = "K"\nprivate_key = "file:locked.pem"\npassphrase = "file:passphrase"\nhash = "sha1"',
+            PassSettings("K", locked(), PASSPHRASE.encode(), hash="sha1"),
+        ),
+        (
+            'key_id = "K"\nprivate_key = "env:KEY"\nmax_lifetime = "90m"\nper_minute = 1_000_000',
+            PassSettings("K", pair().private.replace(b"\n", b" "), max_lifetime=5400, per_minute=1_000_000),
+        ),
+        (
+            'key_id = "K"\nprivate_key = "file:private.pem"\npublic_keys = { K = "ssm:/k", L = "file:other.pem" }',
+            PassSettings("K", pair().private, public_keys={"K": "ssm:/k", "L": pair("ec").public}),
+        ),
+        (
+            'key_id = "K"\nprivate_key = "secretsmanager:k"\npassphrase = "ssm:/p"',
+            PassSettings("K", "secretsmanager:k", "ssm:/p"),
+        ),
+        ('key_id = "K"\nprivate_key = "file:locked.pem"\npassphrase = "ssm:/p"', PassSettings("K", locked(), "ssm:/p")),
+    ],
+)
+def test_keys_are_read_here_and_those_that_aws_keeps_are_left_there(
+    home: Path, lines: str, passes: PassSettings
+) -> None:
+    found = read(home, with_("passes", lines), KEY=pair().private.decode().replace("\n", " ")).passes
+    assert found == passes
+
+
+@pytest.mark.parametrize(
+    ("written", "url"),
+    [
+        ("sqlite:///catalogue.db", "sqlite://{home}/catalogue.db"),
+        ("sqlite:///data/a b.db", "sqlite://{home}/data/a%20b.db"),
+        ("sqlite:///data/a%20b%3F.db", "sqlite://{home}/data/a%20b%3F.db"),
+        ("sqlite:////srv/catalogue.db", "sqlite:///srv/catalogue.db"),
+        ("dynamodb://Course_catalogue-1.2", "dynamodb://Course_catalogue-1.2"),
+    ],
+)
+def test_a_catalogue_is_a_file_beside_the_settings_or_a_table(home: Path, written: str, url: str) -> None:
+    assert read(home, with_("catalogue", f'url = "{written}"')).catalogue == url.format(home=home)
+
+
+# --- secrets that AWS keeps
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An account with one parameter, in one region."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    with mock_aws():
+        client = boto3.client("ssm", region_name="eu-central-1")
+        client.put_parameter(Name="/site/session", Value=SECRET + "\n", Type="SecureString")
+        client.put_parameter(Name="/site/short", Value="short", Type="SecureString")
+        yield
+
+
+BUCKET = MINIMAL.replace('"memory:"', '"s3://bucket"\nregion = "eu-central-1"')
+
+
+@pytest.mark.usefixtures("aws")
+def test_session_keys_that_aws_keeps_are_fetched(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = '[login]\nsession_keys = ["ssm:/site/session"]\n'
+    assert read(home, BUCKET + keys).session_keys == (SECRET.encode(),)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    assert read(home, MINIMAL + keys).session_keys == (SECRET.encode(),)
+
+
+@pytest.mark.usefixtures("aws")
+@pytest.mark.parametrize(
+    ("text", "key", "problem"),
+    [
+        (BUCKET, "ssm:/site/other", "does not exist in this account and region"),
+        (BUCKET, "secretsmanager:other", "does not exist in this account and region"),
+        (BUCKET, "secretsmanager:arn:cut", "does not exist in this account and region"),
+        (BUCKET, "ssm:/site/short", "at least 32 bytes"),
+        (MINIMAL, "ssm:/site/session", "in which region is it? Set AWS_DEFAULT_REGION"),
+    ],
+)
+def test_session_keys_that_cannot_be_fetched_are_an_error_of_the_settings(
+    home: Path, text: str, key: str, problem: str
+) -> None:
+    found = error(home, f'{text}[login]\nsession_keys = ["{key}"]\n')
+    assert (found.setting, found.source) == ("login.session_keys", str(home / "stagedoor.toml"))
+    assert problem in found.problem
 
 
 # --- environment
@@ -568,7 +760,11 @@ def test_a_secret_that_stands_in_the_wrong_place_is_not_shown(home: Path, name: 
 
 
 def test_secrets_are_not_in_what_settings_show_of_themselves(home: Path) -> None:
-    assert SECRET not in repr(read(home, with_("login", 'session_keys = ["file:session.key"]')))
+    text = with_("login", 'session_keys = ["file:session.key"]')
+    text += '[passes]\nkey_id = "K"\nprivate_key = "file:locked.pem"\npassphrase = "file:passphrase"\n'
+    shown = repr(read(home, text))
+    for secret in (SECRET, PASSPHRASE, locked().decode().splitlines()[1]):
+        assert secret not in shown
 
 
 def test_a_secret_from_the_environment_may_be_any_bytes(home: Path) -> None:
@@ -632,10 +828,12 @@ EXAMPLES: dict[str, Any] = {
     "login.session": '"1h"',
     "login.session_keys": '["file:session.key"]',
     "passes.key_id": '"K"',
-    "passes.private_key": '"env:NAME"',
+    "passes.private_key": '"file:locked.pem"',
+    "passes.passphrase": '"env:PASSPHRASE"',
     "passes.public_keys": '{ K = "file:public.pem" }',
     "passes.hash": '"sha1"',
     "passes.max_lifetime": '"12h"',
+    "passes.per_minute": "100000",
     "catalogue.url": '"dynamodb://table"',
     "gateway.listen": '"[::]:8080"',
     "gateway.workers": "2",
@@ -647,10 +845,14 @@ EXAMPLES: dict[str, Any] = {
 }
 
 
+NAMED = {"NAME": SECRET, "PASSPHRASE": PASSPHRASE}
+"""Variables that the examples name."""
+
+
 def test_every_row_of_the_table_is_accepted(home: Path) -> None:
     rows = [row for row in TABLE if f"{row.section}.{row.name}" != "rules.deny"]
     assert {f"{row.section}.{row.name}" for row in rows} == set(EXAMPLES)
-    assert read(home, document(rows), NAME=SECRET).workers == 2
+    assert read(home, document(rows), **NAMED).workers == 2
 
 
 def document(rows: list[Setting]) -> str:
@@ -670,8 +872,10 @@ def test_every_row_that_is_no_list_can_come_from_the_environment(home: Path, row
     plain = text.strip('"') if row.kind in ("text", "duration", "secret") else text
     variable = f"STAGEDOOR_{row.section}_{row.name}".upper()
     without = re.sub(rf"(?m)^{row.name} = {re.escape(text)}$", "", everything, count=1)
-    whole = read(home, everything, NAME=SECRET)
-    assert read(home, without, NAME=SECRET, **{variable: plain}).url == whole.url
+    whole = read(home, everything, **NAMED)
+    found = read(home, without, **NAMED, **{variable: plain})
+    assert repr(found.places) == repr(whole.places)
+    assert replace(found, places=whole.places, policy=whole.policy, warnings=whole.warnings) == whole
 
 
 def test_every_row_says_what_it_is_for_in_a_sentence() -> None:

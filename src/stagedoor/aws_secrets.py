@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
 from botocore.session import get_session
 
 from .errors import InvalidKey, StagedoorError, StoreRefused, Unavailable
@@ -23,12 +23,12 @@ def read(secret: str, region: str | None = None) -> bytes:
 
     Raises:
         InvalidKey: there is no such secret.
-        StoreRefused: AWS does not let us read it.
+        StoreRefused: AWS does not let us read it, or nobody said in which region it is.
         Unavailable: AWS did not answer.
     """
     scheme, _, name = secret.partition(":")
     if name.startswith("arn:"):
-        region = name.split(":")[3] or region
+        region = "".join(name.split(":")[3:4]) or region
     try:
         if scheme == "ssm":
             answer = _client("ssm", region).get_parameter(Name=name, WithDecryption=True)
@@ -39,6 +39,8 @@ def read(secret: str, region: str | None = None) -> bytes:
         raise _told(error, secret) from error
     except NoCredentialsError as error:
         raise StoreRefused(f"{secret} cannot be read: there are no AWS credentials") from error
+    except NoRegionError as error:
+        raise StoreRefused(f"{secret} cannot be read: in which region is it? Set AWS_DEFAULT_REGION") from error
     except (BotoCoreError, ValueError) as error:
         raise Unavailable(f"{secret} cannot be read: {error}") from error
 

@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -392,13 +392,22 @@ def _passes(read: Reader) -> PassSettings:
     )
     if passes.max_lifetime == 0:
         read.fail("passes.max_lifetime", "a pass that lasts no time is none", 'for example "12h"')
-    secrets_here = (passes.private_key, passes.passphrase, *passes.public_keys.values())
-    if not any(isinstance(secret, str) for secret in secrets_here):
-        try:
-            open_passes(passes, None)
-        except InvalidKey as error:
-            read.fail("passes", str(error))
+    _check_keys(read, passes)
     return passes
+
+
+def _check_keys(read: Reader, passes: PassSettings) -> None:
+    """Look at every key that is here; those that AWS keeps have to wait until they are needed."""
+    public = {name: key for name, key in passes.public_keys.items() if isinstance(key, bytes)}
+    away = isinstance(passes.private_key, str) or isinstance(passes.passphrase, str)
+    setting = "passes.public_keys"
+    try:
+        open_passes(PassSettings(public_keys=public), None)
+        setting = "passes.private_key"
+        if not away:
+            open_passes(replace(passes, public_keys=public), None)
+    except InvalidKey as error:
+        read.fail(setting, str(error), "a pair that fits is made by: stagedoor keys new")
 
 
 def _key_id(read: Reader, name: str, text: str) -> str:
