@@ -33,6 +33,7 @@ MAX_LISTED = 1000
 """Names on a page (Amazon S3 API, ListObjectsV2)."""
 
 _HEADER_ONLY = Places(("header",), session="")
+_PASSES = ("signed-url", "signed-cookies")
 _DIGITS = re.compile(r"[0-9]{1,9}\Z")
 
 
@@ -68,7 +69,7 @@ class Api:
     per_minute: int = 600
     listing: bool = True
     catalogue: bool = False
-    description: Mapping[str, object] = field(default_factory=dict)
+    description: Mapping[str, Any] = field(default_factory=dict)
     _issued: Buckets = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -237,7 +238,7 @@ class Api:
     def _openapi(self, door: Door, request: Request, now: float) -> Flow[Reply]:  # noqa: ARG002 - as every endpoint
         """Describe all of this (OpenAPI 3.1)."""
         yield from ()
-        return replies.document(200, {**self.description, "servers": [{"url": door.site.url}]}, "openapi")
+        return replies.document(200, _as_here(self.description, door), "openapi")
 
 
 def _whoami(door: Door, request: Request, now: float) -> Flow[Reply]:
@@ -290,6 +291,35 @@ def explanation(policy: Policy, caller: Caller, key: str) -> dict[str, Any]:
             }
             for one in policy.explain(caller, key)
         ],
+    }
+
+
+def _as_here(description: Mapping[str, Any], door: Door) -> dict[str, Any]:
+    """The OpenAPI document with this site's address, and of the credentials those that it looks for, by their names."""
+    places, components = door.site.places, description.get("components", {})
+    names = {"cookie": places.cookie, "query": places.query, "session": places.session}
+    taken = {*places.order, *(["session"] if door.sessions else []), *(_PASSES if door.passes.keys else [])}
+
+    def here(operation: object) -> object:
+        if not isinstance(operation, dict) or "security" not in operation:
+            return operation
+        ways = [way for way in operation["security"] if taken.issuperset(way)]
+        return {**operation, "security": ways or operation["security"]}  # a session is made with a header everywhere
+
+    schemes = {
+        kind: {**scheme, "name": names[kind]} if kind in names else scheme
+        for kind, scheme in components.get("securitySchemes", {}).items()
+        if kind in taken or kind == "header"
+    }
+    return {
+        **description,
+        "servers": [{"url": door.site.url}],
+        "security": [way for way in description.get("security", ()) if taken.issuperset(way)],
+        "paths": {
+            path: {name: here(operation) for name, operation in item.items()}
+            for path, item in description.get("paths", {}).items()
+        },
+        "components": {**components, "securitySchemes": schemes},
     }
 
 
