@@ -43,6 +43,8 @@ def read(secret: str, region: str | None = None) -> bytes:
         raise StoreRefused(f"{secret} cannot be read: in which region is it? Set AWS_DEFAULT_REGION") from error
     except (BotoCoreError, ValueError) as error:
         raise Unavailable(f"{secret} cannot be read: {error}") from error
+    except KeyError as error:
+        raise Unavailable(f"{secret} cannot be read: what came is no answer of AWS") from error
 
 
 def _client(service: str, region: str | None) -> Any:
@@ -52,7 +54,7 @@ def _client(service: str, region: str | None) -> Any:
 def _told(error: Any, secret: str) -> StagedoorError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code in ("ParameterNotFound", "ResourceNotFoundException"):
+    if code in ("ParameterNotFound", "ParameterVersionNotFound", "ResourceNotFoundException"):
         return InvalidKey(f"{secret} does not exist in this account and region")
     if status >= 500 or code.startswith("Throttling"):
         return Unavailable(f"{secret} cannot be read: {code}")
