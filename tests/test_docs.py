@@ -15,6 +15,7 @@ import pytest
 import stagedoor
 from stagedoor import ANONYMOUS, Allow, Caller, Gateway, compile_rules
 from stagedoor.gateway import app
+from stagedoor.pass_keys import new_pair
 from stagedoor.settings import parse
 
 ROOT = Path(__file__).parent.parent
@@ -55,12 +56,13 @@ def test_the_reference_is_what_the_code_says_now(name: str) -> None:
 
 def endpoints() -> set[str]:
     gateway = Gateway(parse('[site]\nurl = "http://localhost:8080"\nstore = "memory:"\n[log]\naccess = "off"'))
-    return {path.decode() for path in (*gateway.door._endpoints, *app._HEALTH)}
+    return {path.decode() for path in (*gateway.door.endpoints, *app._HEALTH)}
 
 
 @pytest.mark.parametrize("path", sorted(endpoints()))
 def test_http_names_every_endpoint(path: str) -> None:
-    assert re.search(rf"^\| `{path}[`?]", page("reference/http.md"), re.MULTILINE)
+    rest = r"\{[a-z]+\}" if path.endswith("/") else ""
+    assert re.search(rf"^\| `{path}{rest}[`?]", page("reference/http.md"), re.MULTILINE)
 
 
 def codes() -> set[str]:
@@ -115,6 +117,11 @@ def test_codes_are_found_in_the_source() -> None:
         "fault",
         "served",
         "gallery",
+        "pass-no-key",
+        "pass-issued",
+        "too-many-passes",
+        "credential-twice",
+        "catalogue-unavailable",
     } <= codes()
 
 
@@ -163,11 +170,26 @@ def test_settings_in_the_pages_are_accepted(text: str, tmp_path: Path) -> None:
     (tmp_path / "assets").mkdir()
     for name in ("session.key", "cert.pem", "key.pem"):
         (tmp_path / name).write_bytes(b"x" * 48)
+    environ = {}
+    for place, key in keys_of_passes(text):
+        kind, _, name = place.partition(":")
+        if kind == "file":
+            (tmp_path / name).write_bytes(key)
+        elif kind == "env":
+            environ[name] = key.decode()
     if "[site]" not in text:
         text += '\n[site]\nurl = "https://assets.example.com"\nstore = "memory:"\n'
     text = text.replace("eu-central-1_…", "eu-central-1_Example")
-    tomllib.loads(text)
-    parse(text, tmp_path / "stagedoor.toml", {})
+    parse(text, tmp_path / "stagedoor.toml", environ)
+
+
+def keys_of_passes(text: str) -> Iterator[tuple[str, bytes]]:
+    """Where settings expect keys of passes, and keys that could be there."""
+    passes = tomllib.loads(text).get("passes", {})
+    pair = new_pair("ec")
+    yield passes.get("private_key", ""), pair.private
+    for place in passes.get("public_keys", {}).values():
+        yield place, pair.public
 
 
 # --- links
