@@ -38,8 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         code = app(arguments, prog_name="stagedoor", standalone_mode=False)
     except typer.TyperException as error:
         words = error.format_message().rstrip(".")
-        words_given = sys.argv[1:] if arguments is None else arguments
-        named = [word for word in words_given[:1] if word in COMMANDS or word in GROUPS]
+        named = _named(sys.argv[1:] if arguments is None else arguments)
         complain("error", f"{words[:1].lower()}{words[1:]}\n  see: {' '.join(['stagedoor', *named, '--help'])}")
         return error.exit_code
     except typer.Abort:
@@ -52,6 +51,14 @@ def main(arguments: list[str] | None = None) -> int:
         complain("error", str(error))
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _named(words: list[str]) -> list[str]:
+    """The words that name a command, or as much of one as there is."""
+    if words[:1] and words[0] in GROUPS:
+        inner = [command.name for command in GROUPS[words[0]].registered_commands]
+        return words[: 2 if words[1:2] and words[1] in inner else 1]
+    return [word for word in words[:1] if word in COMMANDS]
 
 
 def _version(wanted: bool) -> None:

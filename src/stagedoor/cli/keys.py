@@ -291,7 +291,7 @@ def _say_change(
     say(f"\n1. all learn the new public key. in {where}:")
     _say_block(first)
     if change["keep"]:
-        say("\n2. AWS keeps the new private key, then it signs:")
+        say("\n2. give AWS the new private key to keep, and let it sign:")
         _say_block(change["keep"])
     else:
         say("\n2. the new key signs:")

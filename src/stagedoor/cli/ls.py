@@ -83,9 +83,11 @@ class _Total:
         folders = self.names - self.objects
         parts = [f"{_count(self.objects, 'object')}, {_size(self.size)}"] * bool(self.objects)
         parts += [_count(folders, "folder")] * bool(folders)
-        what = " and ".join(parts) or "nothing"
+        who = caller.label or "everybody"
+        if not parts:
+            return f"nothing here that {who} may see\n  what the rules say to a key: stagedoor explain"
         rest = "; there may be more: raise --limit" if self._cut else ""
-        return f"{what} that {caller.label or 'everybody'} may see{rest}"
+        return f"{' and '.join(parts)} that {who} may see{rest}"
 
 
 def _say_page(page: Listed, as_json: bool) -> None:

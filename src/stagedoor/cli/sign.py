@@ -97,8 +97,6 @@ def url(
     notes: list[str] = []
     address = target.url_of(wanted, settings, notes)
     resource = None if wildcard is None else _resource(wildcard, address, settings)
-    if resource is None and "*" in address:
-        raise WrongUsage("a '*' in the URL would open more than it names: write %2A, or the key itself")
     term = _term(expires_in, starts_in, settings)
     try:
         signed = signer.url(address, term.expires, starts=term.starts, network=network, resource=resource)
