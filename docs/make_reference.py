@@ -27,8 +27,10 @@ ABOUT: Mapping[str, str] = {
         "Where browsers without a credential are sent, and how long our session lasts. In this version only `page`,\n"
         "`session` and `session_keys` do something; the rest is checked and kept for later."
     ),
-    "passes": "CloudFront-compatible signed URLs and cookies. With `public_keys` alone they are verified; with `key_id` and\n"
-    "`private_key` they are issued, too. Keys are RSA with 2048 bits or ECDSA on P-256, PEM or DER.",
+    "passes": (
+        "CloudFront-compatible signed URLs and cookies. With `public_keys` alone they are verified; with `key_id` and\n"
+        "`private_key` they are issued, too. Keys are RSA with 2048 bits or ECDSA on P-256, PEM or DER."
+    ),
     "catalogue": "Content ids and their keys, for `/-/contents/{id}`.",
     "gateway": "How `stagedoor serve` listens. `metrics` is checked, and **inactive** in this version.",
     "cors": "Which other origins may ask with scripts.",
@@ -64,9 +66,24 @@ NOTES: Mapping[str, str] = {
   verify. Without `session_keys` one worker makes a key at its start, and sessions end with it. Several workers and
   `[login]` need `session_keys`; several workers without `[login]` have no sessions.
 """,
+    "passes": """\
+- `key_id` and `private_key` go together. The public key that belongs to them need not be listed.
+- `public_keys` all verify. To rotate: list the new one, switch `key_id` and `private_key`, and take the old one out
+  when its last pass is over.
+- A PEM may be in one line, its line ends turned into spaces, as some shells leave it.
+- `hash`, `max_lifetime` and `per_minute` are for issuing alone: passes that others issued count as they are.
+- `per_minute` goes up to 1,000,000. Each worker counts for itself.
+- Keys in files and variables are looked at by `stagedoor check`, those of AWS by `stagedoor check --online`.
+""",
+    "catalogue": """\
+- `sqlite:///catalogue.db` is a file beside the settings file; a whole path has four slashes: `sqlite:////srv/catalogue.db`.
+- A DynamoDB table is in `[site] region`, else in the region of AWS's chain.
+""",
     "gateway": """\
-- `listen`, `workers` and `tls` are read at start; a reload (SIGHUP) does not change them.
-- `trusted_proxies` tells whose `X-Forwarded-For` names the client in the log. It changes no decision.
+- `listen`, `workers` and `tls` are read at start; a reload (SIGHUP) does not change them. There are at most 1,024
+  workers.
+- `trusted_proxies` tells whose `X-Forwarded-For` names the client: in the log, for passes that are bound to a network,
+  and for the limit on issuing passes to callers who are not signed in.
 - `tls` turns on HTTP/2, through another server: [what differs](http.md#differences-between-servers).
 """,
     "cors": """\
@@ -84,6 +101,7 @@ KINDS: Mapping[str, str] = {
     "table": "table",
     "secret": "secret",
     "secrets": "list of secrets",
+    "secret table": "table of secrets",
     "rule": "rule",
 }
 
@@ -106,16 +124,19 @@ section or setting is an error. So is a setting that contradicts another one.
 | text | `"…"`; not empty, no control characters | as it is, without quotes |
 | list of texts | `["a", "b"]`, or one text; no text twice | `a,b`, or a TOML list |
 | true or false | `true`, `false` | the same |
-| whole number | `2`; from 1 to 1024 | the same |
+| whole number | `2`; at least 1, and no more than its section says | the same |
 | duration | whole number and unit: `"30s"`, `"15m"`, `"8h"`, `"2d"` | `8h` |
 | table | `{{ name = "value" }}`; values are texts | the same |
-| secret | `"env:NAME"` or `"file:path"`; see below | `env:NAME` |
+| secret | `"env:NAME"`, `"file:path"`, `"ssm:/name"` or `"secretsmanager:name"`; see below | `env:NAME` |
 | list of secrets | `["file:session.key"]` | `file:new.key,file:old.key` |
+| table of secrets | `{{ K2JCJMDEHXQW5F = "file:public.pem" }}` | the same |
 
 **Secrets** never stand in the settings themselves. `env:NAME` takes the value of an environment variable; choose a
-name that does not start with `{prefix}`. `file:path` takes the content of a file, without white space at its ends.
-`ssm:/name` and `secretsmanager:arn` are accepted where nothing is done with the secret yet. `[login] session_keys`
-needs its secret at once, so there they are an error.
+name that does not start with `{prefix}`. `file:path` takes the content of a file. White space at the ends of a session
+key or a passphrase does not count. `ssm:/name` is a parameter of AWS's SSM Parameter Store, decrypted, and
+`secretsmanager:` with a name or an ARN a secret of Secrets Manager. Both are fetched with AWS's usual chain of
+credentials when Stagedoor starts and when it reloads. Their region is the ARN's, else `[site] region`, else that of
+AWS's chain.
 
 **Paths** of files, and a store that is a folder, are relative to the settings file. `~` is your home folder.
 
@@ -183,14 +204,20 @@ def _row(row: Setting) -> tuple[str, ...]:
 def _cli() -> Iterator[str]:
     group: Any = typer.main.get_command(app)
     yield f"{CLI_HEAD}\n"
-    yield from _table(("command", "what it does"), [(f"[`{n}`](#stagedoor-{n})", _help(c)[0]) for n, c in _all(group)])
+    rows = [(f"[`{name}`](#stagedoor-{name.replace(' ', '-')})", _help(command)[0]) for name, command in _all(group)]
+    yield from _table(("command", "what it does"), rows)
     yield "\n`stagedoor --version` says which version this is.\n"
     for name, command in _all(group):
         yield from _command(name, command)
 
 
-def _all(group: Any) -> list[tuple[str, Any]]:
-    return [(name, command) for name, command in group.commands.items() if not command.hidden]
+def _all(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command, and after a group those that it holds."""
+    for name, command in group.commands.items():
+        if not command.hidden:
+            yield before + name, command
+            if hasattr(command, "commands"):
+                yield from _all(command, f"{before}{name} ")
 
 
 def _help(command: Any) -> list[str]:
@@ -201,7 +228,7 @@ def _help(command: Any) -> list[str]:
 def _command(name: str, command: Any) -> Iterator[str]:
     arguments = [one for one in command.params if one.param_type_name == "argument"]
     options = [one for one in command.params if one.param_type_name == "option"]
-    usage = [f"stagedoor {name}", "[options]" * bool(options)]
+    usage = [f"stagedoor {name}", "[options]" * bool(options), "COMMAND" * hasattr(command, "commands")]
     usage += [one.metavar if one.required else f"[{one.metavar}]" for one in arguments]
     yield f"\n## stagedoor {name}\n\n```text\n{' '.join(filter(None, usage))}\n```\n"
     for paragraph in _help(command):
@@ -218,7 +245,8 @@ def _command(name: str, command: Any) -> Iterator[str]:
 
 
 def _spelling(option: Any) -> str:
-    metavar = "" if option.is_flag or not option.metavar else f" {option.metavar}"
+    takes = option.metavar or "|".join(getattr(option.type, "choices", ()))
+    metavar = "" if option.is_flag or not takes else f" {takes}"
     return ", ".join(f"`{text}{metavar}`" for text in (*option.opts, *option.secondary_opts))
 
 
