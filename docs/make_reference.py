@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import typer.main
 
@@ -245,7 +245,8 @@ def _command(name: str, command: Any) -> Iterator[str]:
 
 
 def _spelling(option: Any) -> str:
-    takes = option.metavar or "|".join(getattr(option.type, "choices", ()))
+    kind = option.type_descriptor.annotation
+    takes = option.metavar or ("|".join(get_args(kind)) if get_origin(kind) is Literal else "")
     metavar = "" if option.is_flag or not takes else f" {takes}"
     return ", ".join(f"`{text}{metavar}`" for text in (*option.opts, *option.secondary_opts))
 
