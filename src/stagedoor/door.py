@@ -36,7 +36,10 @@ T = TypeVar("T")
 
 OBJECT_METHODS = "GET, HEAD, OPTIONS"
 _ASKED = b"Authorization, Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Range, Range"
-_EXPOSED = b"Accept-Ranges, Content-Disposition, Content-Length, Content-Range, ETag, Last-Modified, WWW-Authenticate"
+_EXPOSED = (
+    b"Accept-Ranges, Content-Disposition, Content-Length, Content-Range, ETag, Last-Modified, Retry-After,"
+    b" WWW-Authenticate"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +133,20 @@ class Door:
         except (StoreRefused, InvalidContent) as error:
             detail = "what this site keeps its content in does not work for it; its owner must look"
             answer = self.problem(request, 502, error.code, detail)
-        secret = request.query and answer.headers is not _NO_REFERRER
+        headers = self.dressed(request, answer.headers)
+        return answer if headers is answer.headers else answer._replace(headers=headers)
+
+    def dressed(self, request: Request, headers: Pairs) -> Pairs:
+        """What an answer carries at this site, also one that a driver made itself: CORS, and no referrer with a secret.
+
+        Args:
+            request: what is answered.
+            headers: header fields of the answer.
+        """
+        secret = request.query and headers is not _NO_REFERRER
         if secret and credentials.in_url(request.query, self.site.places):
-            answer = answer._replace(headers=(*_without_referrer(answer.headers), *_NO_REFERRER))
-        if self._vary_origin:
-            answer = answer._replace(headers=answer.headers + self._cors(request))
-        return answer
+            headers = (*_without_referrer(headers), *_NO_REFERRER)
+        return headers + self._cors(request) if self._vary_origin else headers
 
     def caller(self, request: Request, now: float) -> Flow[tuple[Caller, Credential | None]]:
         """Find out who asks, at an endpoint of ours. A pass says nothing about that: it opens objects.

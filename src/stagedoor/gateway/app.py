@@ -172,9 +172,9 @@ class Gateway:
             try:
                 answer, serve = await self._answer(request, receive, begun, now)
             except InvalidRequest as error:
-                answer = of_reply(replies.problem(408, error.code, str(error)))
+                answer = self._dressed(request, replies.problem(408, error.code, str(error)))
             except Exception:
-                answer = _fault()
+                answer = self._dressed(request, _fault())
             try:
                 size = await _send(answer, receive, send, send_file, request.method == "HEAD")
             finally:
@@ -214,7 +214,7 @@ class Gateway:
             else:
                 answer = of_reply(decision)
         except Exception:
-            answer = _fault()
+            answer = self._dressed(request, _fault())
         size = 0 if request.method == "HEAD" else len(answer.body)
         self._note(request, answer, serve, size, started, now)
         return answer
@@ -237,13 +237,14 @@ class Gateway:
     ) -> tuple[Answer, Serve | None]:
         size = sum(len(name) + len(value) for name, values in request.headers.items() for value in values)
         if len(request.headers) > MAX_HEADER_FIELDS or size > MAX_HEADER_BYTES:
-            return of_reply(replies.problem(431, "headers", TOO_LARGE)), None
+            return self._dressed(request, replies.problem(431, "headers", TOO_LARGE)), None
         if request.path in _HEALTH:
-            return of_reply(await self._health(request)), None
+            return self._dressed(request, await self._health(request)), None
         if request.method == "POST" and request.path in self.door.endpoints:
             body = await _read_body(receive)
             if body is None:
-                return of_reply(replies.problem(413, "body", f"send at most {MAX_BODY_BYTES} bytes")), None
+                too_long = replies.problem(413, "body", f"send at most {MAX_BODY_BYTES} bytes")
+                return self._dressed(request, too_long), None
             request = request._replace(body=body)
         owner, flow, wish = begun or (self, None, None)
         if flow is None or owner is not self:  # after a reload the new settings decide
@@ -253,6 +254,10 @@ class Gateway:
             return of_reply(decision), None
         answer = await answer_object(self.store, decision, request, trust_html=self.settings.trust_html)
         return answer, decision
+
+    def _dressed(self, request: Request, reply: Reply) -> Answer:
+        """An answer that is not the door's, so that scripts which may read the door's can read it too."""
+        return of_reply(reply._replace(headers=self.door.dressed(request, reply.headers)))
 
     async def _ask(self, wish: Wish) -> Answered:
         """Answer what the door wishes to know."""
@@ -348,10 +353,10 @@ _BROKEN_OFF = Answer(499, (), reason="broken-off")
 """What the log says of a request whose task was ended before there was an answer."""
 
 
-def _fault() -> Answer:
+def _fault() -> Reply:
     """The answer where we failed ourselves: nothing is served (invariant 2)."""
     _log.exception("a fault of ours; the request was refused")
-    return of_reply(replies.problem(500, "fault", "something went wrong here; nothing was served"))
+    return replies.problem(500, "fault", "something went wrong here; nothing was served")
 
 
 async def _send(answer: Answer, receive: Receive, send: Send, send_file: SendFile | None, bodiless: bool) -> int:
