@@ -135,10 +135,10 @@ class Api:
                 if not caller.signed_in:
                     return door.unauthorized(request, None)
                 return door.problem(request, 403, "denied", detail, caller=caller.label)
+        lifetime = self._lifetime(asked.get("expires_in"))
         refused = self._limited(door, request, caller, now)
         if refused is not None:
             return refused
-        lifetime = self._lifetime(asked.get("expires_in"))
         secure = "; Secure" if door.site.url.startswith("https:") else ""
         cookies: list[tuple[bytes, bytes]] = []
         for folder in folders:
