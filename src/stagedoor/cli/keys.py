@@ -238,12 +238,12 @@ def _write(files: Mapping[Path, tuple[bytes, int]]) -> None:
             with os.fdopen(descriptor, "wb") as out:
                 out.write(content)
     except OSError as error:
-        for path in written:
-            path.unlink()
+        for one in written:
+            one.unlink()
         if isinstance(error, FileExistsError):
             mend = "keys are never written over: move it away, or choose another --id or folder"
-            raise OSError(f"{error.filename} is here already\n  {mend}") from None
-        raise OSError(f"{error.filename} cannot be written: {error.strerror}\n  name another folder") from None
+            raise OSError(f"{path} is here already\n  {mend}") from None
+        raise OSError(f"{path} cannot be written: {error.strerror}\n  name another folder") from None
 
 
 def _place(path: Path, read: Reader) -> str:
