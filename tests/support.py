@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -33,6 +34,7 @@ from stagedoor.messages import (
     Wish,
     collect,
 )
+from stagedoor.pass_keys import new_pair
 from stagedoor.policy import compile_rules
 from stagedoor.session import Sessions
 from stagedoor.signing import Passes
@@ -265,3 +267,25 @@ def field(pairs: Pairs, name: str) -> str | None:
     values = [value.decode("latin-1") for found, value in pairs if found == name.encode()]
     assert len(values) <= 1, f"{name} came {len(values)} times"
     return values[0] if values else None
+
+
+def put_keys_of_passes(settings: str, folder: Path) -> dict[str, str]:
+    """Put one pair of keys wherever settings expect keys of passes.
+
+    Args:
+        settings: as in stagedoor.toml.
+        folder: where its files belong.
+
+    Returns:
+        The environment variables that it names.
+    """
+    passes, pair = tomllib.loads(settings).get("passes", {}), new_pair("ec")
+    keys = dict.fromkeys(passes.get("public_keys", {}).values(), pair.public)
+    environ = {}
+    for place, key in {**keys, passes.get("private_key", ""): pair.private}.items():
+        kind, _, name = place.partition(":")
+        if kind == "file":
+            (folder / name).write_bytes(key)
+        elif kind == "env":
+            environ[name] = key.decode()
+    return environ

@@ -5,17 +5,16 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support import put_keys_of_passes
 
 import stagedoor
 from stagedoor import ANONYMOUS, Allow, Caller, Gateway, compile_rules
 from stagedoor.gateway import app
-from stagedoor.pass_keys import new_pair
 from stagedoor.settings import parse
 
 ROOT = Path(__file__).parent.parent
@@ -169,26 +168,10 @@ def test_settings_in_the_pages_are_accepted(text: str, tmp_path: Path) -> None:
     (tmp_path / "assets").mkdir()
     for name in ("session.key", "cert.pem", "key.pem"):
         (tmp_path / name).write_bytes(b"x" * 48)
-    environ = {}
-    for place, key in keys_of_passes(text):
-        kind, _, name = place.partition(":")
-        if kind == "file":
-            (tmp_path / name).write_bytes(key)
-        elif kind == "env":
-            environ[name] = key.decode()
     if "[site]" not in text:
         text += '\n[site]\nurl = "https://assets.example.com"\nstore = "memory:"\n'
     text = text.replace("eu-central-1_…", "eu-central-1_Example")
-    parse(text, tmp_path / "stagedoor.toml", environ)
-
-
-def keys_of_passes(text: str) -> Iterator[tuple[str, bytes]]:
-    """Where settings expect keys of passes, and keys that could be there."""
-    passes = tomllib.loads(text).get("passes", {})
-    pair = new_pair("ec")
-    yield passes.get("private_key", ""), pair.private
-    for place in passes.get("public_keys", {}).values():
-        yield place, pair.public
+    parse(text, tmp_path / "stagedoor.toml", put_keys_of_passes(text, tmp_path))
 
 
 # --- links

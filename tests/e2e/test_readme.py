@@ -11,10 +11,11 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
-from support import key_set, rsa_signer
+import typer.main
+from support import key_set, put_keys_of_passes, rsa_signer
 
 import stagedoor
 from stagedoor import cli, settings
@@ -64,7 +65,7 @@ def test_settings_in_a_page_are_right(block: Block, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
     for name in re.findall(r'^store *= *"\./([\w/-]+)"', text, re.MULTILINE):
         (tmp_path / name).mkdir(parents=True)
-    settings.parse(text, tmp_path / "stagedoor.toml")
+    settings.parse(text, tmp_path / "stagedoor.toml", put_keys_of_passes(text, tmp_path))
 
 
 def test_the_ten_lines_are_ten_and_bring_no_warning(tmp_path: Path) -> None:
@@ -110,6 +111,11 @@ def commands() -> list[Command]:
     return sorted(set(found))
 
 
+_APP: Any = typer.main.get_command(cli.app)
+GROUPS = {name for name, command in _APP.commands.items() if hasattr(command, "commands")}
+"""Commands that hold commands."""
+
+
 @cache
 def _help(*command: str) -> str:
     with contextlib.redirect_stdout(io.StringIO()) as out:
@@ -121,9 +127,12 @@ def _help(*command: str) -> str:
 @pytest.mark.parametrize("command", commands(), ids=str)
 def test_a_command_in_a_page_exists(command: Command) -> None:
     first = command.words[0]
-    known = _help() if first.startswith("-") or first == "COMMAND" else _help(first)
+    named = command.words[: 2 if first in GROUPS and command.words[1:2] != ("COMMAND",) else 1]
+    known = _help() if first.startswith("-") or first == "COMMAND" else _help(*named)
     for option in (word.partition("=")[0] for word in command.words if re.match(r"--?[a-z]", word)):
-        assert re.search(rf"(?m)(?:^|[\s,/]){re.escape(option)}\b", known), f"{option} is no option of {first}"
+        assert re.search(rf"(?m)(?:^|[\s,/]){re.escape(option)}\b", known), (
+            f"{option} is no option of {' '.join(named)}"
+        )
 
 
 @pytest.mark.parametrize("script", ["stagedoor", "test"])
