@@ -398,14 +398,15 @@ def _matches_wild(symbols: list[str], text: str) -> bool:
 def _spellings(url: str) -> list[str]:
     """Texts that a canned policy may have for a URL: as asked for, and with its path written out.
 
-    Some signers do not percent-encode what cookies are for. The second is taken only where it could not be read as
-    another URL.
+    Some signers do not percent-encode what cookies are for. The second is taken only where it is no URL itself, and
+    could not be read as another one.
     """
     path, mark, query = url.partition("?")
     if not _ESCAPED.search(path):
         return [url]
     plain = unquote(path, errors="replace")
-    return [url] if re.search('[%?#"\\\\\x00-\x1f\x7f\ufffd]', plain) else [url, plain + mark + query]
+    is_url = _UNSAFE.search(plain) is None
+    return [url] if is_url or re.search('[%?#"\\\\\x00-\x1f\x7f\ufffd]', plain) else [url, plain + mark + query]
 
 
 def _network(text: str) -> ipaddress.IPv4Network | None:
