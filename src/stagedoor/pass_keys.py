@@ -138,7 +138,14 @@ def checks(key: PublicKey) -> PassCheck:
 
 
 def open_passes(passes: PassSettings, region: str | None) -> tuple[Mapping[str, PassCheck], Signer | None]:
-    """Make the checks of all public keys, by id, and the signer; fetches from AWS what is kept there.
+    """Make the checks of all public keys, by id, and the signer; arguments and errors as for `read_keys`."""
+    public, private = read_keys(passes, region)
+    signer = Signer(passes.key_id, signs(private), passes.hash) if private and passes.key_id else None
+    return {name: checks(key) for name, key in public.items()}, signer
+
+
+def read_keys(passes: PassSettings, region: str | None) -> tuple[dict[str, PublicKey], PrivateKey | None]:
+    """Read all public keys, by id, and the private one; fetches from AWS what is kept there.
 
     Args:
         passes: the settings.
@@ -163,14 +170,13 @@ def open_passes(passes: PassSettings, region: str | None) -> tuple[Mapping[str, 
         except InvalidKey as error:
             raise InvalidKey(f"public key {name}: {error}") from error
     if passes.key_id is None or passes.private_key is None:
-        return {name: checks(key) for name, key in public.items()}, None
+        return public, None
     passphrase = None if passes.passphrase is None else fetched(passes.passphrase)
     private = read_private(fetched(passes.private_key), passphrase)
     own = public.setdefault(passes.key_id, private.public_key())
     if not is_pair(private, own):
         raise InvalidKey(f"the private key is not that of public key {passes.key_id}")
-    signer = Signer(passes.key_id, signs(private), passes.hash)
-    return {name: checks(key) for name, key in public.items()}, signer
+    return public, private
 
 
 class Pair(NamedTuple):
