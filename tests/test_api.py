@@ -418,6 +418,7 @@ BODIES: dict[str, bytes] = {
     "fraction": b'{"file":"public/logo.png","expires_in":60.0}',
     "true": b'{"file":"public/logo.png","expires_in":true}',
     "none": b'{"file":"public/logo.png","expires_in":0}',
+    "null for a number": b'{"file":"public/logo.png","expires_in":null}',
     "less": b'{"file":"public/logo.png","expires_in":-1}',
     "word": b'{"file":"public/logo.png","expires_in":"60"}',
     "no member": b"{}",

@@ -116,7 +116,7 @@ class Api:
         key = _object(door, asked["file"])
         if not isinstance(door.policy.decide(caller, key), Allow):
             return door.refuse(request, caller)
-        expires = int(now) + self._lifetime(asked.get("expires_in"))
+        expires = int(now) + self._lifetime(asked.get("expires_in", self.max_lifetime))
         return self._limited(door, request, caller, now) or _document(
             201, {"signedUrl": self._signed(door, key, expires), "expires": expires}, "pass-issued", caller
         )
@@ -135,7 +135,7 @@ class Api:
                 if not caller.signed_in:
                     return door.unauthorized(request, None)
                 return door.problem(request, 403, "denied", detail, caller=caller.label)
-        lifetime = self._lifetime(asked.get("expires_in"))
+        lifetime = self._lifetime(asked.get("expires_in", self.max_lifetime))
         refused = self._limited(door, request, caller, now)
         if refused is not None:
             return refused
@@ -153,8 +153,6 @@ class Api:
         return self.signer.url(door.site.url + paths.encode(key), expires)
 
     def _lifetime(self, asked: object) -> int:
-        if asked is None:
-            return self.max_lifetime
         if type(asked) is not int or asked < 1:
             raise InvalidRequest("expires_in is a number of seconds, at least 1", code="body")
         return min(asked, self.max_lifetime)
