@@ -703,6 +703,14 @@ def test_what_was_not_processed_is_put_again(script: Script, dynamo: Catalogue) 
     assert once == [["a", "b", "c"], ["b", "c"], ["c"]]
 
 
+def test_no_batch_names_an_id_twice(script: Script, dynamo: Catalogue) -> None:
+    """DynamoDB refuses such a batch; moto does not."""
+    script.answers = [ACTIVE, unprocessed()]
+    assert dynamo.put((Content("a", "k"), Content("b", "k"), Content("a", "last"))) == 3
+    assert batches(script) == [["a", "b"]]
+    assert "last" in str(script.asked[-1].body)
+
+
 def test_batches_are_as_large_as_dynamodb_takes(script: Script, dynamo: Catalogue) -> None:
     script.answers = [ACTIVE, unprocessed()]
     assert dynamo.put(Content(f"{i}", "k") for i in range(60)) == 60
