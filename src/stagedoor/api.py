@@ -153,6 +153,8 @@ class Api:
         return self.signer.url(door.site.url + paths.encode(key), expires)
 
     def _lifetime(self, asked: object) -> int:
+        if isinstance(asked, float) and asked.is_integer():
+            asked = int(asked)  # 60.0 is a whole number (JSON Schema, "integer")
         if type(asked) is not int or asked < 1:
             raise InvalidRequest("expires_in is a number of seconds, at least 1", code="body")
         return min(asked, self.max_lifetime)
@@ -223,10 +225,11 @@ class Api:
             "attributes": dict(content.attributes),
             "url": door.site.url + paths.encode(key),
         }
-        if _is_wanted(request.query, "signed"):
+        signed, lifetime = _is_wanted(request.query, "signed"), _number(request.query, "expires_in", self.max_lifetime)
+        if signed:
             if self.signer is None:
                 return _no_passes(door, request)
-            expires = int(now) + self._lifetime(_number(request.query, "expires_in", self.max_lifetime))
+            expires = int(now) + self._lifetime(lifetime)
             refused = self._limited(door, request, caller, now)
             if refused is not None:
                 return refused
