@@ -127,6 +127,8 @@ async def test_sighup_takes_new_settings_and_keeps_the_old_ones_if_they_are_bad(
     more = f"[gateway]\nworkers = {workers}\n"
     with serve(site, settings_text(more=more)) as running:
         await becomes(running.port, "/late/a.txt", 401)
+        if workers > 1:  # one answers before the other has started
+            await eventually(lambda: [reloads(pid) for pid in serving_workers(running)] == [True, True], "both start")
         async with wire(running.port) as kept:
             assert (await kept.ask("/late/a.txt")).status == 401
             (site / "stagedoor.toml").write_text(settings_text(more=more + LATE))
@@ -138,6 +140,7 @@ async def test_sighup_takes_new_settings_and_keeps_the_old_ones_if_they_are_bad(
                 await asyncio.sleep(0.05)
             else:
                 pytest.fail("an open connection goes on with the old settings")
+            await eventually(lambda: running.stderr.count("settings reloaded") == workers, "every worker says so")
 
             (site / "stagedoor.toml").write_text(settings_text(more=more + 'rules = "everything"'))
             running.process.send_signal(signal.SIGHUP)
@@ -232,6 +235,12 @@ def serving_workers(running: Served) -> list[int]:
             if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.append(pid)
     return found
+
+
+def reloads(pid: int) -> bool:
+    """Does the process catch SIGHUP yet?"""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(status.partition("SigCgt:")[2].split()[0], 16) & 1 << signal.SIGHUP - 1)
 
 
 async def test_standard_output_is_the_access_log_alone(site: Path) -> None:
