@@ -15,6 +15,7 @@ from support import put_keys_of_passes
 import stagedoor
 from stagedoor import ANONYMOUS, Allow, Caller, Gateway, compile_rules
 from stagedoor.gateway import app
+from stagedoor.pass_keys import new_pair
 from stagedoor.settings import parse
 
 ROOT = Path(__file__).parent.parent
@@ -137,9 +138,13 @@ def test_python_names_what_the_package_offers() -> None:
     assert sorted(named) == sorted(stagedoor.__all__)
 
 
-def test_the_example_in_python_works() -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", page("reference/python.md"), re.DOTALL)
-    exec(example, {})
+def test_the_examples_in_python_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "private.pem").write_bytes(new_pair("ec").private)
+    examples = re.findall(r"```python\n(.*?)```", page("reference/python.md"), re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        exec(example, {})
 
 
 EXAMPLES = re.findall(r"^\| `([^`|]+)` \| `([^`|]+)` \| (yes|no)\b", page("reference/policy.md"), re.MULTILINE)

@@ -13,8 +13,10 @@ from .tokens import ANONYMOUS, Caller
 
 if TYPE_CHECKING:
     from .gateway.app import Gateway
+    from .pass_keys import load_signer
     from .settings import Settings
     from .settings import load as load_settings
+    from .signing import Signer
 
 __all__ = [
     "ANONYMOUS",
@@ -29,17 +31,21 @@ __all__ = [
     "Serve",
     "Settings",
     "SettingsError",
+    "Signer",
     "StagedoorError",
     "arun",
     "compile_rules",
     "load_settings",
+    "load_signer",
     "run",
 ]
 
 _RIM = {
     "Gateway": (".gateway.app", "Gateway"),
     "Settings": (".settings", "Settings"),
+    "Signer": (".signing", "Signer"),
     "load_settings": (".settings", "load"),
+    "load_signer": (".pass_keys", "load_signer"),
 }
 
 
