@@ -13,6 +13,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
 from .. import crypto, replies
@@ -42,6 +43,8 @@ MAX_HEADER_FIELDS = 100
 TOO_LARGE = f"send less than {MAX_HEADER_BYTES} bytes and {MAX_HEADER_FIELDS} names of header"
 PIECE_WITHIN = 300.0
 """Seconds that one piece of a body may take to leave, under whatever server; `protocol` is stricter."""
+LOOKUPS = 8
+"""Questions to the catalogue at a time."""
 BODY_WITHIN = 10.0
 """Seconds that the body of a request may take."""
 MAINTAIN_EVERY = 5.0
@@ -118,6 +121,7 @@ class Gateway:
         self._catalogue = catalogue
         if catalogue is None and settings.catalogue is not None:
             self._catalogue = open_catalogue(settings.catalogue, region=settings.region)
+        self._threads = ThreadPoolExecutor(LOOKUPS, "catalogue")  # so that a slow table holds up nothing else
         self._instant = self.store if isinstance(self.store, InstantStore) else None
         self._clock, self._fetch = clock, Fetcher()
         self._host = settings.url.partition("://")[2]
@@ -153,6 +157,7 @@ class Gateway:
                 await self._maintenance
         await self._fetch.aclose()
         await self.store.aclose()
+        self._threads.shutdown(wait=False, cancel_futures=True)
         if self._catalogue is not None:
             self._catalogue.close()
         self._log.close()
@@ -263,9 +268,13 @@ class Gateway:
         """Answer what the door wishes to know."""
         if isinstance(wish, Fetch):
             return await self._fetch(wish)
-        if isinstance(wish, List):
-            return await self.store.list(wish)
-        return await asyncio.to_thread(self._look_up, wish.id)
+        try:
+            if isinstance(wish, List):
+                return await self.store.list(wish)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._look_up, wish.id)
+        except StagedoorError as error:
+            _log.error("%s: %s", error.code, error)
+            raise
 
     def _look_up(self, id_: str) -> Content | None:
         return self._catalogue.find(id_) if self._catalogue is not None else None
