@@ -48,7 +48,7 @@ def command(context: typer.Context) -> int:
 @app.command("new")
 def new(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="where the files go; default: here")] = Path(),
-    kind: Annotated[Kind, typer.Option("--type", help="ec signs several times faster")] = "rsa",
+    kind: Annotated[Kind, typer.Option("--type", help="ec signs faster; Lambda@Edge will check rsa only")] = "rsa",
     id_: Id = None,
     der: Der = False,
     file: SettingsFile = None,
@@ -65,6 +65,7 @@ def new(
       stagedoor keys new --type ec --id 2026-10 /etc/stagedoor
     """
     read = _reader(file)
+    present = read.text("passes.key_id")
     made = _make(folder, kind, id_, der, read)
     settings = pairs.section({"key_id": made.id, "private_key": made.place})
     if as_json:
@@ -72,7 +73,6 @@ def new(
     else:
         _say_new(made, settings, read.source)
     _note_kind(made)
-    present = read.text("passes.key_id")
     if present not in (None, made.id):
         complain("note", f"this site signs with {present}; to change over and refuse nobody: stagedoor keys rotate")
     return 0
