@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -15,9 +16,9 @@ import stores
 from commands import Said
 from support import ISSUER, SITE, Visitor, bearer, claims, token
 
-from stagedoor.cli import ls, outside
+from stagedoor.cli import ls, main, outside
 from stagedoor.errors import StoreUnavailable
-from stagedoor.messages import List, Listed
+from stagedoor.messages import Item, List, Listed
 from stagedoor.store.memory import MemoryStore
 
 Tell = Callable[..., Said]
@@ -174,6 +175,28 @@ def test_each_page_is_shown_before_the_next_is_asked_for(tell: Tell, monkeypatch
     assert len(said.out.splitlines()) == 1000
     assert said.err == "error: the store went away\n"
     assert store.closed
+
+
+def test_memory_does_not_grow_with_the_number_of_objects(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless(MemoryStore):
+        async def list(self, wish: List) -> Listed:
+            first = int(wish.after.removeprefix("public/") or -1) + 1 if wish.after else 0
+            found = tuple(Item(f"public/{number:08}", '"x"', 1.0, 1) for number in range(first, first + wish.limit))
+            return Listed(found, found[-1].key)
+
+    def peak(names: int) -> int:
+        tracemalloc.start()
+        try:
+            assert main(["ls", "--anonymous", "--json", "--limit", str(names)]) == 0
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    monkeypatch.setattr(outside, "open_store", lambda *_, **__: Endless())
+    with Path(os.devnull).open("w") as nowhere:
+        monkeypatch.setattr(sys, "stdout", nowhere)
+        peak(1000)  # what is loaded once
+        assert peak(10_000) < 1.5 * peak(2000)
 
 
 def test_short_and_empty_pages_do_not_end_the_listing(stage: Path, tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
