@@ -1,0 +1,1 @@
+"""An online school: Course Catalog, Content Delivery and Progress Tracking behind one origin."""
