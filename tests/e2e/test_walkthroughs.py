@@ -130,7 +130,7 @@ def steps(page: Path) -> Iterator[Step]:
             inside = False
         elif inside and line.startswith("$ "):
             command, printed, started = line[2:], [], number
-        elif inside and line.startswith("> "):
+        elif inside and re.match(r">( |$)", line):
             command += "\n" + line[2:]
         elif inside:
             printed.append(line)
