@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ import pytest
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
+from stagedoor.messages import Item, List
 from stagedoor.store import Head, Open, Opened, Range, Store
 from stagedoor.store.folder import FolderStore
 from stagedoor.store.memory import MemoryStore
@@ -167,3 +168,32 @@ async def body(store: Store, key: str, span: Range | None = None, etag: bytes | 
 async def size(store: Store, key: str) -> int | None:
     meta = await store.head(Head(key))
     return None if meta is None else meta.size
+
+
+def name_of(one: Item | str) -> str:
+    return one if isinstance(one, str) else one.key
+
+
+async def listed(
+    store: Store, prefix: str = "", *, after: str = "", limit: int = 1000, folders: bool = False
+) -> list[str]:
+    """The names that a store tells, through all pages; each page must bring the end nearer."""
+    names: list[str] = []
+    while True:
+        page = await store.list(List(prefix, after, limit, folders))
+        assert len(page.found) <= limit
+        names += map(name_of, page.found)
+        if page.resume is None:
+            return names
+        assert page.resume.encode() > after.encode()
+        after = page.resume
+
+
+def expected(keys: Iterable[str], prefix: str = "", *, after: str = "", folders: bool = False) -> list[str]:
+    """What every store has to tell, said as plainly as it can be."""
+    names = set()
+    for key in keys:
+        if key.startswith(prefix):
+            below, slash, _ = key[len(prefix) :].partition("/")
+            names.add(prefix + below + slash if folders else key)
+    return sorted((name for name in names if name.encode() > after.encode()), key=str.encode)

@@ -8,7 +8,7 @@ these and two lines in `open_store`.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
@@ -162,6 +162,11 @@ def is_usable(name: str) -> bool:
         _log.warning("left out of a listing: %r: %s", name, error)
         return False
     return True
+
+
+def usable(entries: Iterable[Item | str]) -> tuple[Item | str, ...]:
+    """Those of the objects and folders that `is_usable`."""
+    return tuple(one for one in entries if is_usable(one if isinstance(one, str) else one.key))
 
 
 def in_bytes(wish: List) -> tuple[bytes, bytes]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ..errors import StoreUnavailable
 from ..messages import Item, List, Listed
-from . import Head, Meta, Open, Opened, extent, in_bytes, is_usable, no_chunks, nothing, resume_after
+from . import Head, Meta, Open, Opened, extent, in_bytes, no_chunks, nothing, resume_after, usable
 from .tree import FOLDER, NO_NAMES, Entry, Walk, Windows, descend
 from .types import content_type
 
@@ -149,8 +149,7 @@ class FolderStore:
             entries, more = Walk(root, self._windows, prefix, after, wish.limit).page(folders=wish.folders)
         finally:
             os.close(root)
-        told = [_told(entry) for entry in entries if entry.told]
-        found = tuple(one for one in told if isinstance(one, str) or is_usable(one.key))
+        found = usable(_told(entry) for entry in entries if entry.told)
         return Listed(found, resume_after(_told(entries[-1])) if more else None)
 
     def _root_again(self) -> int:

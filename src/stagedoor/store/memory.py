@@ -6,7 +6,7 @@ import hashlib
 import time
 
 from ..messages import Item, List, Listed, Pairs
-from . import Head, Meta, Open, Opened, extent, in_bytes, is_usable, no_chunks, nothing, resume_after
+from . import Head, Meta, Open, Opened, extent, in_bytes, no_chunks, nothing, resume_after, usable
 from .types import content_type
 
 
@@ -53,8 +53,7 @@ class MemoryStore:
         names = {_told(key, wish) for key in self._objects if key.startswith(wish.prefix)}
         later = sorted(name for name in names if name > wish.after)  # texts sort as their UTF-8 bytes do
         page = [self._entry(name, wish) for name in later[: wish.limit]]
-        found = tuple(one for one in page if is_usable(one if isinstance(one, str) else one.key))
-        return Listed(found, resume_after(page[-1]) if len(later) > wish.limit else None)
+        return Listed(usable(page), resume_after(page[-1]) if len(later) > wish.limit else None)
 
     def _entry(self, name: str, wish: List) -> Item | str:
         if wish.folders and name.endswith("/") and name != wish.prefix:

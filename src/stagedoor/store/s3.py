@@ -19,9 +19,25 @@ from aiobotocore.config import AioConfig
 from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.parsers import ResponseParserError
 
 from ..errors import StoreRefused, StoreUnavailable, UnusableKey
-from . import Changed, Head, Meta, NotSatisfiable, Open, Opened, Range, no_chunks, nothing
+from ..messages import Item, List, Listed
+from ..paths import MAX_KEY_BYTES
+from . import (
+    Changed,
+    Head,
+    Meta,
+    NotSatisfiable,
+    Open,
+    Opened,
+    Range,
+    in_bytes,
+    no_chunks,
+    nothing,
+    resume_after,
+    usable,
+)
 
 _log = logging.getLogger("stagedoor")
 
@@ -135,6 +151,51 @@ class S3Store:
 
         return Opened(meta, start, stop, None, lambda: _chunks(body), close)
 
+    async def list(self, wish: List) -> Listed:
+        """Names as S3 lists them (ListObjectsV2), which sorts them by their UTF-8 bytes.
+
+        Directory buckets (S3 Express One Zone) do not sort and know no place to go on from: they cannot be listed.
+
+        Raises:
+            InvalidTarget: the wish is no valid Unicode text.
+            StoreRefused: our credentials may not list the bucket.
+            StoreUnavailable: no answer, or one that is not about what was asked.
+        """
+        prefix, after = in_bytes(wish)
+        before = len(self._prefix.encode())
+        if before + len(prefix) > MAX_KEY_BYTES:
+            return Listed(())
+        await self._connection()
+        try:
+            answer = await self._call(
+                "list_objects_v2",
+                Prefix=self._prefix + wish.prefix,
+                # No name is longer, so none lies between an overlong place and its beginning.
+                StartAfter=self._prefix + after[: MAX_KEY_BYTES - before].decode(errors="ignore"),
+                MaxKeys=min(wish.limit + 1, 1000),  # servers may tell once more the folder that `after` lies in
+                **({"Delimiter": "/"} if wish.folders else {}),
+            )
+        except ClientError as error:
+            raise self._fault(error, f"bucket {self._bucket}, listing {wish.prefix!r}") from error
+        finally:
+            self._free.release()
+        return self._listed(answer, wish)
+
+    def _listed(self, answer: Any, wish: List) -> Listed:
+        place = f"bucket {self._bucket}, listing {wish.prefix!r}"
+        told = _told(answer, len(self._prefix), place)
+        if not all(name.startswith(self._prefix + wish.prefix) for name in told):
+            raise StoreUnavailable(f"{place}: the answer holds names that were not asked for")
+        entries = [told[name] for name in sorted(told) if name > self._prefix + wish.after]
+        all_found = usable(entries)
+        found = all_found[: wish.limit]
+        if found == all_found and not answer.get("IsTruncated"):
+            return Listed(found)
+        if not entries:
+            raise StoreUnavailable(f"{place}: the answer does not go on from where it was told to")
+        # A usable name, if there is one: some servers fail when they are told to go on from another.
+        return Listed(found, resume_after((found or entries)[-1]))
+
     async def ready(self) -> None:
         """Ask for a key that need not exist; to be told that there is no such key is an answer.
 
@@ -156,25 +217,28 @@ class S3Store:
             raise StoreUnavailable(f"all {MAX_CONNECTIONS} connections to the store are in use") from None
 
     async def _ask(self, verb: str, key: str, **arguments: str) -> Any:
-        """One question to S3; None if there is no such key."""
+        """One question about a key; None if there is no such key."""
         name = self._prefix + key
-        if len(name.encode()) > 1024:
+        if len(name.encode()) > MAX_KEY_BYTES:
             raise UnusableKey(f"with its prefix the key is longer than S3 takes: {key!r}")
-        client = await self._connected()
         try:
-            return await getattr(client, verb)(Bucket=self._bucket, Key=name, **arguments)
+            return await self._call(verb, Key=name, **arguments)
         except ClientError as error:
             return self._no_answer(error, key)
+
+    async def _call(self, verb: str, **arguments: Any) -> Any:
+        """One question to S3; what it refuses comes as ClientError."""
+        client = await self._connected()
+        try:
+            return await getattr(client, verb)(Bucket=self._bucket, **arguments)
         except NoCredentialsError as error:
             raise StoreRefused("there are no AWS credentials (environment, profile or role)") from error
-        except (BotoCoreError, aiohttp.ClientError, TimeoutError, ValueError) as error:
+        except (BotoCoreError, ResponseParserError, aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise StoreUnavailable(f"bucket {self._bucket}: {type(error).__name__}: {error}") from error
 
     def _no_answer(self, error: Any, key: str) -> None:
         """Tell a missing object (return) from everything that is not the caller's fault (raise)."""
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        details = error.response.get("Error", {})
-        code = str(details.get("Code", ""))
+        status, code, details = _refusal(error)
         place = f"bucket {self._bucket}, key {key!r}: {status} {code}"
         if code in ("404", "NoSuchKey"):
             return
@@ -191,9 +255,14 @@ class S3Store:
             # What S3 says of a missing key to those who may not list; grant s3:ListBucket to hear NoSuchKey instead.
             _log.warning("%s: answered as missing; are s3:GetObject and s3:ListBucket granted?", place)
             return
+        raise self._fault(error, f"bucket {self._bucket}, key {key!r}") from error
+
+    def _fault(self, error: Any, place: str) -> StoreRefused | StoreUnavailable:
+        """What a refusal means that has nothing to do with the caller."""
+        status, code, details = _refusal(error)
         if status < 500 and status not in (408, 429) and code not in ("RequestTimeout", "SlowDown"):
-            raise StoreRefused(f"{place} {details.get('Message', '')}".rstrip())
-        raise StoreUnavailable(place)
+            return StoreRefused(f"{place}: {status} {code} {details.get('Message', '')}".rstrip())
+        return StoreUnavailable(f"{place}: {status} {code}")
 
     async def _connected(self) -> Any:
         if self._client is None:
@@ -238,6 +307,27 @@ class _SizeUntold(StoreUnavailable):
 
 class _HeadRefused(StoreRefused):
     """S3 refused a HEAD and could not say why."""
+
+
+def _refusal(error: Any) -> tuple[int, str, dict[str, Any]]:
+    """Status, code and details of an error answer."""
+    details = error.response.get("Error", {})
+    return error.response["ResponseMetadata"]["HTTPStatusCode"], str(details.get("Code", "")), details
+
+
+def _told(answer: Any, prefix: int, place: str) -> dict[str, Item | str]:
+    """What a listing tells, by names in the bucket; those in the store are `prefix` letters shorter."""
+    try:
+        folders = [folder["Prefix"] for folder in answer.get("CommonPrefixes", ())]
+        items = {item["Key"]: _item(item, prefix) for item in answer.get("Contents", ())}
+    except KeyError as error:
+        raise StoreUnavailable(f"{place}: the answer lacks {error}") from error
+    return {**items, **{name: name[prefix:] for name in folders}}
+
+
+def _item(told: Any, prefix: int) -> Item:
+    modified, storage_class = int(told["LastModified"].timestamp()), told.get("StorageClass") or "STANDARD"
+    return Item(told["Key"][prefix:], told["ETag"], modified, told["Size"], storage_class)
 
 
 def _extent(answer: Any) -> tuple[int, int, int]:

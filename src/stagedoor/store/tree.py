@@ -28,7 +28,7 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NO_NAMES = frozenset((b"", b".", b".."))
 
 WINDOW_BYTES = 4 * 1_048_576
-"""Bound of the names that one reading of a folder keeps; it takes up to twice as much while it reads."""
+"""Bound of the names that one reading of a folder keeps."""
 REMEMBERED_BYTES = 16 * 1_048_576
 """Bound of all windows together that are kept for later pages."""
 WORTH_REMEMBERING = 1024
@@ -37,6 +37,9 @@ WORTH_REMEMBERING = 1024
 AT_A_TIME = 1000
 """Names that are taken from a folder before it is let go and the folders among them are entered."""
 
+_BATCH = 8192
+_END = "\U0010ffff".encode()
+_NO_END = b"\xff" * 256  # sorts after every name that a file can have
 _NAME_COST = 49  # bytes that a name takes beyond its letters, in a list
 _GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG))
 _SPELLING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
@@ -117,9 +120,9 @@ class Windows:
         identity = _identity(status)
         window = self._find(identity, start)
         if window is None:
-            settled = self._settled(status)
+            settled = self._settled(status)  # before it is read: a change meanwhile must leave other times
             window, seen = _read(descriptor, folder, start)
-            if seen > WORTH_REMEMBERING and settled and _identity(os.fstat(descriptor)) == identity:
+            if seen > WORTH_REMEMBERING and settled:
                 self._keep(identity, window)
         first = bisect_left(window.names, start)
         names = window.names[first : first + count]
@@ -150,42 +153,54 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
 
 def _read(descriptor: int, folder: bytes, start: bytes) -> tuple[_Window, int]:
     """Go through all of an open folder and keep the first names from `start` on; and count its entries."""
-    names: list[bytes] = []
-    last: bytes | None = None  # names after it are not wanted any more
-    size = seen = strange = 0
+    first = _First()
+    seen, strange = 0, b""
     with os.scandir(descriptor) as entries:
         for entry in entries:
             seen += 1
             name = entry.name.encode(*_SPELLING)
-            if name + b"/" < start or (last is not None and name > last):
+            if name + b"/" < start or name > first.last:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 name += b"/"
             elif not entry.is_file(follow_symlinks=False):
                 continue
-            if name < start or (last is not None and name > last):
+            if name < start or name > first.last:
                 continue
-            if not _is_text(name):
-                strange += 1
-                example = name
-                continue
-            names.append(name)
-            size += len(name) + _NAME_COST
-            if size > 2 * WINDOW_BYTES:
-                names.sort()
-                del names[len(names) // 2 :]
-                last, size = names[-1], _size(names)
+            if _is_text(name):
+                first.add(name)
+            else:
+                strange = name
     if strange:
-        _log.warning("left out of a listing: %d names in %r that are not UTF-8, such as %r", strange, folder, example)
-    names.sort()
-    while size > WINDOW_BYTES:
-        del names[len(names) // 2 :]
-        last, size = names[-1], _size(names)
-    return _Window(start, names, size, last is None), seen
+        _log.warning("left out of a listing: names in the folder %r that are not UTF-8, such as %r", folder, strange)
+    first.sort()
+    return _Window(start, first.names, first.size, first.last == _NO_END), seen
 
 
-def _size(names: Sequence[bytes]) -> int:
-    return sum(map(len, names)) + _NAME_COST * len(names)
+class _First:
+    """The first of all names that come by, as many as a window may hold; names after `last` are not wanted."""
+
+    def __init__(self) -> None:
+        self.names: list[bytes] = []
+        self.size = 0
+        self.last = _NO_END
+        self._fresh: list[bytes] = []
+
+    def add(self, name: bytes) -> None:
+        self._fresh.append(name)
+        self.size += len(name) + _NAME_COST
+        if len(self._fresh) >= _BATCH:
+            self.sort()
+
+    def sort(self) -> None:
+        """Sort in small batches, for while one is sorted every other thread waits."""
+        self._fresh.sort()
+        self.names += self._fresh
+        self.names.sort()  # two runs in order, which only have to be merged
+        self._fresh.clear()
+        while self.size > WINDOW_BYTES:
+            self.size -= len(self.names.pop()) + _NAME_COST
+            self.last = self.names[-1]
 
 
 def _is_text(name: bytes) -> bool:
@@ -210,6 +225,7 @@ class Walk:
     def __init__(self, root: int, windows: Windows, prefix: bytes, after: bytes, limit: int) -> None:
         self._root, self._windows, self._prefix, self._left = root, windows, prefix, limit
         self._start = max(prefix, after + b"\0")  # the first name that may come
+        self._passed = after[: -len(_END)] if after.endswith(b"/" + _END) else b""  # a folder, not to be looked into
         self._top = prefix[: prefix.rfind(b"/") + 1]
 
     def page(self, *, folders: bool) -> tuple[list[Entry], bool]:
@@ -230,6 +246,8 @@ class Walk:
 
     def _below(self, folder: bytes) -> Iterator[Entry]:
         """All files below a folder. One without any has an entry too, so that a page bounds how far one has to go."""
+        if folder and folder == self._passed:
+            return
         slash = self._start.find(b"/", len(folder))
         bare = self._start <= folder
         for entry in self._entries(folder, self._start[: slash + 1] or self._start):
@@ -282,20 +300,19 @@ class Walk:
                 if descriptor is None:
                     return
                 names, end = self._windows.names(descriptor, folder, start, AT_A_TIME)
-                wanted = self._wanted(folder, names)
-                end = end and len(wanted) == len(names)
-                found = [entry for name in wanted if (entry := _entry(descriptor, folder, name))]
+                if names and not (folder + names[-1]).startswith(self._prefix):
+                    names, end = [name for name in names if (folder + name).startswith(self._prefix)], True
+                enough = self._enough(names)
+                found = [entry for name in names[:enough] if (entry := _entry(descriptor, folder, name))]
             yield from found
-            if not wanted:
-                return
-            start = wanted[-1] + b"\0"
+            end = end and enough == len(names)
+            start = names[enough - 1] + b"\0" if enough else b""
 
-    def _wanted(self, folder: bytes, names: Sequence[bytes]) -> Sequence[bytes]:
-        """Of these names those that start as they should, up to as many files as the page still needs."""
-        wanted = [name for name in names if (folder + name).startswith(self._prefix)]
-        files = [index for index, name in enumerate(wanted) if not name.endswith(b"/")]
+    def _enough(self, names: Sequence[bytes]) -> int:
+        """How many of these names have as many files among them as the page still needs; to look at more is waste."""
+        files = [index for index, name in enumerate(names) if not name.endswith(b"/")]
         enough = max(self._left, 1)
-        return wanted[: files[enough]] if len(files) > enough else wanted
+        return files[enough] if len(files) > enough else len(names)
 
     @contextlib.contextmanager
     def _opened(self, folder: bytes) -> Iterator[int | None]:
