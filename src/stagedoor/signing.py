@@ -14,7 +14,7 @@ import binascii
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, NamedTuple, TypeAlias, TypeGuard, TypeVar
@@ -47,7 +47,8 @@ _BASE64 = str.maketrans("-_~", "+=/")
 _EPOCH = re.compile(r"(?:0|[1-9][0-9]{0,11})\Z")
 _NETWORK = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?:/[0-9]{1,2})?\Z")
 # What would end the JSON string that a URL stands in, or read differently by two programs.
-_UNFIT = re.compile(r'[\x00-\x1f\x7f"\\\ud800-\udfff]')
+_UNFIT = re.compile(r'[\x00-\x1f\x7f"\\]')
+_LONE = re.compile(r"[\ud800-\udfff]")
 _ESCAPED = re.compile(r"%[0-9A-Fa-f]{2}")
 _UNSAFE = re.compile(r"[^!#$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~\ud800-\udfff]")
 
@@ -191,7 +192,9 @@ def _checked(terms: Terms) -> Terms:
         if not _is_epoch(moment):
             raise InvalidTarget(f"{moment!r} is no moment in whole epoch seconds")
     if _UNFIT.search(terms.resource.replace("\\?", "")) or "#" in terms.resource or not terms.resource:
-        raise InvalidTarget("a pass is for a URL without quote, backslash, control character or fragment, in Unicode")
+        raise InvalidTarget("a pass is for a URL without a quote, a backslash, a control character or a fragment")
+    if _LONE.search(terms.resource):
+        raise InvalidTarget("the URL is not valid Unicode text")
     if terms.network is not None:
         _cidr(terms.network)
     return terms
@@ -218,7 +221,7 @@ class Passes:
     def __init__(self, site: str, keys: Mapping[str, PassCheck]) -> None:
         self._site, self.keys = site, keys
         self._urls: dict[tuple[bytes, bytes], Grant] = {}
-        self._signed: dict[tuple[str, str, str, str], Terms] = {}
+        self._signed: dict[str, tuple[PassFields, Grant]] = {}  # by its signature; all its fields must be the same
 
     def known_url(self, request: Request, now: float) -> Grant | None:
         """The grant of a signed URL that was verified before; None: not seen yet, or it opens nothing (any more)."""
@@ -243,6 +246,11 @@ class Passes:
 
     def verify_cookies(self, request: Request, fields: PassFields, now: float) -> Grant:
         """Check signed cookies; arguments and errors as for `verify_url`."""
+        known = self._seen(fields)
+        if known is not None and known.terms.admits(request.client, now):
+            url = self._url(request.path, request.query)
+            if not _UNFIT.search(url) and matches(known.terms.resource, url):
+                return known
         return self._verify(request.path, request.query, fields, request.client, now)
 
     def _verify(self, path: bytes, query: bytes, fields: PassFields, client: str, now: float) -> Grant:
@@ -254,49 +262,57 @@ class Passes:
             raise InvalidPass("the pass names a key that is not known here", code="pass-unknown-key", aws=_UNKNOWN_KEY)
         if ("Policy" in fields) == ("Expires" in fields):
             raise InvalidPass("a pass has either Policy or Expires", code="pass-policy", aws=_POLICY)
-        url = f"{self._site}{path.decode('latin-1')}" + (f"?{query.decode('latin-1')}" if query else "")
+        url = self._url(path, query)
         if _UNFIT.search(url):
             raise InvalidPass("no pass is for a URL with such characters", code="pass-resource")
-        terms = self._canned(fields, url) if policy is None else self._custom(policy, fields, url)
+        grant = self._canned(fields, url) if policy is None else self._custom(policy, fields, url)
+        terms = grant.terms
         if now >= terms.expires:
             raise InvalidPass("the pass is over", code="pass-expired")
         if terms.starts is not None and now <= terms.starts:
             raise InvalidPass("the pass is not good yet", code="pass-early")
         if not terms.admits(client, now):
             raise InvalidPass("the pass is for other addresses", code="pass-address")
-        return Grant(terms, key_id)
+        return grant
 
-    def _custom(self, policy: str, fields: PassFields, url: str) -> Terms:
-        terms = self._check(policy, fields)
-        if terms is None:
+    def _url(self, path: bytes, query: bytes) -> str:
+        return f"{self._site}{path.decode('latin-1')}" + (f"?{query.decode('latin-1')}" if query else "")
+
+    def _custom(self, policy: str, fields: PassFields, url: str) -> Grant:
+        grant = self._check(policy, fields)
+        if grant is None:
             raise InvalidPass("the signature is not of this policy", code="pass-signature")
-        if not matches(terms.resource, url):
+        if not matches(grant.terms.resource, url):
             raise InvalidPass("the pass is for another resource", code="pass-resource")
-        return terms
+        return grant
 
-    def _canned(self, fields: PassFields, url: str) -> Terms:
+    def _canned(self, fields: PassFields, url: str) -> Grant:
         if not _EPOCH.match(fields["Expires"]):
             raise InvalidPass("Expires is no moment in epoch seconds", code="pass-policy", aws=_POLICY)
         for resource in _spellings(url):
             terms = Terms(resource, int(fields["Expires"]))
             if self._is_signed(terms.canned(), fields):
-                return terms
+                return Grant(terms, fields["Key-Pair-Id"])
         raise InvalidPass("the signature is not of this URL and end", code="pass-signature")
 
-    def _check(self, policy: str, fields: PassFields) -> Terms | None:
-        """Terms of a custom policy; None if its signature is wrong."""
-        seen = (policy, fields.get("Signature", ""), fields["Key-Pair-Id"], fields.get("Hash-Algorithm", ""))
-        terms = self._signed.get(seen)
-        if terms is not None:
-            return terms
+    def _check(self, policy: str, fields: PassFields) -> Grant | None:
+        """What a custom policy grants; None if its signature is wrong."""
+        known = self._seen(fields)
+        if known is not None:
+            return known
         raw = _disarm(policy) if len(policy) <= MAX_POLICY_CHARACTERS else None
         if raw is None:
             raise InvalidPass("the policy is not base64", code="pass-policy", aws=_POLICY)
-        terms = _read(raw)
+        grant = Grant(_read(raw), fields["Key-Pair-Id"])
         if not self._is_signed(raw, fields):
             return None
-        _remember(self._signed, seen, terms)
-        return terms
+        _remember(self._signed, fields["Signature"], (fields, grant))
+        return grant
+
+    def _seen(self, fields: PassFields) -> Grant | None:
+        """What a custom policy grants whose signature was found to be right before."""
+        found = self._signed.get(fields.get("Signature", ""))
+        return found[1] if found is not None and found[0] == fields else None
 
     def _is_signed(self, text: str | bytes, fields: PassFields) -> bool:
         signature = _disarm(fields.get("Signature", ""))
@@ -364,18 +380,23 @@ def matches(pattern: str, url: str) -> bool:
     All places of the pattern that the URL can have led to are followed at once, as bits of one number: time grows
     with the length of the URL, whatever the pattern.
     """
-    wild = re.search(r"[*?]|\\\?", pattern)
-    if wild is None:
-        return pattern == url
-    start = wild.start()
-    if url[:start] != pattern[:start]:
+    start, symbols = _parts(pattern)
+    if not symbols:
+        return url == start
+    if not url.startswith(start):
         return False
-    if pattern[start:] == "*":
-        return True
-    return _matches_wild(re.findall(r"\\\?|.", pattern[start:], re.DOTALL), url[start:])
+    return symbols == ("*",) or _matches_wild(symbols, url[len(start) :])
 
 
-def _matches_wild(symbols: list[str], text: str) -> bool:
+@lru_cache(maxsize=256)
+def _parts(pattern: str) -> tuple[str, tuple[str, ...]]:
+    """The plain beginning of a pattern, and the symbols of the rest, which begins with a wildcard."""
+    wild = re.search(r"[*?]|\\\?", pattern)
+    start = len(pattern) if wild is None else wild.start()
+    return pattern[:start], tuple(re.findall(r"\\\?|.", pattern[start:], re.DOTALL))
+
+
+def _matches_wild(symbols: Sequence[str], text: str) -> bool:
     accepts: dict[str, int] = {}
     anything = stays = place = 0
     for symbol in symbols:
