@@ -9,13 +9,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import cycle
+from itertools import count, cycle
 from typing import TypedDict
 
-from stagedoor import crypto, rsa
+from stagedoor import crypto, door, rsa
 from stagedoor.door import run
-from stagedoor.messages import Fetched, Wish
+from stagedoor.messages import Fetched, Request, Serve, Wish
+from stagedoor.pass_keys import Kind, checks, load_signer, new_pair, read_public
 from stagedoor.policy import DECISIONS, Allow, Policy, compile_rules
+from stagedoor.signing import PassCheck, Passes, Signer
 from stagedoor.tokens import Caller, Issuer, SignaturePort, Tokens
 
 from . import keys
@@ -24,6 +26,10 @@ from .peers import Site, start_stagedoor
 RULES = 10_000
 GROUPS = 500
 NEW_TOKENS = 256
+NEW_PASSES = 512
+"""More than `credentials.find` remembers, so that each is taken apart anew."""
+PASS_KEYS: dict[Kind, str] = {"rsa": "RSA-2048", "ec": "P-256"}
+ORIGIN = "https://assets.example"
 CORE = "import stagedoor.door, stagedoor.tokens, stagedoor.rsa"
 
 
@@ -172,3 +178,64 @@ def _verify_all(tokens: Tokens, made: list[str], now: float) -> float:
 
 def _no_fetch(wish: Wish) -> Fetched:
     return Fetched(b"", f"nothing is fetched here, {wish} neither")
+
+
+def passes(seconds: float) -> dict[str, float]:
+    """Passes per second: issued, and judged by the door when new and when known; and a known token beside them."""
+    now, rates = int(time.time()), dict[str, float]()
+    for kind, name in PASS_KEYS.items():
+        pair = new_pair(kind)
+        signer, key = load_signer(pair.id, pair.private), {pair.id: checks(read_public(pair.public))}
+        rates[f"issued, {name}"] = per_second(partial(_issue_next, signer, count(), now + 600), seconds)
+        asked = [_with_pass(signer, number, now + 600) for number in range(NEW_PASSES)]
+        rates[f"new, {name}"] = max(_let_all_in(_door(key), asked, now) for _ in range(max(3, int(seconds * 10))))
+        rates[f"known, {name}"] = per_second(partial(_let_in, _door(key), asked[0], now), seconds)
+        in_cookies = _with_pass_cookies(signer, now + 600)
+        rates[f"known in cookies, {name}"] = per_second(partial(_let_in, _door(key), in_cookies, now), seconds)
+    guarded, request = _with_token(now)
+    rates["known token in a cookie"] = per_second(partial(_let_in, guarded, request, now), seconds)
+    return rates
+
+
+def _issue_next(signer: Signer, numbers: Iterator[int], expires: int) -> str:
+    return signer.url(f"{ORIGIN}/film/{next(numbers)}.ts", expires)
+
+
+def _with_pass(signer: Signer, number: int, expires: int) -> Request:
+    path, _, query = _issue_next(signer, iter((number,)), expires).removeprefix(ORIGIN).partition("?")
+    return Request("GET", path.encode(), query.encode(), {b"host": [b"assets.example"]}, b"", "192.0.2.1")
+
+
+def _with_pass_cookies(signer: Signer, expires: int) -> Request:
+    cookies = signer.cookies(f"{ORIGIN}/film/*", expires)
+    line = "; ".join(f"{name}={value}" for name, value in cookies.items()).encode()
+    fields = {b"host": [b"assets.example"], b"cookie": [line]}
+    return Request("GET", b"/film/0.ts", b"", fields, b"", "192.0.2.1")
+
+
+def _with_token(now: int) -> tuple[door.Door, Request]:
+    """A door that knows the keys of an issuer, and a request with a token of it."""
+    signer, guarded = keys.Signer("RS256"), _door({})
+    guarded.tokens.issuers[keys.ISSUER].install(signer.key_set, now)
+    cookie = b"token=" + signer.token(keys.claims_of(now, pad="p" * 360)).encode()
+    fields = {b"host": [b"assets.example"], b"cookie": [cookie]}
+    return guarded, Request("GET", b"/film/0.ts", b"", fields, b"", "192.0.2.1")
+
+
+def _door(key: dict[str, PassCheck]) -> door.Door:
+    issuer = Issuer(keys.ISSUER, frozenset((keys.AUDIENCE,)), algorithms=frozenset(("RS256",)))
+    policy = compile_rules([{"path": "film/**", "allow": "signed-in"}])
+    return door.Door(door.Site(ORIGIN), policy, Tokens((issuer,), crypto), passes=Passes(ORIGIN, key))
+
+
+def _let_in(guarded: door.Door, request: Request, now: float) -> None:
+    if not isinstance(run(guarded.answer(request, now), _no_fetch), Serve):
+        raise AssertionError("the door refused; its speed means nothing")
+
+
+def _let_all_in(guarded: door.Door, asked: list[Request], now: float) -> float:
+    """Requests per second that the door lets in, each once."""
+    began = time.perf_counter()
+    for request in asked:
+        _let_in(guarded, request, now)
+    return len(asked) / (time.perf_counter() - began)
