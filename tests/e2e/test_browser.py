@@ -23,6 +23,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from support import key_set, rsa_signer, token
 
 from e2e.servers import HOST, Gateway, free_port
+from stagedoor.pass_keys import new_pair
 
 pytestmark = [
     pytest.mark.needs("chromium"),
@@ -53,6 +54,10 @@ allow = "signed-in"
 
 [cors]
 origins = ["$FRONTEND"]
+
+[passes]
+key_id = "K1"
+private_key = "file:private.pem"
 """
 
 # What a page is asked to do; each answers with what came of it.
@@ -206,6 +211,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site's files, and the keys of its issuer."""
     folder = tmp_path_factory.mktemp("site")
     (folder / "jwks.json").write_bytes(key_set(rsa_signer()))
+    (folder / "private.pem").write_bytes(new_pair().private)
     files: dict[str, bytes] = {
         "public/index.html": b"<!doctype html><title>the site</title><body>",
         "public/marker.png": png(1, 1),
@@ -378,6 +384,48 @@ def test_an_origin_that_is_not_listed_makes_no_session_and_reads_nothing(
     page.goto(f"{stranger.origin}/")
     got = page.evaluate(FETCH, [f"{site.url}/users/ann/diary.txt", {"credentials": "include"}])
     assert got == {"status": 0, "error": "TypeError"}
+
+
+# --- a page of another origin that has URLs signed
+
+
+def ask_for_url(page: Page, site: Gateway, person: str, file: str) -> dict[str, Any]:
+    """What a script of this page is told; it sends what makes a browser ask the site first."""
+    headers = {"Authorization": f"Bearer {token_of(person)}", "Content-Type": "application/json"}
+    options = {"method": "POST", "headers": headers, "body": json.dumps({"file": file})}
+    told: dict[str, Any] = page.evaluate(FETCH, [f"{site.url}/-/urls", options])
+    return told
+
+
+def test_a_page_of_a_listed_origin_shows_a_picture_by_its_signed_url(
+    page: Page, context: BrowserContext, site: Gateway, frontend: Frontend
+) -> None:
+    page.goto(f"{frontend.origin}/")
+    assert page.evaluate(LOAD, ["img", f"{site.url}/users/ann/photo.png"]) == "error"
+    told = ask_for_url(page, site, "ann", "users/ann/photo.png")
+    assert told["status"] == 201
+    signed = json.loads(told["body"])["signedUrl"]
+    assert page.evaluate(LOAD, ["img", signed]) == "7x5"
+    assert page.evaluate(FETCH, [signed, {}])["status"] == 200
+    assert page.evaluate(LOAD, ["img", signed.replace("photo", "other")]) == "error"
+    assert cookies(context) == {}
+
+    refused = ask_for_url(page, site, "ben", "users/ann/photo.png")
+    assert (refused["status"], json.loads(refused["body"])["code"]) == (403, "denied")
+
+
+def test_a_page_of_an_origin_that_is_not_listed_has_nothing_signed(
+    page: Page, context: BrowserContext, site: Gateway, stranger: Frontend
+) -> None:
+    page.goto(f"{site.url}/public/index.html")
+    sign_in(page, site, "ann")
+    page.goto(f"{stranger.origin}/")
+    assert ask_for_url(page, site, "ann", "users/ann/photo.png") == {"status": 0, "error": "TypeError"}
+    # What a browser sends without asking first is refused by the site itself, whoever is signed in.
+    with page.expect_response("**/-/urls") as answer:
+        form = {"method": "POST", "mode": "no-cors", "credentials": "include", "body": '{"file":"users/ann/photo.png"}'}
+        page.evaluate(FETCH, [f"{site.url}/-/urls", form])
+    assert answer.value.status == 403
 
 
 # --- pages that try to break out
