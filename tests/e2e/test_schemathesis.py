@@ -74,6 +74,9 @@ max-examples = 15
 database = "none"
 with-security-parameters = {made_up_credentials}
 
+[checks.negative_data_rejection]
+expected-statuses = ["4xx"]
+
 [[operations]]
 include-operation-id = ["listObjects", "createCookies"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404"]
