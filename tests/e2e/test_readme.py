@@ -19,6 +19,7 @@ from support import key_set, put_keys_of_passes, rsa_signer
 
 import stagedoor
 from stagedoor import cli, settings
+from stagedoor.pass_keys import new_pair
 
 ROOT = Path(__file__).parents[2]
 README, PYTHON = ROOT / "README.md", ROOT / "docs/reference/python.md"
@@ -176,5 +177,7 @@ def test_public_names_are_the_documented_ones() -> None:
 
 
 @pytest.mark.parametrize("block", blocks("python", [PYTHON]), ids=str)
-def test_examples_of_the_reference_run(block: Block) -> None:
+def test_examples_of_the_reference_run(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "private.pem").write_bytes(new_pair("ec").private)
     exec(compile(block.text, str(block), "exec"), {})
