@@ -532,6 +532,28 @@ async def test_a_slow_disk_keeps_nobody_waiting_and_closing_meanwhile_is_safe(
         os.close(elsewhere)
 
 
+async def test_the_folder_is_not_closed_while_a_listing_takes_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number would be that of whatever is opened next, and the listing would tell what is in there."""
+    site.write("a")
+    root, real, reached, go_on = site.store._root, os.open, threading.Event(), threading.Event()
+
+    def wait(path: str | bytes, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path == b".":
+            reached.set()
+            assert go_on.wait(10)
+        return real(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", wait)
+    under_way = asyncio.create_task(site.tell())
+    assert await asyncio.to_thread(reached.wait, 10)
+    closing = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(site.store.aclose())))
+    await asyncio.sleep(0.05)
+    os.fstat(root)
+    go_on.set()
+    assert await under_way == ["a"]
+    await closing
+
+
 async def test_a_listing_that_is_given_up_leaves_nothing_open(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.write("a/b")
     gate = Gate(monkeypatch)
@@ -668,6 +690,8 @@ async def test_the_marker_of_the_stores_own_folder_is_no_object(monkeypatch: pyt
         (refusal("429 Too Many Requests", "TooManyRequests"), StoreUnavailable),
         (plain_answer("502 Bad Gateway"), StoreUnavailable),
         (plain_answer("200 OK", b"<html>no list"), StoreUnavailable),
+        (plain_answer("200 OK", b"<html><body>sign in to this network</body></html>"), StoreUnavailable),
+        (plain_answer("200 OK"), StoreUnavailable),
         (
             plain_answer("200 OK", b"<ListBucketResult><Contents><Key>\x01</Key></Contents></ListBucketResult>"),
             StoreUnavailable,

@@ -19,7 +19,6 @@ from aiobotocore.config import AioConfig
 from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-from botocore.parsers import ResponseParserError
 
 from ..errors import StoreRefused, StoreUnavailable, UnusableKey
 from ..messages import Item, List, Listed
@@ -183,13 +182,15 @@ class S3Store:
 
     def _listed(self, answer: Any, wish: List) -> Listed:
         place = f"bucket {self._bucket}, listing {wish.prefix!r}"
+        if "IsTruncated" not in answer:  # all listings say it; an answer about something else is no empty bucket
+            raise StoreUnavailable(f"{place}: the answer is no listing")
         told = _told(answer, len(self._prefix), place)
         if not all(name.startswith(self._prefix + wish.prefix) for name in told):
             raise StoreUnavailable(f"{place}: the answer holds names that were not asked for")
         entries = [told[name] for name in sorted(told) if name > self._prefix + wish.after]
         all_found = usable(entries)
         found = all_found[: wish.limit]
-        if found == all_found and not answer.get("IsTruncated"):
+        if found == all_found and not answer["IsTruncated"]:
             return Listed(found)
         if not entries:
             raise StoreUnavailable(f"{place}: the answer does not go on from where it was told to")
@@ -233,7 +234,7 @@ class S3Store:
             return await getattr(client, verb)(Bucket=self._bucket, **arguments)
         except NoCredentialsError as error:
             raise StoreRefused("there are no AWS credentials (environment, profile or role)") from error
-        except (BotoCoreError, ResponseParserError, aiohttp.ClientError, TimeoutError, ValueError) as error:
+        except (BotoCoreError, aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise StoreUnavailable(f"bucket {self._bucket}: {type(error).__name__}: {error}") from error
 
     def _no_answer(self, error: Any, key: str) -> None:
