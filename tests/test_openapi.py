@@ -21,11 +21,11 @@ from stagedoor.credentials import PASS_PARAMETERS, Places
 from stagedoor.door import OBJECT_METHODS, Site
 from stagedoor.errors import InvalidRequest
 from stagedoor.gateway import app
-from stagedoor.openapi import description
+from stagedoor.openapi import description, document
 from stagedoor.paths import MAX_KEY_BYTES, check_key
 from stagedoor.signing import MAX_POLICY_CHARACTERS, Passes
 
-DOCUMENT = description()
+DOCUMENT = document()
 PATHS: dict[str, dict[str, Any]] = DOCUMENT["paths"]
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 DOCS = Path(__file__).parent.parent / "docs"
@@ -203,7 +203,7 @@ def test_the_pattern_of_keys_is_what_the_code_takes(text: str) -> None:
 def test_the_pattern_of_folders_is_what_the_code_takes(text: str) -> None:
     def takes() -> bool:
         try:
-            api._folders(text)
+            api.folders_of(text)
         except InvalidRequest:
             return False
         return True
@@ -232,7 +232,7 @@ def test_the_pattern_of_content_ids_is_what_the_catalogue_takes(text: str) -> No
 
 
 def served(**more: Any) -> Any:
-    visitor = Visitor(api_options={"description": DOCUMENT}, **more)
+    visitor = Visitor(api_options={"description": description}, **more)
     document = json.loads(visitor.reply("/-/openapi.json").body)
     validate(document)
     return document

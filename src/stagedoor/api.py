@@ -33,7 +33,6 @@ MAX_LISTED = 1000
 """Names on a page (Amazon S3 API, ListObjectsV2)."""
 
 _HEADER_ONLY = Places(("header",), session="")
-_PASSES = ("signed-url", "signed-cookies")
 _DIGITS = re.compile(r"[0-9]{1,9}\Z")
 
 
@@ -59,7 +58,7 @@ class Api:
         per_minute: passes that one caller may have issued in a minute.
         listing: the objects can be listed.
         catalogue: there is a catalogue.
-        description: the OpenAPI document.
+        description: makes the OpenAPI document for a door; None: this site shows none.
     """
 
     entropy: Callable[[int], bytes]
@@ -69,7 +68,7 @@ class Api:
     per_minute: int = 600
     listing: bool = True
     catalogue: bool = False
-    description: Mapping[str, Any] = field(default_factory=dict)
+    description: Callable[[Door], Mapping[str, object]] | None = None
     _issued: Buckets = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -128,7 +127,7 @@ class Api:
         _check_origin(door, request)
         caller, _ = yield from door.caller(request, now)
         asked = _body(request, "prefix", "?expires_in")
-        folders = _folders(asked["prefix"])
+        folders = folders_of(asked["prefix"])
         for folder in folders:
             if door.policy.below(caller, folder) != "all":
                 detail = f"you may not read all of {folder!r}; ask for /-/urls of single files"
@@ -182,7 +181,7 @@ class Api:
         items = [one for one in listed.found if isinstance(one, Item)]
         page: dict[str, object] = {
             "Prefix": wish.prefix,
-            "Contents": [_as_s3(item) for item in items],
+            "Contents": [as_s3(item) for item in items],
             "CommonPrefixes": [{"Prefix": one} for one in listed.found if isinstance(one, str)],
             "KeyCount": len(listed.found),
             "IsTruncated": listed.resume is not None,
@@ -239,7 +238,9 @@ class Api:
     def _openapi(self, door: Door, request: Request, now: float) -> Flow[Reply]:  # noqa: ARG002 - as every endpoint
         """Describe all of this (OpenAPI 3.1)."""
         yield from ()
-        return replies.document(200, _as_here(self.description, door), "openapi")
+        if self.description is None:
+            return door.problem(request, 404, "not-found", "there is nothing of this name")
+        return replies.document(200, self.description(door), "openapi")
 
 
 def _whoami(door: Door, request: Request, now: float) -> Flow[Reply]:
@@ -295,35 +296,6 @@ def explanation(policy: Policy, caller: Caller, key: str) -> dict[str, Any]:
     }
 
 
-def _as_here(description: Mapping[str, Any], door: Door) -> dict[str, Any]:
-    """The OpenAPI document with this site's address, and of the credentials those that it looks for, by their names."""
-    places, components = door.site.places, description.get("components", {})
-    names = {"cookie": places.cookie, "query": places.query, "session": places.session}
-    taken = {*places.order, *(["session"] if door.sessions else []), *(_PASSES if door.passes.keys else [])}
-
-    def here(operation: object) -> object:
-        if not isinstance(operation, dict) or "security" not in operation:
-            return operation
-        ways = [way for way in operation["security"] if taken.issuperset(way)]
-        return {**operation, "security": ways or operation["security"]}  # a session is made with a header everywhere
-
-    schemes = {
-        kind: {**scheme, "name": names[kind]} if kind in names else scheme
-        for kind, scheme in components.get("securitySchemes", {}).items()
-        if kind in taken or kind == "header"
-    }
-    return {
-        **description,
-        "servers": [{"url": door.site.url}],
-        "security": [way for way in description.get("security", ()) if taken.issuperset(way)],
-        "paths": {
-            path: {name: here(operation) for name, operation in item.items()}
-            for path, item in description.get("paths", {}).items()
-        },
-        "components": {**components, "securitySchemes": schemes},
-    }
-
-
 # --- what endpoints are asked with
 
 
@@ -366,7 +338,7 @@ def _object_key(door: Door, asked: str) -> str | None:
     return paths.object_key(asked, door.site.index)
 
 
-def _folders(asked: object) -> list[str]:
+def folders_of(asked: object) -> list[str]:
     """The folders that cookies are wanted for, each with its slash. None lies in another.
 
     A browser would send the cookies of both, and of two values under one name neither counts.
@@ -438,7 +410,7 @@ def _no_passes(door: Door, request: Request) -> Reply:
     return door.problem(request, 404, "passes-inactive", "this site issues no passes: [passes] names no private key")
 
 
-def _as_s3(item: Item) -> dict[str, object]:
+def as_s3(item: Item) -> dict[str, object]:
     return {
         "Key": item.key,
         "ETag": item.etag,

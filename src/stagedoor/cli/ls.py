@@ -92,9 +92,9 @@ class _Total:
 
 def _say_page(page: Listed, as_json: bool) -> None:
     if as_json:
-        from ..api import _as_s3
+        from ..api import as_s3
 
-        lines = ({"Prefix": one} if isinstance(one, str) else _as_s3(one) for one in page.found)
+        lines = ({"Prefix": one} if isinstance(one, str) else as_s3(one) for one in page.found)
         print("\n".join(map(json.dumps, lines)))
     else:
         say("\n".join(map(_row, page.found)))

@@ -131,11 +131,11 @@ def cookies(
       curl -H "$(stagedoor sign cookies courses/7/)" https://assets.example.com/courses/7/lesson.mp4
       stagedoor sign cookies courses/7/ courses/8/ --format json
     """
-    from ..api import _folders
+    from ..api import folders_of
 
     settings, signer = _open(file)
     try:
-        folders = _folders([target.prefix_of(prefix, settings) for prefix in prefixes])
+        folders = folders_of([target.prefix_of(prefix, settings) for prefix in prefixes])
         term = _term(expires_in, starts_in, settings)
         made = {}
         for folder in folders:

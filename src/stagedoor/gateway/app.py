@@ -91,7 +91,7 @@ def make_door(settings: Settings) -> Door:
         settings.passes.per_minute,
         listing=settings.store is not None,
         catalogue=settings.catalogue is not None,
-        description=description(),
+        description=description,
     )
     tokens = Tokens(settings.issuers, crypto)
     return Door(site, settings.policy, tokens, sessions, Passes(settings.url, keys), api.endpoints())
