@@ -86,8 +86,8 @@ def make_app(settings: Settings, folder: Path, courses: Path) -> Starlette:
 
     Args:
         settings: of Stagedoor.
-        folder: where the databases are made and the store's folder `files` is.
-        courses: what the Course Catalog begins with.
+        folder: where the databases and the store's folder `files` are.
+        courses: what the Course Catalog offers.
     """
     delivery = Delivery(settings)
     catalog = Catalog(folder / "courses.db", delivery)

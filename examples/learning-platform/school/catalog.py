@@ -16,9 +16,10 @@ from starlette.routing import Route
 from .delivery import Delivery, Refused
 
 SCHEMA = """
-CREATE TABLE courses (id TEXT PRIMARY KEY, title TEXT, summary TEXT, cover TEXT);
-CREATE TABLE lessons (id TEXT PRIMARY KEY, course TEXT REFERENCES courses, place INTEGER, title TEXT, kind TEXT,
-                      minutes INTEGER);
+CREATE TABLE IF NOT EXISTS courses (id TEXT PRIMARY KEY, title TEXT, summary TEXT, cover TEXT);
+CREATE TABLE IF NOT EXISTS lessons (
+    id TEXT PRIMARY KEY, course TEXT REFERENCES courses, place INTEGER, title TEXT, kind TEXT, minutes INTEGER
+);
 """
 LIST = """
 SELECT courses.*, json_group_array(lessons.id) AS lessons FROM courses JOIN lessons ON course = courses.id GROUP BY 1
@@ -36,14 +37,14 @@ class Catalog:
         ]
 
     def load(self, courses: Path) -> None:
-        """Make the database from a JSON file."""
+        """Take the courses of a JSON file over, each in the place of the one that had its id."""
         with closing(sqlite3.connect(self._path)) as db, db:
             db.executescript(SCHEMA)
             for course in json.loads(courses.read_text(encoding="utf-8")):
-                db.execute("INSERT INTO courses VALUES (:id, :title, :summary, :cover)", course)
+                db.execute("REPLACE INTO courses VALUES (:id, :title, :summary, :cover)", course)
                 for place, lesson in enumerate(course["lessons"]):
                     row = {**lesson, "course": course["id"], "place": place}
-                    db.execute("INSERT INTO lessons VALUES (:id, :course, :place, :title, :kind, :minutes)", row)
+                    db.execute("REPLACE INTO lessons VALUES (:id, :course, :place, :title, :kind, :minutes)", row)
 
     async def _list(self, request: Request) -> JSONResponse:
         person = await self._delivery.person(request)

@@ -24,7 +24,7 @@ MAX_ANSWER_BYTES = 20_000
 MAX_PROGRESS_BYTES = 1000
 MAX_SECONDS = 24 * 3600
 SCHEMA = """
-CREATE TABLE progress (issuer TEXT, sub TEXT, lesson TEXT, seconds REAL, done INTEGER,
+CREATE TABLE IF NOT EXISTS progress (issuer TEXT, sub TEXT, lesson TEXT, seconds REAL, done INTEGER,
                        PRIMARY KEY (issuer, sub, lesson));
 """
 WRITE = """
@@ -60,7 +60,7 @@ class Progress:
         ]
 
     def load(self) -> None:
-        """Make an empty database."""
+        """Make the database, if there is none yet."""
         with closing(sqlite3.connect(self._path)) as db:
             db.executescript(SCHEMA)
 

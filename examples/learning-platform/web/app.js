@@ -1,10 +1,10 @@
 // The school's page: which view is shown, and for whom. The address holds it: #/course/lesson.
 
 import { show } from "./lesson.js";
-import { el } from "./page.js";
+import { el, say } from "./page.js";
 import { ask, finishSignIn, signIn, signOut, whoAmI } from "./server.js";
 
-const view = document.getElementById("view"), said = document.getElementById("said");
+const view = document.getElementById("view");
 const KINDS = { film: "Film", picture: "Picture", reading: "Reading", assignment: "Assignment" };
 let me = null, leave = null, turn = 0;
 
@@ -83,7 +83,7 @@ async function course(isPast, id, lessonId) {
   const where = () => ask(`/-/contents/${encodeURIComponent(lesson.id)}`);
   const refuse = (error) => error.status === 403 ? place.replaceChildren(refusal(found, error)) : failed(error);
   place.addEventListener("lost", () => where().then(() => {  // a film cannot say why it does not come: ask again
-    said.textContent = "The film could not be loaded. Please try again in a moment.";
+    say("The film could not be loaded. Please try again in a moment.");
   }, refuse));
   try {
     const content = await where();
@@ -97,7 +97,7 @@ async function course(isPast, id, lessonId) {
 function copyLink(url) {
   return button("Copy link", async () => {
     await navigator.clipboard.writeText(url);
-    said.textContent = "Copied. It opens only for people in this course.";
+    say("Copied. It opens only for people in this course.");
   }, "secondary");
 }
 
@@ -128,7 +128,6 @@ function showWho() {
 async function route() {
   leave?.();
   leave = null;
-  said.textContent = "";
   const mine = ++turn, isPast = () => mine !== turn;  // somebody went on before it was there
   view.setAttribute("aria-busy", "true");
   try {

@@ -1,7 +1,7 @@
 // One lesson on the page: a film, a picture, something to read, an assignment.
 
 import { ask, list, send, urlOf } from "./server.js";
-import { clock, el } from "./page.js";
+import { clock, el, say } from "./page.js";
 
 const SAVE_EVERY = 5;  // seconds of film
 
@@ -76,7 +76,7 @@ async function assignment(place, content, save, before, me) {
   const id = content.id, own = `assignments/${me.sub}/${id}.txt`;
   const task = el("article", { class: "prose" }, ...prose(await ask(content.url)));
   const answers = el("section", { "aria-labelledby": "answers" });
-  const text = el("textarea", { id: "answer", rows: 8, maxlength: 5000, required: true });
+  const text = el("textarea", { id: "answer", rows: 5, maxlength: 5000, required: true });
   const trouble = el("p", { class: "trouble", role: "alert" });
   const form = el("form", {}, el("label", { for: "answer" }, "Your answer"), text, trouble,
     el("button", { class: "primary" }, "Hand in"));
@@ -100,7 +100,8 @@ async function assignment(place, content, save, before, me) {
       await send("PUT", `/api/answers/${id}`, text.value, { headers: { "content-type": "text/plain" } });
       text.value = "";
       await Promise.all([save(0, true), refresh()]);
-      document.getElementById("said").textContent = "Your answer was handed in.";
+      answers.scrollIntoView({ block: "nearest" });
+      say("Your answer was handed in.");
     } catch (error) {
       trouble.textContent = `It was not handed in: ${error.message}.`;
     }

@@ -11,3 +11,13 @@ export function el(name, attributes = {}, ...children) {
 }
 
 export const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+
+let until;
+
+/** Tell everybody, those who listen to the page too; it goes away by itself. */
+export function say(words) {
+  const place = document.getElementById("said");
+  place.textContent = words;
+  clearTimeout(until);
+  until = setTimeout(() => place.replaceChildren(), 6000);
+}
