@@ -340,8 +340,10 @@ async def test_a_folder_as_deep_as_a_key_can_be_is_walked(site: Site) -> None:
     assert await site.tell("a/" * 511) == [key]
 
 
-async def test_a_folder_that_may_not_be_read_is_a_fault(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is shown less than there is must not think that it is all."""
+async def test_a_folder_that_may_not_be_read_is_left_out_and_logged(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The root of a disk has such a one, `lost+found`; the rest can be told all the same."""
     site.write("a", "closed/b", "open/c")
     real = os.open
 
@@ -351,11 +353,28 @@ async def test_a_folder_that_may_not_be_read_is_a_fault(site: Site, monkeypatch:
         return real(path, flags, mode, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "open", refuse)
-    for wish in (List(""), List("", folders=True), List("closed/"), List("closed/", folders=True)):
-        with pytest.raises(StoreUnavailable, match=r"closed.*Permission denied"):
+    assert await site.tell() == ["a", "open/c"]
+    assert await site.tell(folders=True) == ["a", "open/"]
+    assert await site.tell("closed/") == []
+    assert "closed/" in caplog.text
+
+
+async def test_a_disk_that_fails_is_a_fault(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is shown less than there is must not think that it is all."""
+    site.write("a", "broken/b", "open/c")
+    real = os.open
+
+    def fail(path: str | bytes, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path == b"broken":
+            raise OSError(5, "Input/output error")
+        return real(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", fail)
+    for wish in (List(""), List("", folders=True), List("broken/"), List("broken/", folders=True)):
+        with pytest.raises(StoreUnavailable, match=r"broken.*Input/output error"):
             await site.store.list(wish)
     assert await site.tell("open/") == ["open/c"]
-    assert await site.tell(after="closed/\U0010ffff") == ["open/c"], "what is passed over is not looked into"
+    assert await site.tell(after="broken/\U0010ffff") == ["open/c"], "what is passed over is not looked into"
 
 
 @pytest.mark.parametrize("folders", [False, True])

@@ -323,7 +323,9 @@ class Walk:
             if b"\0" not in folder and NO_NAMES.isdisjoint(segments):
                 descriptor = descend(self._root, segments)
         except OSError as error:
-            if error.errno not in _GONE:
+            if error.errno == errno.EACCES and segments:  # such as lost+found; what cannot be read cannot be served
+                _log.warning("left out of a listing: the folder %r cannot be read", folder)
+            elif error.errno not in _GONE:
                 raise _unreadable(folder, error) from error
         try:
             yield descriptor
