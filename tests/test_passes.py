@@ -505,6 +505,14 @@ def test_who_gets_no_url_and_why(asked: Refused) -> None:
     assert good.status == 201, "a refusal does not count as a pass"
 
 
+@pytest.mark.parametrize("target", POSTS)
+def test_a_body_that_cannot_be_read_is_told_what_to_send(target: str) -> None:
+    (name,) = POSTS[target]
+    for sent in (b"", b"[]"):
+        detail = body(guarded().post(target, sent))["detail"]
+        assert re.fullmatch(rf'the body is no JSON .*; send for example {{"{name}": "…"}}', detail)
+
+
 def test_the_sites_own_origin_and_listed_ones_may_ask() -> None:
     visitor = guarded(site=Site(SITE, origins=frozenset(("https://app.example.com",))))
     for origin in (SITE, "https://app.example.com"):

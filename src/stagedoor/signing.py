@@ -191,10 +191,9 @@ def _checked(terms: Terms) -> Terms:
     for moment in (terms.expires, 0 if terms.starts is None else terms.starts):
         if not _is_epoch(moment):
             raise InvalidTarget(f"{moment!r} is no moment in whole epoch seconds")
-    if _UNFIT.search(terms.resource.replace("\\?", "")) or "#" in terms.resource or not terms.resource:
-        raise InvalidTarget("a pass is for a URL without a quote, a backslash, a control character or a fragment")
-    if _LONE.search(terms.resource):
-        raise InvalidTarget("the URL is not valid Unicode text")
+    resource = terms.resource
+    if _UNFIT.search(resource.replace("\\?", "")) or _LONE.search(resource) or "#" in resource or not resource:
+        raise InvalidTarget("a pass is for a URL without quote, backslash, control character or fragment, in Unicode")
     if terms.network is not None:
         _cidr(terms.network)
     return terms
