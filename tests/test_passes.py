@@ -616,6 +616,8 @@ def test_cookies_open_a_folder_and_nothing_beside_it() -> None:
         for target in ("/users/ann/x", "/users/ann/a/b/c.ts", "/users/ann/", "/users/ann/a%20b"):
             assert visitor.serve(target, cookie=sent(reply, target)).until == NOW + HOUR
         (everything,) = sent(reply, "/users/ann/x")
+        for way_out in ("..", "%2e%2e", "%2E.", "..%2fx", "%5c..", "."):
+            assert visitor.reply(f"/users/ann/{way_out}/ben/x", cookie=everything).status == 400
         for target in ("/users/ann", "/users/anna/x", "/users/ben/x", "/users/Ann/x", "/x", "/users/%61nn/x"):
             assert outcome(visitor.ask(target, cookie=everything)) == "403 pass-resource"
             assert sent(reply, target) == []
