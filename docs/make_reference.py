@@ -65,6 +65,8 @@ NOTES: Mapping[str, str] = {
 - A session key has at least 32 bytes: `openssl rand -base64 48 > session.key`. The first of the list signs, all
   verify. Without `session_keys` one worker makes a key at its start, and sessions end with it. Several workers and
   `[login]` need `session_keys`; several workers without `[login]` have no sessions.
+- The newest session key also seals the cursors of listings. Several gateways behind one address need `session_keys` for
+  them, too; after a change of keys a listing begins again.
 """,
     "passes": """\
 - `key_id` and `private_key` go together. The public key that belongs to them need not be listed.
