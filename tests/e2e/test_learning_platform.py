@@ -323,6 +323,7 @@ def test_nothing_but_stagedoor_serves_the_files(school: School) -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=20_000)  # on a busy machine
     with sync_playwright() as started:
         chromium = started.chromium.launch(executable_path=services.program("chromium"), args=["--no-sandbox"])
         yield chromium
