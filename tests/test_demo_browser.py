@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import services
@@ -140,6 +141,15 @@ def test_next_never_leads_elsewhere(page: Page, site: str, target: str) -> None:
     page.goto(f"{site}/?" + "next=" + target)
     page.wait_for_selector("body[data-ready]")
     assert page.locator("#notice").is_hidden()
+
+
+@pytest.mark.parametrize("path", ["/.//evil.example/", "//evil.example/", "/%2e//evil.example/"])
+def test_next_stays_at_the_site_whatever_its_path_looks_like(page: Page, site: str, path: str) -> None:
+    page.goto(f"{site}/?next={quote(site + path, safe='')}")
+    page.wait_for_selector("body[data-ready]")
+    page.click("#notice-button")
+    page.click("button[value=ann]")
+    page.wait_for_url(f"{site}//evil.example/")
 
 
 def test_sign_in_that_started_elsewhere_is_not_finished(page: Page, site: str) -> None:

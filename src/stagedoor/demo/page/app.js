@@ -47,13 +47,13 @@ const random = () => base64url(crypto.getRandomValues(new Uint8Array(32)));
 const kept = () => JSON.parse(sessionStorage.getItem(KEPT) ?? "{}");
 const keep = (values) => sessionStorage.setItem(KEPT, JSON.stringify(values));
 
-/** Where a visitor wanted to go: a path of this site, or "" if there is none or it leads elsewhere. */
+/** Where a visitor wanted to go: a whole URL of this site, for a path can lead elsewhere ("//"); "" if there is none. */
 function wanted(config) {
   const next = new URLSearchParams(location.search).get("next");
   if (!next) return "";
   try {
     const url = new URL(next, config.site);
-    return url.origin === config.site ? url.pathname + url.search + url.hash : "";
+    return url.origin === config.site ? url.href : "";
   } catch {
     return "";
   }
@@ -250,7 +250,7 @@ function showNotice(config, me) {
   const next = wanted(config);
   if (!next) return;
   const [text, button] = [$("notice").firstElementChild, $("notice-button")];
-  const name = el("code", {}, decodeURI(next));
+  const name = el("code", {}, decodeURI(next.slice(config.site.length)));
   if (me.signedIn) {
     text.append("You wanted to see ", name, ".");
     button.textContent = "Open it";
@@ -312,7 +312,7 @@ async function main() {
   if (answer.has("state")) {
     try {
       const next = await finishSignIn(config, answer);
-      if (next && next !== "/") return location.replace(next);
+      if (next && next !== `${config.site}/`) return location.replace(next);
     } catch (error) {
       failure = error.message;
     }
