@@ -10,6 +10,8 @@ from functools import cache
 import pytest
 import services
 
+from stagedoor.store import note_left_out
+
 _why_missing = cache(services.missing)
 
 
@@ -32,3 +34,9 @@ def require(service: str) -> None:
     if services.must_be_here():
         pytest.fail(f"{service}: {why} (CI=true: nothing is skipped for want of a service)", pytrace=False)
     pytest.skip(f"{service}: {why}; install it with: python tests/services.py")
+
+
+@pytest.fixture(autouse=True)
+def _a_log_that_has_said_nothing() -> None:
+    """What listings leave out is said once by a process; each test is to hear it."""
+    note_left_out.cache_clear()

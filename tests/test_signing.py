@@ -322,7 +322,7 @@ def test_a_url_is_written_as_a_request_can_have_it(given: str) -> None:
 
 REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
     "a fragment": ({"url": f"{URL}#top"}, "fragment"),
-    "nothing": ({"url": ""}, "a pass is for a URL"),
+    "nothing": ({"url": ""}, "whole URL"),
     "a pass already": ({"url": f"{URL}?Expires=1"}, "carries a pass already"),
     "a pass, encoded": ({"url": f"{URL}?a=b&%53ignature=x"}, "carries a pass already"),
     "a wildcard": ({"url": f"{SITE}/*"}, "write %2A"),

@@ -583,7 +583,7 @@ async def test_a_listing_that_is_given_up_leaves_nothing_open(site: Site, monkey
     await asyncio.gather(*tasks, return_exceptions=True)
     gate.open()
     assert await site.tell() == ["a/b"]
-    await asyncio.to_thread(site.store._listers.shutdown)  # `site` looks for open descriptors
+    await asyncio.to_thread(lambda: site.store._listers.close(wait=True))  # `site` looks for open descriptors
 
 
 # --- S3, as scripted

@@ -141,10 +141,10 @@ class Api:
         secure = "; Secure" if door.site.url.startswith("https:") else ""
         cookies: list[tuple[bytes, bytes]] = []
         for folder in folders:
-            path = paths.encode(folder)
-            signed = self.signer.cookies(f"{door.site.url}{path}*", int(now) + lifetime)
-            attributes = f"Path={path}; Max-Age={lifetime}; HttpOnly; SameSite=Lax{secure}"
-            cookies += [(b"set-cookie", f"{name}={value}; {attributes}".encode()) for name, value in signed.items()]
+            for path in paths.spellings(folder):
+                signed = self.signer.cookies(f"{door.site.url}{path}*", int(now) + lifetime)
+                attributes = f"Path={path}; Max-Age={lifetime}; HttpOnly; SameSite=Lax{secure}"
+                cookies += [(b"set-cookie", f"{name}={value}; {attributes}".encode()) for name, value in signed.items()]
         return Reply(204, (*replies.base_headers(), *cookies), b"", "pass-issued", caller.label)
 
     def _signed(self, door: Door, key: str, expires: int) -> str:
@@ -211,6 +211,8 @@ class Api:
             return door.problem(request, 404, "no-catalogue", "this site has no catalogue")
         id_ = paths.decode(request.path).rpartition("/")[2]
         caller, _ = yield from door.caller(request, now)
+        if not caller.signed_in and not door.policy.prefixes(caller, ""):  # then no id is worth a question
+            return door.unauthorized(request, None)
         content = (yield from look_up(Lookup(id_))) if id_ else None
         key = paths.object_key(content.key, door.site.index) if content else None
         if content is None or not key:

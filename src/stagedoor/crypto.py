@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 from collections.abc import Mapping
@@ -100,25 +101,28 @@ def _ed25519(key: ed25519.Ed25519PublicKey) -> SignatureCheck:
 
 
 class Seal:
-    """AES-256-GCM under a key that is made from a secret of the site (NIST SP 800-38D).
+    """AES-256-GCM under keys that are made from secrets of the site (NIST SP 800-38D).
 
     Args:
-        secret: what only this site, and each of its workers, knows.
+        secrets: what only this site, and each of its workers, knows; the first seals, all unseal.
     """
 
-    def __init__(self, secret: bytes) -> None:
-        self._cipher = AESGCM(hashlib.sha256(b"stagedoor seal " + secret).digest())
+    def __init__(self, *secrets: bytes) -> None:
+        self._ciphers = [AESGCM(hashlib.sha256(b"stagedoor seal " + secret).digest()) for secret in secrets]
 
     def seal(self, plain: str, purpose: str) -> str:
         """Hide a text; it can be read again for the same purpose alone."""
         nonce = os.urandom(12)
-        sealed = self._cipher.encrypt(nonce, plain.encode(), purpose.encode())
+        sealed = self._ciphers[0].encrypt(nonce, plain.encode(), purpose.encode())
         return base64.urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
 
     def unseal(self, sealed: str, purpose: str) -> str | None:
         """The text; None if it was not sealed here for this purpose."""
         try:
             raw = base64.urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4))
-            return self._cipher.decrypt(raw[:12], raw[12:], purpose.encode()).decode()
-        except (InvalidTag, ValueError):
+        except ValueError:
             return None
+        for cipher in self._ciphers:
+            with contextlib.suppress(InvalidTag, ValueError):
+                return cipher.decrypt(raw[:12], raw[12:], purpose.encode()).decode()
+        return None

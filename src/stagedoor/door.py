@@ -129,7 +129,13 @@ class Door:
             answer = self.unauthorized(request, error)
         except Unavailable as error:
             after = ((b"retry-after", str(error.retry_after).encode()),)
-            answer = self.problem(request, 503, error.code, "what that takes could not be asked just now", extra=after)
+            answer = self.problem(
+                request,
+                503,
+                error.code,
+                "this site could not reach something that it needs for the answer; try again in a moment",
+                extra=after,
+            )
         except (StoreRefused, InvalidContent) as error:
             detail = "what this site keeps its content in does not work for it; its owner must look"
             answer = self.problem(request, 502, error.code, detail)
@@ -205,6 +211,8 @@ class Door:
         decision = self.policy.decide(caller, key)
         if isinstance(decision, Allow):
             return self._serve(request, key, caller, decision)
+        if self.passes.keys and not self.tokens.issuers:  # only a pass can open anything here, as behind a key group
+            raise InvalidPass("there is no pass", code="no-credential", aws=MISSING_KEY)
         return self.refuse(request, caller)
 
     def _serve(self, request: Request, key: str, caller: Caller, decision: Allow) -> Serve:
@@ -224,8 +232,6 @@ class Door:
             detail = "you are signed in, but no rule of this site lets you read this"
             sign_in = self._sign_in(request)
             return self.problem(request, 403, "denied", detail, sign_in=sign_in, caller=caller.label)
-        if self.passes.keys and not self.tokens.issuers:  # only a pass can open anything here, as behind a key group
-            return replies.pass_error(InvalidPass("there is no pass", code="no-credential", aws=MISSING_KEY))
         return self.unauthorized(request, None)
 
     def unauthorized(self, request: Request, error: InvalidCredential | None) -> Reply:

@@ -24,6 +24,8 @@ _PLAIN = re.compile(rb"(?:/(?!\.)[A-Za-z0-9\-._~]+)+\Z")
 _FORBIDDEN_RAW = re.compile(rb'[^\x21-\x7e]|["#<>\\?]')
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
+_BROWSERS = "/~!$&'()+,:=@"
+"""Not percent-encoded in paths by browsers (WHATWG URL, "path percent-encode set"), but for `*` and `;`."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
@@ -91,6 +93,20 @@ def encode(key: str) -> str:
     """
     check_key(key)
     return "/" + quote(key, safe="/~")
+
+
+def spellings(key: str) -> tuple[str, ...]:
+    """The paths that a browser may ask for a key, or a folder, with: the canonical one, and how it writes links itself.
+
+    A cookie's `Path` and the resource of signed cookies are compared with the path as it was sent.
+
+    Returns:
+        One or two paths; none holds what would end an attribute of a cookie, or a wildcard of a pass.
+
+    Raises:
+        InvalidTarget: as for `encode`.
+    """
+    return tuple(dict.fromkeys((encode(key), "/" + quote(key, safe=_BROWSERS))))
 
 
 def check_key(key: str) -> None:

@@ -31,6 +31,7 @@ from .tokens import ALGORITHMS, Issuer, is_cognito, is_safe_url, parse_key_set
 MADE_AT_START = "_STAGEDOOR_MADE_AT_START"
 """Environment variable by which a parent tells its workers the key that it made for them, in hexadecimal."""
 
+MAX_PASS_SECONDS = 365 * 86400
 DEFAULT_FILE = "stagedoor.toml"
 AccessLog: TypeAlias = Literal["json", "cloudfront", "off"]
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -38,7 +39,7 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 TABLE = (
     Setting("site", "url", "text", "(required)", "Public origin; cookies, redirects and passes are for it."),
     Setting("site", "store", "text", "(none)", "`s3://bucket/prefix`, a folder, `file:///…` or `memory:`."),
-    Setting("site", "region", "text", "(AWS chain)", "Region of the bucket."),
+    Setting("site", "region", "text", "(AWS chain)", "Region of the bucket, and of whatever else is at AWS."),
     Setting("site", "endpoint", "text", "(AWS)", "URL of an S3-compatible store."),
     Setting("site", "index", "text", "(none)", "File that stands for a folder: `/docs/` answers `docs/index.html`."),
     Setting("site", "fallback", "text", "(none)", "Key for missing ones when a browser navigates (single-page apps)."),
@@ -108,7 +109,7 @@ class Settings:
     login_page: str | None
     session: float
     session_keys: tuple[bytes, ...] = field(repr=False)
-    seal_secret: bytes = field(repr=False)
+    seal_secrets: tuple[bytes, ...] = field(repr=False)
     passes: PassSettings
     catalogue: str | None
     listen: tuple[str, int]
@@ -119,6 +120,11 @@ class Settings:
     access_log: AccessLog
     warnings: tuple[str, ...]
     inactive: tuple[str, ...]
+
+    @property
+    def aws_region(self) -> str | None:
+        """Region of what is at AWS itself; that of a store somewhere else says nothing about it."""
+        return None if self.endpoint else self.region
 
     @property
     def secure(self) -> bool:
@@ -192,7 +198,7 @@ def _settings(read: Reader) -> Settings:
         login_page=_login_page(read, issuers),
         session=_session(read),
         session_keys=session_keys,
-        seal_secret=session_keys[0] if session_keys else _made_at_start(),
+        seal_secrets=session_keys or (_made_at_start(),),
         passes=_passes(read),
         catalogue=_catalogue(read),
         listen=_address(read, "gateway.listen", read.text("gateway.listen") or "127.0.0.1:8080"),
@@ -222,9 +228,10 @@ def _store(read: Reader) -> str | None:
     """The store's URL: `s3://…`, `memory:`, or `file:///…` for every way to write a folder."""
     store = read.text("site.store")
     scheme = store.partition(":")[0] if store and ":" in store else None
-    for name in ("region", "endpoint"):
-        if scheme != "s3" and read.get(f"site.{name}") is not None:
-            read.fail(f"site.{name}", "only a store in S3 has this", 'store = "s3://bucket", or leave it out')
+    if scheme != "s3" and read.get("site.endpoint") is not None:
+        read.fail("site.endpoint", "only a store in S3 has this", 'store = "s3://bucket", or leave it out')
+    if scheme != "s3" and read.get("site.region") is not None and not _asks_aws(read):
+        read.fail("site.region", "nothing here is at AWS", 'store = "s3://bucket", or leave it out')
     endpoint = read.text("site.endpoint")
     if endpoint is not None and urlsplit(endpoint).scheme not in ("http", "https"):
         read.fail("site.endpoint", f"{endpoint!r} is not a URL", 'for example "https://s3.internal:9000"')
@@ -242,6 +249,17 @@ def _store(read: Reader) -> str | None:
     if not folder.is_dir():
         read.fail("site.store", f"there is no folder {folder}", "paths are relative to the settings file")
     return folder.as_uri()
+
+
+def _asks_aws(read: Reader) -> bool:
+    """Is something besides the store kept at AWS?"""
+    named = [read.text("catalogue.url"), read.text("login.client_secret"), *read.texts("login.session_keys")]
+    named += [
+        read.text("passes.private_key"),
+        read.text("passes.passphrase"),
+        *read.table("passes.public_keys").values(),
+    ]
+    return any(text.startswith(("dynamodb:", "ssm:", "secretsmanager:")) for text in named if text)
 
 
 def _issuers(read: Reader) -> tuple[Issuer, ...]:
@@ -355,7 +373,7 @@ def _session_keys(read: Reader, workers: int) -> tuple[bytes, ...]:
             from . import aws_secrets  # heavy, and rarely needed
 
             try:
-                key = aws_secrets.read(text, read.text("site.region"))
+                key = aws_secrets.read(text, None if read.text("site.endpoint") else read.text("site.region"))
             except StagedoorError as error:
                 read.fail("login.session_keys", str(error))
         key = key.strip()
@@ -390,8 +408,8 @@ def _passes(read: Reader) -> PassSettings:
         max_lifetime=int(read.duration("passes.max_lifetime", 12 * 3600.0)),
         per_minute=read.number("passes.per_minute", 600, most=1_000_000),
     )
-    if passes.max_lifetime == 0:
-        read.fail("passes.max_lifetime", "a pass that lasts no time is none", 'for example "12h"')
+    if not 0 < passes.max_lifetime <= MAX_PASS_SECONDS:
+        read.fail("passes.max_lifetime", "a pass lasts a second at least, and 365 days at most", 'for example "12h"')
     _check_keys(read, passes)
     return passes
 
@@ -435,7 +453,7 @@ def _catalogue(read: Reader) -> str | None:
         return url
     if not re.match(r"sqlite:///[^/?#]|sqlite:////[^/?#]", url):
         read.fail("catalogue.url", f"{url!r} is no catalogue", '"sqlite:///catalogue.db" or "dynamodb://table"')
-    path = Path(unquote(url.removeprefix("sqlite:///")))
+    path = Path(unquote(url.removeprefix("sqlite:///"))).expanduser()
     return "sqlite://" + quote(str((read.base / path).absolute()))
 
 

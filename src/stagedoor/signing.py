@@ -56,6 +56,11 @@ MISSING_KEY = ("MissingKey", "Missing Key-Pair-Id query parameter or cookie valu
 _UNKNOWN_KEY = ("InvalidKey", "Unknown Key")
 _SIGNATURE = ("MalformedSignature", "Could not unencode Signature")
 _POLICY = ("MalformedPolicy", "Malformed Policy")
+_REFUSALS = {
+    "pass-expired": "the pass is over",
+    "pass-early": "the pass is not good yet",
+    "pass-address": "the pass is for other addresses",
+}
 
 
 class Terms(NamedTuple):
@@ -90,11 +95,13 @@ class Terms(NamedTuple):
         statement = {"Statement": [{"Resource": self.resource, "Condition": condition}]}
         return json.dumps(statement, separators=(",", ":"), ensure_ascii=False)
 
-    def admits(self, client: str, now: float) -> bool:
-        """Is it good at this moment, for this address?"""
-        if now >= self.expires or (self.starts is not None and now <= self.starts):
-            return False
-        return self.network is None or _is_in(client, self.network)
+    def refusal(self, client: str, now: float) -> str:
+        """Code of why it is not good at this moment, for this address; "" if it is."""
+        if now >= self.expires:
+            return "pass-expired"
+        if self.starts is not None and now <= self.starts:
+            return "pass-early"
+        return "pass-address" if self.network is not None and not _is_in(client, self.network) else ""
 
 
 class Grant(NamedTuple):
@@ -148,10 +155,14 @@ class Signer:
         url = _written(url).removesuffix("?")  # the query begins with the pass
         if without_pass(url.partition("?")[2].encode()) != url.partition("?")[2].encode():
             raise InvalidTarget("the URL carries a pass already")
-        custom = starts is not None or network is not None or resource is not None
-        terms = _checked(Terms(resource or url, expires, starts, network))
+        if not url.startswith(("https://", "http://")):
+            raise InvalidTarget("this is no whole URL; write https://, the host and the path")
         if resource is None and "*" in url:  # the same text, sent as a custom policy, opens more than it names
             raise InvalidTarget("the URL holds a '*', which is a wildcard in passes; write %2A, or name a resource")
+        custom = starts is not None or network is not None or resource is not None
+        if resource is None:  # in a custom policy a bare `?` stands for any one character
+            resource = url.replace("?", "\\?") if custom else url
+        terms = _checked(Terms(resource, expires, starts, network))
         parameters = "&".join(f"{name}={value}" for name, value in self._fields(terms, custom))
         return f"{url}{'&' if '?' in url else '?'}{parameters}"
 
@@ -225,7 +236,7 @@ class Passes:
     def known_url(self, request: Request, now: float) -> Grant | None:
         """The grant of a signed URL that was verified before; None: not seen yet, or it opens nothing (any more)."""
         grant = self._urls.get((request.path, request.query))
-        return grant if grant is not None and grant.terms.admits(request.client, now) else None
+        return grant if grant is not None and not grant.terms.refusal(request.client, now) else None
 
     def verify_url(self, request: Request, fields: PassFields, now: float) -> Grant:
         """Check a signed URL.
@@ -245,11 +256,6 @@ class Passes:
 
     def verify_cookies(self, request: Request, fields: PassFields, now: float) -> Grant:
         """Check signed cookies; arguments and errors as for `verify_url`."""
-        known = self._seen(fields)
-        if known is not None and known.terms.admits(request.client, now):
-            url = self._url(request.path, request.query)
-            if not _UNFIT.search(url) and matches(known.terms.resource, url):
-                return known
         return self._verify(request.path, request.query, fields, request.client, now)
 
     def _verify(self, path: bytes, query: bytes, fields: PassFields, client: str, now: float) -> Grant:
@@ -265,13 +271,9 @@ class Passes:
         if _UNFIT.search(url):
             raise InvalidPass("no pass is for a URL with such characters", code="pass-resource")
         grant = self._canned(fields, url) if policy is None else self._custom(policy, fields, url)
-        terms = grant.terms
-        if now >= terms.expires:
-            raise InvalidPass("the pass is over", code="pass-expired")
-        if terms.starts is not None and now <= terms.starts:
-            raise InvalidPass("the pass is not good yet", code="pass-early")
-        if not terms.admits(client, now):
-            raise InvalidPass("the pass is for other addresses", code="pass-address")
+        refusal = grant.terms.refusal(client, now)
+        if refusal:
+            raise InvalidPass(_REFUSALS[refusal], code=refusal)
         return grant
 
     def _url(self, path: bytes, query: bytes) -> str:

@@ -185,7 +185,7 @@ def _opened(file: Path | None, *, create: bool = False) -> Iterator[Catalogue]:
             setting="catalogue.url",
             mend='add [catalogue] with url = "sqlite:///catalogue.db" or url = "dynamodb://table"',
         )
-    with closing(open_catalogue(settings.catalogue, region=settings.region, create=create)) as catalogue:
+    with closing(open_catalogue(settings.catalogue, region=settings.aws_region, create=create)) as catalogue:
         yield catalogue
 
 

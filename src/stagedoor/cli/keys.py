@@ -116,7 +116,7 @@ def rotate(
         _place(own_public.path, read) if own_public else None,
         max_lifetime=lifetime,
         now=now,
-        region=settings.region,
+        region=settings.aws_region,
     )
     variables = [f"STAGEDOOR_PASSES_{name.upper()}" for name in passes]
     change["environment"] = [name for name in variables if name in os.environ]

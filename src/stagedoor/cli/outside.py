@@ -102,7 +102,7 @@ def open_signer(settings: Settings) -> Signer | None:
     Raises:
         InvalidKey, StoreRefused, Unavailable: as for `open_passes`.
     """
-    return open_passes(settings.passes, settings.region)[1]
+    return open_passes(settings.passes, settings.aws_region)[1]
 
 
 def present_key(settings: Settings) -> PublicKey:
@@ -124,7 +124,7 @@ def present_key(settings: Settings) -> PublicKey:
 def passes_failure(settings: Settings) -> str:
     """Try to get hold of the keys of passes; say why they cannot be used, or "" if they can."""
     try:
-        open_passes(settings.passes, settings.region)
+        open_passes(settings.passes, settings.aws_region)
     except StagedoorError as error:
         return str(error)
     return ""
@@ -134,7 +134,7 @@ def catalogue_failure(settings: Settings) -> str:
     """Ask the catalogue for an entry; say why it cannot answer, or "" if it can."""
     assert settings.catalogue is not None
     try:
-        with closing(open_catalogue(settings.catalogue, region=settings.region)) as catalogue:
+        with closing(open_catalogue(settings.catalogue, region=settings.aws_region)) as catalogue:
             catalogue.find("stagedoor-check")
     except StagedoorError as error:
         return str(error)
@@ -146,7 +146,7 @@ def _kept(secret: bytes | str, settings: Settings) -> bytes:
         return secret
     from .. import aws_secrets  # heavy, and not needed by most
 
-    return aws_secrets.read(secret, settings.region)
+    return aws_secrets.read(secret, settings.aws_region)
 
 
 def _drive(*flows: Flow[T]) -> list[T]:

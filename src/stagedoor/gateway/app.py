@@ -13,14 +13,13 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
 from .. import crypto, replies
 from ..api import MAX_BODY_BYTES, Api
 from ..catalogue import Catalogue, open_catalogue
 from ..door import Door, Site, arun
-from ..errors import InvalidRequest, StagedoorError
+from ..errors import CatalogueUnavailable, InvalidRequest, StagedoorError
 from ..messages import Answered, Content, Fetch, Flow, Headers, List, Reply, Request, Serve, Wish, collect
 from ..openapi import description
 from ..pass_keys import open_passes
@@ -28,6 +27,7 @@ from ..session import Sessions
 from ..settings import Network, Settings
 from ..signing import Passes
 from ..store import InstantStore, Store, open_store
+from ..threads import Threads
 from ..tokens import IssuerKeys, Tokens
 from .access_log import AccessLog, Entry
 from .fetch import Fetcher
@@ -82,10 +82,10 @@ def make_door(settings: Settings) -> Door:
         names = {issuer.issuer: issuer.name for issuer in settings.issuers}
         cookie = settings.places.session
         sessions = Sessions(settings.url, settings.session_keys, names, settings.session, cookie, settings.secure)
-    keys, signer = open_passes(settings.passes, settings.region)
+    keys, signer = open_passes(settings.passes, settings.aws_region)
     api = Api(
         secrets.token_bytes,
-        crypto.Seal(settings.seal_secret),
+        crypto.Seal(*settings.seal_secrets),
         signer,
         settings.passes.max_lifetime,
         settings.passes.per_minute,
@@ -120,8 +120,8 @@ class Gateway:
         self.store = store or open_store(settings.store, region=settings.region, endpoint=settings.endpoint)
         self._catalogue = catalogue
         if catalogue is None and settings.catalogue is not None:
-            self._catalogue = open_catalogue(settings.catalogue, region=settings.region)
-        self._threads = ThreadPoolExecutor(LOOKUPS, "catalogue")  # so that a slow table holds up nothing else
+            self._catalogue = open_catalogue(settings.catalogue, region=settings.aws_region)
+        self._threads = Threads(LOOKUPS, "catalogue", CatalogueUnavailable)
         self._instant = self.store if isinstance(self.store, InstantStore) else None
         self._clock, self._fetch = clock, Fetcher()
         self._host = settings.url.partition("://")[2]
@@ -157,7 +157,7 @@ class Gateway:
                 await self._maintenance
         await self._fetch.aclose()
         await self.store.aclose()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
         if self._catalogue is not None:
             self._catalogue.close()
         self._log.close()
@@ -167,7 +167,7 @@ class Gateway:
         self.start()
         headers = collect(scope["headers"])
         peer = scope.get("client")
-        client = client_address(peer[0] if peer else "-", headers, self.settings.trusted_proxies)
+        client = client_address(peer[0] if peer else "", headers, self.settings.trusted_proxies)
         request = Request(scope["method"], _raw_path(scope), scope["query_string"], headers, b"", client)
         # Taken out of the scope, for both lead back to it.
         begun, send_file = scope.pop(BEGUN, None), scope.pop(SEND_FILE, None)
@@ -234,7 +234,9 @@ class Gateway:
     ) -> None:
         who, rule = (serve.caller, serve.rule) if serve else (answer.caller, "")
         seconds = time.perf_counter() - started
-        entry = Entry(request, request.client, answer.status, size, seconds, who, rule, answer.reason, self._host)
+        entry = Entry(
+            request, request.client or "-", answer.status, size, seconds, who, rule, answer.reason, self._host
+        )
         self._log.add(entry, now)
 
     async def _answer(
@@ -269,15 +271,13 @@ class Gateway:
         if isinstance(wish, Fetch):
             return await self._fetch(wish)
         try:
-            if isinstance(wish, List):
-                return await self.store.list(wish)
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._look_up, wish.id)
+            return await (self.store.list(wish) if isinstance(wish, List) else self._look_up(wish.id))
         except StagedoorError as error:
             _log.error("%s: %s", error.code, error)
             raise
 
-    def _look_up(self, id_: str) -> Content | None:
-        return self._catalogue.find(id_) if self._catalogue is not None else None
+    async def _look_up(self, id_: str) -> Content | None:
+        return None if self._catalogue is None else await self._threads.call(self._catalogue.find, id_)
 
     async def _health(self, request: Request) -> Reply:
         """Alive: this answer. Ready: the store answers and every issuer's keys were had at least once."""

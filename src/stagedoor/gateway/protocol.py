@@ -207,7 +207,7 @@ class StrictProtocol(HttpToolsProtocol):
         if b"content-length" in headers or b"transfer-encoding" in headers:
             return None
         path, _, query = self.url.partition(b"?")
-        request = Request(method.decode("ascii"), path, query, headers, b"", self.client[0] if self.client else "-")
+        request = Request(method.decode("ascii"), path, query, headers, b"", self.client[0] if self.client else "")
         answer = gateway.answer_now(request)
         if not isinstance(answer, Answer):
             return answer
@@ -279,7 +279,7 @@ class StrictProtocol(HttpToolsProtocol):
             return
         answer = of_reply(replies.problem(status, code, detail))
         if self._gateway is not None:
-            self._gateway.note_refused(answer, self.client[0] if self.client else "-")
+            self._gateway.note_refused(answer, self.client[0] if self.client else "")
         self._write(answer, False, False)
 
     # --- writing and time

@@ -33,6 +33,8 @@ class Reloading:
         self._path = path
         self.gateway = Gateway(load(path))
         self._closing: set[asyncio.Task[None]] = set()
+        self._reloading: asyncio.Task[None] | None = None
+        self._asked_again = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -51,11 +53,23 @@ class Reloading:
 
     def reload(self) -> None:
         """Read the settings again; the old gateway ends when its last request has."""
+        if self._reloading is not None and not self._reloading.done():
+            self._asked_again = True  # what is being read may be older than what was asked for now
+        else:
+            self._reloading = asyncio.create_task(self._reload())
+
+    async def _reload(self) -> None:
+        self._asked_again = False
         try:
-            gateway = Gateway(load(self._path))
+            gateway = await asyncio.to_thread(lambda: Gateway(load(self._path)))  # keys may be at AWS, and AWS slow
         except StagedoorError as error:
             _log.error("the settings were not reloaded, the old ones stay: %s", error)
-            return
+        else:
+            self._replace(gateway)
+        if self._asked_again:
+            await self._reload()
+
+    def _replace(self, gateway: Gateway) -> None:
         self.gateway, old = gateway, self.gateway
         gateway.door.tokens.adopt(old.door.tokens)
         gateway.start()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
@@ -159,9 +160,15 @@ def is_usable(name: str) -> bool:
     try:
         check_key(name)
     except InvalidTarget as error:
-        _log.warning("left out of a listing: %r: %s", name, error)
+        note_left_out(repr(name), str(error))
         return False
     return True
+
+
+@lru_cache(maxsize=1024)
+def note_left_out(what: str, why: str) -> None:
+    """Say in the log what listings leave out; not again for every page."""
+    _log.warning("left out of a listing: %s: %s", what, why)
 
 
 def usable(entries: Iterable[Item | str]) -> tuple[Item | str, ...]:

@@ -10,12 +10,12 @@ import stat
 import threading
 import time
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import StoreUnavailable
 from ..messages import Item, List, Listed
+from ..threads import Threads
 from . import Head, Meta, Open, Opened, extent, in_bytes, no_chunks, nothing, resume_after, usable
 from .tree import FOLDER, NO_NAMES, Entry, Walk, Windows, descend
 from .types import content_type
@@ -69,7 +69,7 @@ class FolderStore:
         self._looked_at: set[str] = set()
         self._windows = Windows(_settled)
         self._closing = threading.Lock()
-        self._listers = ThreadPoolExecutor(LISTERS, "stagedoor-list")
+        self._listers = Threads(LISTERS, "listing", StoreUnavailable)
         if _ignores_case(self._path):
             os.close(self._root)
             raise StoreUnavailable(
@@ -140,7 +140,7 @@ class FolderStore:
         """
         if self._root == _CLOSED:
             raise StoreUnavailable(f"the folder {self._path} is not served any more")
-        return await asyncio.get_running_loop().run_in_executor(self._listers, self._list, wish)
+        return await self._listers.call(self._list, wish)
 
     def _list(self, wish: List) -> Listed:
         prefix, after = in_bytes(wish)
@@ -169,7 +169,7 @@ class FolderStore:
             )
 
     async def aclose(self) -> None:
-        self._listers.shutdown(wait=False)
+        self._listers.close()
         if self._root != _CLOSED:
             with self._closing:
                 root, self._root = self._root, _CLOSED  # its number may soon be that of another folder

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import stat
 import sys
@@ -20,9 +19,7 @@ from typing import NamedTuple
 
 from ..errors import StoreUnavailable
 from ..paths import MAX_KEY_BYTES
-from . import is_usable
-
-_log = logging.getLogger("stagedoor")
+from . import is_usable, note_left_out
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NO_NAMES = frozenset((b"", b".", b".."))
@@ -172,7 +169,7 @@ def _read(descriptor: int, folder: bytes, start: bytes) -> tuple[_Window, int]:
             else:
                 strange = name
     if strange:
-        _log.warning("left out of a listing: names in the folder %r that are not UTF-8, such as %r", folder, strange)
+        note_left_out(f"names in the folder {folder!r}", f"they are not UTF-8, such as {strange!r}")
     first.sort()
     return _Window(start, first.names, first.size, first.last == _NO_END), seen
 
@@ -324,7 +321,7 @@ class Walk:
                 descriptor = descend(self._root, segments)
         except OSError as error:
             if error.errno == errno.EACCES and segments:  # such as lost+found; what cannot be read cannot be served
-                _log.warning("left out of a listing: the folder %r cannot be read", folder)
+                note_left_out(f"the folder {folder!r}", "it cannot be read")
             elif error.errno not in _GONE:
                 raise _unreadable(folder, error) from error
         try:
