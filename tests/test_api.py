@@ -292,6 +292,21 @@ def test_who_may_not_read_the_object_gets_no_address() -> None:
     assert b"drafts" not in refused.body
 
 
+def test_where_strangers_may_read_nothing_none_makes_the_catalogue_work() -> None:
+    visitor = Visitor(({"path": "users/{sub}/**", "allow": "signed-in"},), api_options={"catalogue": True})
+    visitor.catalogue = Untouched()
+    assert problem(visitor.reply("/-/contents/lesson-1")) == (401, "no-credential")
+    with pytest.raises(AssertionError, match="was asked"):
+        visitor.reply("/-/contents/lesson-1", authorization=ANN)
+
+
+class Untouched(dict[str, Content]):
+    """A catalogue that must not be asked."""
+
+    def get(self, *_: object) -> Any:
+        raise AssertionError("the catalogue was asked")
+
+
 @pytest.mark.parametrize("query", ["signed", "signed=", "signed=1", "signed=true", "x=1&signed&expires_in=60"])
 def test_on_request_the_address_is_signed(query: str) -> None:
     found = told(site().reply(f"/-/contents/lesson-1?{query}", authorization=ANN))

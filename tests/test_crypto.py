@@ -9,6 +9,7 @@ from support import Signer, b64, ec_signer, ed_signer, rsa_signer
 from wycheproof import Vector, accepts, key_sets, signatures
 
 from stagedoor import crypto
+from stagedoor.crypto import Seal
 from stagedoor.errors import InvalidKeySet
 from stagedoor.tokens import ALGORITHMS
 
@@ -139,3 +140,24 @@ def test_a_point_that_is_not_on_its_curve_is_no_key(change: dict[str, object]) -
 def test_an_ed25519_key_has_32_bytes(x: object) -> None:
     with pytest.raises(InvalidKeySet):
         crypto.load({**ed_signer().jwk, "x": x})
+
+
+def test_what_is_sealed_can_be_read_by_us_for_the_same_purpose_alone() -> None:
+    seal = Seal(b"a secret of the site")
+    sealed = seal.seal("users/ben/diary.txt", "listing users/")
+    assert "ben" not in sealed
+    assert sealed != seal.seal("users/ben/diary.txt", "listing users/")
+    assert seal.unseal(sealed, "listing users/") == "users/ben/diary.txt"
+    assert seal.unseal(sealed, "listing ") is None
+    assert Seal(b"another").unseal(sealed, "listing users/") is None
+    for at in range(len(sealed)):
+        bent = sealed[:at] + ("A" if sealed[at] != "A" else "B") + sealed[at + 1 :]
+        assert seal.unseal(bent, "listing users/") in (None, "users/ben/diary.txt" if at == len(sealed) - 1 else None)
+    for nonsense in ("", "A", "ü", "%%%", sealed[:-4], "A" * 100):
+        assert seal.unseal(nonsense, "listing users/") is None
+
+
+def test_secrets_rotate_the_newest_seals_and_all_unseal() -> None:
+    old, new = Seal(b"old"), Seal(b"new", b"old")
+    assert new.unseal(old.seal("x", ""), "") == "x"
+    assert old.unseal(new.seal("x", ""), "") is None

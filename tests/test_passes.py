@@ -672,6 +672,20 @@ def test_the_whole_site_for_who_may_read_it_all() -> None:
     assert folder_of(guarded(), "", authorization=ANN).status == 403
 
 
+def test_a_folder_that_browsers_spell_otherwise_has_cookies_for_both_spellings() -> None:
+    reply = folder_of(guarded(), "users/ann/R&D (2024)/", authorization=ANN)
+    cookies: dict[str, list[str]] = {}
+    for name, value in reply.headers:
+        if name == b"set-cookie":
+            pair, path, *_ = value.decode().split("; ")
+            cookies.setdefault(path.removeprefix("Path="), []).append(pair)
+    assert sorted(cookies) == ["/users/ann/R%26D%20%282024%29/", "/users/ann/R&D%20(2024)/"]
+    for path, pairs in cookies.items():
+        assert guarded().serve(f"{path}x", cookie="; ".join(pairs)).key == "users/ann/R&D (2024)/x"
+        other = next(one for one in cookies if one != path)
+        assert guarded().reply(f"{other}x", cookie="; ".join(pairs)).status == 403
+
+
 def test_anybody_may_have_cookies_for_what_anybody_may_read() -> None:
     visitor = guarded()
     reply = folder_of(visitor, "public/")
