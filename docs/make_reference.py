@@ -42,8 +42,9 @@ NOTES: Mapping[str, str] = {
 - `url` is scheme and host, nothing more. The Host header decides nothing.
 - `store`: `memory:` starts empty and forgets everything. In a folder no symlink is followed; only regular files exist.
   Without `store` there are no objects: every key that may be read answers 404.
-- `region` and `endpoint` belong to `s3://` alone. With `endpoint` and no `region` the region is `us-east-1`, and keys
-  are asked for path-style. Credentials come from AWS's usual chain: variables, profile, role.
+- `endpoint` belongs to `s3://` alone; `region` also says where secrets and a catalogue at AWS are, but not next to an
+  `endpoint`, whose region it is then. With `endpoint` and no `region` the region is `us-east-1`, and keys are asked
+  for path-style. Credentials come from AWS's usual chain: variables, profile, role.
 - `index` has no slash. The policy sees the key with `index` in it.
 - `trust_html = false` sends HTML, SVG and every type that is not known to be inert with a
   Content-Security-Policy that lets no script run.
@@ -65,8 +66,7 @@ NOTES: Mapping[str, str] = {
 - A session key has at least 32 bytes: `openssl rand -base64 48 > session.key`. The first of the list signs, all
   verify. Without `session_keys` one worker makes a key at its start, and sessions end with it. Several workers and
   `[login]` need `session_keys`; several workers without `[login]` have no sessions.
-- The newest session key also seals the cursors of listings. Several gateways behind one address need `session_keys` for
-  them, too; after a change of keys a listing begins again.
+- Session keys also seal the cursors of listings: several gateways behind one address need `session_keys` for them, too.
 """,
     "passes": """\
 - `key_id` and `private_key` go together. The public key that belongs to them need not be listed.
@@ -74,12 +74,13 @@ NOTES: Mapping[str, str] = {
   when its last pass is over.
 - A PEM may be in one line, its line ends turned into spaces, as some shells leave it.
 - `hash`, `max_lifetime` and `per_minute` are for issuing alone: passes that others issued count as they are.
+  `max_lifetime` is 365 days at most.
 - `per_minute` goes up to 1,000,000. Each worker counts for itself.
 - Keys in files and variables are looked at by `stagedoor check`, those of AWS by `stagedoor check --online`.
 """,
     "catalogue": """\
 - `sqlite:///catalogue.db` is a file beside the settings file; a whole path has four slashes: `sqlite:////srv/catalogue.db`.
-- A DynamoDB table is in `[site] region`, else in the region of AWS's chain.
+- A DynamoDB table is in `[site] region`, unless there is an `endpoint`; else in the region of AWS's chain.
 """,
     "gateway": """\
 - `listen`, `workers` and `tls` are read at start; a reload (SIGHUP) does not change them. There are at most 1,024
@@ -137,8 +138,8 @@ section or setting is an error. So is a setting that contradicts another one.
 name that does not start with `{prefix}`. `file:path` takes the content of a file. White space at the ends of a session
 key or a passphrase does not count. `ssm:/name` is a parameter of AWS's SSM Parameter Store, decrypted, and
 `secretsmanager:` with a name or an ARN a secret of Secrets Manager. Both are fetched with AWS's usual chain of
-credentials when Stagedoor starts and when it reloads. Their region is the ARN's, else `[site] region`, else that of
-AWS's chain.
+credentials when Stagedoor starts and when it reloads. Their region is the ARN's, else `[site] region` unless there is an
+`endpoint`, else that of AWS's chain.
 
 **Paths** of files, and a store that is a folder, are relative to the settings file. `~` is your home folder.
 
