@@ -107,9 +107,10 @@ class Progress:
         """
         path = self._files / key
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=self._files.parent, encoding="utf-8", delete=False) as file:
-            file.write(answer)
-        Path(file.name).replace(path)
+        with tempfile.TemporaryDirectory(dir=self._files.parent) as folder:
+            written = Path(folder, path.name)
+            written.write_text(answer, encoding="utf-8")
+            written.replace(path)
 
 
 def _key(person: Person, lesson: str) -> str:
