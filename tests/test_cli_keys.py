@@ -18,9 +18,9 @@ from commands import Said
 from support import NOW, VECTORS, request
 
 from stagedoor import aws_secrets
+from stagedoor.assemble import make_door
 from stagedoor.cli import main
 from stagedoor.door import Door, run
-from stagedoor.gateway.app import make_door
 from stagedoor.messages import Serve
 from stagedoor.pass_keys import is_pair, load_signer, read_private, read_public
 from stagedoor.settings import load, parse

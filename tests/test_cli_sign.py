@@ -20,8 +20,8 @@ from commands import Said
 from stores import ODD_KEYS
 from support import NOW, VECTORS, request
 
+from stagedoor.assemble import make_door
 from stagedoor.door import Door, run
-from stagedoor.gateway.app import make_door
 from stagedoor.messages import Serve
 from stagedoor.paths import encode
 from stagedoor.settings import parse

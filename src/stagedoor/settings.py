@@ -127,6 +127,11 @@ class Settings:
         return None if self.endpoint else self.region
 
     @property
+    def sessions_end_with_us(self) -> bool:
+        """True: nobody set keys for sessions, so those that there are were made at start and are known nowhere else."""
+        return self.session_keys in ((), (_made_at_start(),))
+
+    @property
     def secure(self) -> bool:
         """False only for an http site on this machine, where browsers take no Secure cookie."""
         return self.url.startswith("https:")

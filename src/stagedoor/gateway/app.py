@@ -10,25 +10,21 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
-import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
-from .. import crypto, replies
-from ..api import MAX_BODY_BYTES, Api
+from .. import replies
+from ..api import MAX_BODY_BYTES
+from ..assemble import make_door
 from ..catalogue import Catalogue, open_catalogue
-from ..door import Door, Site, arun
+from ..door import arun
 from ..errors import CatalogueUnavailable, InvalidRequest, StagedoorError
 from ..messages import Answered, Content, Fetch, Flow, Headers, List, Reply, Request, Serve, Wish, collect
-from ..openapi import description
-from ..pass_keys import open_passes
-from ..session import Sessions
 from ..settings import Network, Settings
-from ..signing import Passes
 from ..store import InstantStore, Store, open_store
 from ..threads import Threads
-from ..tokens import IssuerKeys, Tokens
+from ..tokens import IssuerKeys
 from .access_log import AccessLog, Entry
 from .fetch import Fetcher
 from .objects import Answer, answer_object, answer_object_now, of_reply
@@ -61,40 +57,6 @@ SendFile: TypeAlias = Callable[[int, int, int], Awaitable[int]]
 Begun: TypeAlias = "tuple[Gateway, Flow[Serve | Reply], Wish] | None"
 
 _log = logging.getLogger("stagedoor")
-
-
-def make_door(settings: Settings) -> Door:
-    """The door that these settings describe, with OpenSSL for signatures and all that there is under `/-/`.
-
-    Raises:
-        InvalidKey, StoreRefused, Unavailable: the keys of passes cannot be had.
-    """
-    site = Site(
-        settings.url,
-        settings.places,
-        settings.index,
-        settings.fallback,
-        settings.login_page,
-        settings.origins,
-    )
-    sessions = None
-    if settings.session_keys:
-        names = {issuer.issuer: issuer.name for issuer in settings.issuers}
-        cookie = settings.places.session
-        sessions = Sessions(settings.url, settings.session_keys, names, settings.session, cookie, settings.secure)
-    keys, signer = open_passes(settings.passes, settings.aws_region)
-    api = Api(
-        secrets.token_bytes,
-        crypto.Seal(*settings.seal_secrets),
-        signer,
-        settings.passes.max_lifetime,
-        settings.passes.per_minute,
-        listing=settings.store is not None,
-        catalogue=settings.catalogue is not None,
-        description=description,
-    )
-    tokens = Tokens(settings.issuers, crypto)
-    return Door(site, settings.policy, tokens, sessions, Passes(settings.url, keys), api.endpoints())
 
 
 class Gateway:

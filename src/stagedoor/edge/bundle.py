@@ -1,0 +1,255 @@
+"""Makes the zip of the edge functions: the core, two handlers, and `config.json` with settings, policy and keys.
+
+Whatever the edge could not decide is refused here, with the setting's name, and not at the first request. Made twice
+from the same settings the zip has the same bytes.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cryptography.hazmat.primitives.asymmetric import rsa as openssl_rsa
+
+from .. import pass_keys, rsa
+from ..errors import SettingsError
+from ..policy import Rule
+from ..settings import Settings
+from ..tokens import Issuer
+from .config import FORM
+
+RUNTIME = "3.13"
+"""Python of the Lambda runtime; the functions of a distribution are made for `python3.13`."""
+OBJECTS, API = "stagedoor.edge.lambda_function.objects", "stagedoor.edge.lambda_function.api"
+"""The handlers: for every behaviour of objects, and for `/-/*`."""
+MAX_ZIP_BYTES = 1_048_576
+"""A viewer-request function, in the stricter of AWS's tables ("Quotas on Lambda@Edge")."""
+
+_ENTRY = "edge/lambda_function.py"
+_PACKAGE = Path(__file__).parents[1]
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class Bundle(NamedTuple):
+    """A zip that is ready to be uploaded.
+
+    Attributes:
+        content: its bytes.
+        hash: of the configuration; the functions write it to their log.
+        compiled: True: bytecode for the runtime is in it, and the first request is quicker.
+        files: names, with sizes in bytes.
+    """
+
+    content: bytes
+    hash: str
+    compiled: bool
+    files: Mapping[str, int]
+
+
+def make(settings: Settings, keys: Mapping[str, bytes], *, own_domain: bool = True) -> Bundle:
+    """Make the bundle.
+
+    Args:
+        settings: of the site.
+        keys: JWKS document of each issuer, by its exact URL, as it is published now.
+        own_domain: False: the site's origin is the distribution's domain name, which nobody knows yet.
+
+    Raises:
+        SettingsError: the edge cannot do what a setting asks for.
+    """
+    config = configuration(settings, keys, own_domain=own_domain)
+    files = {f"stagedoor/{name}": (_PACKAGE / name).read_bytes() for name in sorted(_needed())}
+    files["stagedoor/__init__.py"] = b'"""The core of Stagedoor, as far as the edge needs it."""\n'
+    files["config.json"] = _json(config)
+    compiled = _compiled(files)
+    files |= compiled
+    content = _zip(files)
+    if len(content) > MAX_ZIP_BYTES:
+        raise SettingsError(
+            f"the edge bundle has {len(content)} bytes, and CloudFront takes {MAX_ZIP_BYTES}",
+            setting="rules",
+            mend="write fewer rules: a claim in a path stands for many",
+        )
+    sizes = {name: len(body) for name, body in sorted(files.items())}
+    return Bundle(content, config["hash"], bool(compiled), sizes)
+
+
+def configuration(settings: Settings, keys: Mapping[str, bytes], *, own_domain: bool = True) -> dict[str, Any]:
+    """What `config.json` holds; arguments and errors as for `make`."""
+    _refuse_what_the_edge_cannot(settings)
+    places = settings.places
+    content: dict[str, Any] = {
+        "form": FORM,
+        "version": _version(),
+        "url": settings.url if own_domain else None,
+        "site": {
+            "places": {
+                "order": list(places.order),
+                "cookie": places.cookie,
+                "query": places.query,
+                "session": places.session,
+            },
+            "index": settings.index,
+            "login_page": settings.login_page,
+            "origins": sorted(settings.origins),
+        },
+        "issuers": [_issuer(one, keys[one.issuer]) for one in settings.issuers],
+        "sessions": None,
+        "passes": dict(_pass_keys(settings)),
+        "rules": [_table(rule) for rule in settings.policy.rules],
+    }
+    if not settings.sessions_end_with_us:
+        keys_in_hex = [key.hex() for key in settings.session_keys]
+        content["sessions"] = {"keys": keys_in_hex, "lifetime": settings.session}
+    return {**content, "hash": hashlib.sha256(_json(content)).hexdigest()[:12]}
+
+
+def _refuse_what_the_edge_cannot(settings: Settings) -> None:
+    for number, issuer in enumerate(settings.issuers):
+        other = sorted(issuer.algorithms - rsa.ALGORITHMS)
+        if other:
+            raise SettingsError(
+                f"the edge checks RS256, RS384 and RS512 alone, not {other[0]}",
+                setting=f"issuers[{number}].algorithms",
+                mend="let the provider sign with RS256, or trade its tokens for sessions: POST /-/session",
+            )
+    if settings.fallback is not None:
+        raise SettingsError(
+            "the edge cannot know that an object is missing",
+            setting="site.fallback",
+            mend='leave it out for this site, and link to "/#route"',
+        )
+    if not settings.secure:
+        raise SettingsError(
+            "a site at CloudFront is https", setting="site.url", mend="write its domain, or leave it out"
+        )
+
+
+def _issuer(issuer: Issuer, keys: bytes) -> dict[str, Any]:
+    remote = issuer.jwks is None or issuer.jwks.startswith("https:")
+    return {
+        "issuer": issuer.issuer,
+        "audience": sorted(issuer.audience),
+        "name": issuer.name,
+        "token_use": sorted(issuer.token_use),
+        "jwks": issuer.jwks if remote else "file:baked",
+        "algorithms": sorted(issuer.algorithms),
+        "claims": dict(sorted(issuer.claims.items())),
+        "leeway": issuer.leeway,
+        "keys": json.loads(keys),
+    }
+
+
+def _pass_keys(settings: Settings) -> Iterator[tuple[str, dict[str, str]]]:
+    """Public keys of passes as JWKs; at the edge RSA alone can be checked."""
+    for name, key in sorted(pass_keys.read_keys(settings.passes, settings.aws_region)[0].items()):
+        if not isinstance(key, openssl_rsa.RSAPublicKey):
+            raise SettingsError(
+                f"the edge checks passes by RSA keys alone, and {name} is another",
+                setting="passes.public_keys",
+                mend="make an RSA pair (stagedoor keys new), or let CloudFront check them: the passes door",
+            )
+        numbers = key.public_numbers()
+        yield name, {"kty": "RSA", "n": _base64url(numbers.n), "e": _base64url(numbers.e)}
+
+
+def _table(rule: Rule) -> dict[str, Any]:
+    """A rule as `[[rules]]` has it."""
+    who: Any = rule.who
+    if rule.who == "matching":
+        conditions = (("groups", rule.groups), ("issuer", rule.issuers), ("emails", rule.emails))
+        who = {name: sorted(values) for name, values in conditions if values}
+        if rule.claims:
+            who["claims"] = {name: sorted(values) for name, values in rule.claims.items()}
+    return {"path": rule.pattern, rule.effect: who}
+
+
+def _base64url(number: int) -> str:
+    raw = number.to_bytes((number.bit_length() + 7) // 8)
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _version() -> str:
+    try:
+        return version("stagedoor")
+    except PackageNotFoundError:
+        return "0"
+
+
+# --- files
+
+
+def _needed() -> set[str]:
+    """The handlers, and everything of ours that they import, directly or not."""
+    found: set[str] = set()
+    waiting = [_ENTRY]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += _imports(name)
+    return found | {"edge/__init__.py"}
+
+
+def _imports(name: str) -> Iterator[str]:
+    folder = Path(name).parent
+    for node in ast.walk(ast.parse((_PACKAGE / name).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = folder if node.level == 1 else folder.parent
+            modules = [node.module] if node.module else [alias.name for alias in node.names]
+            yield from (str(base / f"{module.replace('.', '/')}.py") for module in modules if module)
+
+
+def _compiled(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Bytecode for the runtime, if its Python is here; it counts without looking at the source (PEP 552)."""
+    python = _python()
+    if python is None:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, body in files.items():
+            if name.endswith(".py"):
+                path = Path(folder, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(body)
+        command = [python, "-m", "compileall", "-q", "-s", folder, "-p", "/var/task"]
+        subprocess.run([*command, "--invalidation-mode", "unchecked-hash", folder], check=True, capture_output=True)
+        made = sorted(Path(folder).rglob("*.pyc"))
+        return {str(path.relative_to(folder)): path.read_bytes() for path in made}
+
+
+def _python() -> str | None:
+    """The interpreter of the runtime's version; others write bytecode that it cannot read."""
+    for candidate in (sys.executable, shutil.which(f"python{RUNTIME}")):
+        if candidate:
+            asked = [candidate, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+            told = subprocess.run(asked, capture_output=True, text=True, check=False)
+            if told.stdout.strip() == RUNTIME:
+                return candidate
+    return None
+
+
+def _zip(files: Mapping[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, body in sorted(files.items()):
+            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry.external_attr = 0o644 << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, body, compresslevel=9)
+    return out.getvalue()
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

@@ -1,0 +1,97 @@
+"""What the edge decides with: settings, policy and keys, as the bundler wrote them down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .. import rsa
+from ..credentials import Places
+from ..door import Door, Site
+from ..policy import Policy, compile_rules
+from ..session import Sessions
+from ..signing import Passes
+from ..tokens import Issuer, Tokens
+
+FORM = 1
+"""Version of the form of `config.json`; the bundle's code reads this one alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings of one bundle.
+
+    Attributes:
+        version: of Stagedoor.
+        hash: of everything below, to tell in a log which settings decided.
+        url: origin of the site; None: `https://` and the distribution's domain name.
+        site, issuers, sessions, passes: arguments of the core's values, as plain data.
+        policy: the rules.
+    """
+
+    version: str
+    hash: str
+    url: str | None
+    site: Mapping[str, Any]
+    issuers: tuple[Mapping[str, Any], ...]
+    sessions: Mapping[str, Any] | None
+    passes: Mapping[str, Mapping[str, object]]
+    policy: Policy
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Config:
+        """Read the content of `config.json`."""
+        if document["form"] != FORM:
+            raise ValueError("config.json was made by another version; bundle again")
+        return cls(
+            document["version"],
+            document["hash"],
+            document["url"],
+            document["site"],
+            tuple(document["issuers"]),
+            document["sessions"],
+            document["passes"],
+            compile_rules(document["rules"]),
+        )
+
+    def door(self, domain: str, now: float) -> Door:
+        """The door for a distribution.
+
+        Args:
+            domain: its domain name, as CloudFront says.
+            now: epoch seconds; the issuers' keys count as fetched at this moment.
+        """
+        url = self.url or f"https://{domain}"
+        issuers = tuple(_issuer(one) for one in self.issuers)
+        tokens = Tokens(issuers, rsa)
+        for issuer, one in zip(issuers, self.issuers, strict=True):
+            tokens.issuers[issuer.issuer].install(json.dumps(one["keys"]).encode(), now)
+        passes = Passes(url, {name: rsa.load_for_passes(jwk) for name, jwk in self.passes.items()})
+        return Door(self._site(url), self.policy, tokens, self._sessions(url, issuers), passes)
+
+    def _site(self, url: str) -> Site:
+        places = {**self.site["places"], "order": tuple(self.site["places"]["order"])}
+        origins = frozenset(self.site["origins"])
+        return Site(url, Places(**places), self.site["index"], None, self.site["login_page"], origins)
+
+    def _sessions(self, url: str, issuers: tuple[Issuer, ...]) -> Sessions | None:
+        if self.sessions is None:
+            return None
+        keys = tuple(bytes.fromhex(key) for key in self.sessions["keys"])
+        names = {issuer.issuer: issuer.name for issuer in issuers}
+        return Sessions(url, keys, names, self.sessions["lifetime"], self.site["places"]["session"])
+
+
+def _issuer(one: Mapping[str, Any]) -> Issuer:
+    return Issuer(
+        one["issuer"],
+        frozenset(one["audience"]),
+        one["name"],
+        frozenset(one["token_use"]),
+        one["jwks"],
+        frozenset(one["algorithms"]),
+        one["claims"],
+        one["leeway"],
+    )
