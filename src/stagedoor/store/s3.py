@@ -21,7 +21,7 @@ from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from ..errors import StoreRefused, StoreUnavailable, UnusableKey
-from ..messages import Item, List, Listed
+from ..messages import List, Listed
 from ..paths import MAX_KEY_BYTES
 from . import (
     Changed,
@@ -31,12 +31,10 @@ from . import (
     Open,
     Opened,
     Range,
-    in_bytes,
     no_chunks,
     nothing,
-    resume_after,
-    usable,
 )
+from .s3_listing import Listing, ask_once, fault, refusal
 
 _log = logging.getLogger("stagedoor")
 
@@ -153,49 +151,23 @@ class S3Store:
     async def list(self, wish: List) -> Listed:
         """Names as S3 lists them (ListObjectsV2), which sorts them by their UTF-8 bytes.
 
-        Directory buckets (S3 Express One Zone) do not sort and know no place to go on from: they cannot be listed.
-
         Raises:
             InvalidTarget: the wish is no valid Unicode text.
             StoreRefused: our credentials may not list the bucket.
             StoreUnavailable: no answer, or one that is not about what was asked.
         """
-        prefix, after = in_bytes(wish)
-        before = len(self._prefix.encode())
-        if before + len(prefix) > MAX_KEY_BYTES:
+        listing = Listing(self._bucket, self._prefix, wish)
+        question = listing.question()
+        if question is None:
             return Listed(())
         await self._connection()
         try:
-            answer = await self._call(
-                "list_objects_v2",
-                Prefix=self._prefix + wish.prefix,
-                # No name is longer, so none lies between an overlong place and its beginning.
-                StartAfter=self._prefix + after[: MAX_KEY_BYTES - before].decode(errors="ignore"),
-                MaxKeys=min(wish.limit + 1, 1000),  # servers may tell once more the folder that `after` lies in
-                **({"Delimiter": "/"} if wish.folders else {}),
-            )
+            answer = await self._call("list_objects_v2", **question)
         except ClientError as error:
-            raise self._fault(error, f"bucket {self._bucket}, listing {wish.prefix!r}") from error
+            raise fault(error, listing.place) from error
         finally:
             self._free.release()
-        return self._listed(answer, wish)
-
-    def _listed(self, answer: Any, wish: List) -> Listed:
-        place = f"bucket {self._bucket}, listing {wish.prefix!r}"
-        if "IsTruncated" not in answer:  # all listings say it; an answer about something else is no empty bucket
-            raise StoreUnavailable(f"{place}: the answer is no listing")
-        told = _told(answer, len(self._prefix), place)
-        if not all(name.startswith(self._prefix + wish.prefix) for name in told):
-            raise StoreUnavailable(f"{place}: the answer holds names that were not asked for")
-        entries = [told[name] for name in sorted(told) if name > self._prefix + wish.after]
-        all_found = usable(entries)
-        found = all_found[: wish.limit]
-        if found == all_found and not answer["IsTruncated"]:
-            return Listed(found)
-        if not entries:
-            raise StoreUnavailable(f"{place}: the answer does not go on from where it was told to")
-        # A usable name, if there is one: some servers fail when they are told to go on from another.
-        return Listed(found, resume_after((found or entries)[-1]))
+        return listing.read(answer)
 
     async def ready(self) -> None:
         """Ask for a key that need not exist; to be told that there is no such key is an answer.
@@ -223,7 +195,7 @@ class S3Store:
         if len(name.encode()) > MAX_KEY_BYTES:
             raise UnusableKey(f"with its prefix the key is longer than S3 takes: {key!r}")
         try:
-            return await self._call(verb, Key=name, **arguments)
+            return await self._call(verb, Bucket=self._bucket, Key=name, **arguments)
         except ClientError as error:
             return self._no_answer(error, key)
 
@@ -231,7 +203,7 @@ class S3Store:
         """One question to S3; what it refuses comes as ClientError."""
         client = await self._connected()
         try:
-            return await getattr(client, verb)(Bucket=self._bucket, **arguments)
+            return await getattr(client, verb)(**arguments)
         except NoCredentialsError as error:
             raise StoreRefused("there are no AWS credentials (environment, profile or role)") from error
         except (BotoCoreError, aiohttp.ClientError, TimeoutError, ValueError) as error:
@@ -239,7 +211,7 @@ class S3Store:
 
     def _no_answer(self, error: Any, key: str) -> None:
         """Tell a missing object (return) from everything that is not the caller's fault (raise)."""
-        status, code, details = _refusal(error)
+        status, code, details = refusal(error)
         place = f"bucket {self._bucket}, key {key!r}: {status} {code}"
         if code in ("404", "NoSuchKey"):
             return
@@ -256,14 +228,7 @@ class S3Store:
             # What S3 says of a missing key to those who may not list; grant s3:ListBucket to hear NoSuchKey instead.
             _log.warning("%s: answered as missing; are s3:GetObject and s3:ListBucket granted?", place)
             return
-        raise self._fault(error, f"bucket {self._bucket}, key {key!r}") from error
-
-    def _fault(self, error: Any, place: str) -> StoreRefused | StoreUnavailable:
-        """What a refusal means that has nothing to do with the caller."""
-        status, code, details = _refusal(error)
-        if status < 500 and status not in (408, 429) and code not in ("RequestTimeout", "SlowDown"):
-            return StoreRefused(f"{place}: {status} {code} {details.get('Message', '')}".rstrip())
-        return StoreUnavailable(f"{place}: {status} {code}")
+        raise fault(error, f"bucket {self._bucket}, key {key!r}") from error
 
     async def _connected(self) -> Any:
         if self._client is None:
@@ -293,13 +258,7 @@ class S3Store:
             self._client = await self._exit.enter_async_context(context)
         except (BotoCoreError, ValueError) as error:
             raise StoreRefused(f"the S3 client cannot be made: {error}") from error
-        self._client.meta.events.register_last("before-parameter-build.s3", _ask_once)
-
-
-def _ask_once(model: Any, context: Any, **_: Any) -> None:
-    """botocore asks a bucket that redirects for its region; if that redirects too, it would ask again without end."""
-    if model.name == "HeadBucket":
-        context["s3_redirect"]["redirected"] = True
+        self._client.meta.events.register_last("before-parameter-build.s3", ask_once)
 
 
 class _SizeUntold(StoreUnavailable):
@@ -308,27 +267,6 @@ class _SizeUntold(StoreUnavailable):
 
 class _HeadRefused(StoreRefused):
     """S3 refused a HEAD and could not say why."""
-
-
-def _refusal(error: Any) -> tuple[int, str, dict[str, Any]]:
-    """Status, code and details of an error answer."""
-    details = error.response.get("Error", {})
-    return error.response["ResponseMetadata"]["HTTPStatusCode"], str(details.get("Code", "")), details
-
-
-def _told(answer: Any, prefix: int, place: str) -> dict[str, Item | str]:
-    """What a listing tells, by names in the bucket; those in the store are `prefix` letters shorter."""
-    try:
-        folders = [folder["Prefix"] for folder in answer.get("CommonPrefixes", ())]
-        items = {item["Key"]: _item(item, prefix) for item in answer.get("Contents", ())}
-    except KeyError as error:
-        raise StoreUnavailable(f"{place}: the answer lacks {error}") from error
-    return {**items, **{name: name[prefix:] for name in folders}}
-
-
-def _item(told: Any, prefix: int) -> Item:
-    modified, storage_class = int(told["LastModified"].timestamp()), told.get("StorageClass") or "STANDARD"
-    return Item(told["Key"][prefix:], told["ETag"], modified, told["Size"], storage_class)
 
 
 def _extent(answer: Any) -> tuple[int, int, int]:
