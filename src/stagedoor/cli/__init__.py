@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 from ..errors import StagedoorError
-from . import catalogue, check, explain, init, keys, ls, sign, token
+from . import bundle, catalogue, check, explain, init, keys, ls, sign, token
 from .voice import SettingsFile, complain, say
 
 app = typer.Typer(
@@ -149,6 +149,11 @@ COMMANDS: Mapping[str, Callable[..., int]] = {
 }
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
-GROUPS: Mapping[str, typer.Typer] = {"keys": keys.app, "sign": sign.app, "catalogue": catalogue.app}
+GROUPS: Mapping[str, typer.Typer] = {
+    "keys": keys.app,
+    "sign": sign.app,
+    "catalogue": catalogue.app,
+    "bundle": bundle.app,
+}
 for _name, _group in GROUPS.items():
     app.add_typer(_group, name=_name)

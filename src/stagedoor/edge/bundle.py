@@ -11,12 +11,14 @@ import base64
 import hashlib
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +28,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa as openssl_rsa
 from .. import pass_keys, rsa
 from ..errors import SettingsError
 from ..policy import Rule
-from ..settings import Settings
+from ..settings import LISTS, TABLE, Settings
+from ..settings_reader import Reader
 from ..tokens import Issuer
 from .config import FORM
 
@@ -49,12 +52,14 @@ class Bundle(NamedTuple):
         content: its bytes.
         hash: of the configuration; the functions write it to their log.
         compiled: True: bytecode for the runtime is in it, and the first request is quicker.
+        secret: True: session keys are in it.
         files: names, with sizes in bytes.
     """
 
     content: bytes
     hash: str
     compiled: bool
+    secret: bool
     files: Mapping[str, int]
 
 
@@ -77,13 +82,10 @@ def make(settings: Settings, keys: Mapping[str, bytes], *, own_domain: bool = Tr
     files |= compiled
     content = _zip(files)
     if len(content) > MAX_ZIP_BYTES:
-        raise SettingsError(
-            f"the edge bundle has {len(content)} bytes, and CloudFront takes {MAX_ZIP_BYTES}",
-            setting="rules",
-            mend="write fewer rules: a claim in a path stands for many",
-        )
+        problem = f"the edge bundle has {len(content):,} bytes, and CloudFront takes {MAX_ZIP_BYTES:,}"
+        raise _refusal(settings, "rules", problem, "write fewer rules: a claim in a path stands for many")
     sizes = {name: len(body) for name, body in sorted(files.items())}
-    return Bundle(content, config["hash"], bool(compiled), sizes)
+    return Bundle(content, config["hash"], bool(compiled), config["sessions"] is not None, sizes)
 
 
 def configuration(settings: Settings, keys: Mapping[str, bytes], *, own_domain: bool = True) -> dict[str, Any]:
@@ -105,7 +107,7 @@ def configuration(settings: Settings, keys: Mapping[str, bytes], *, own_domain: 
             "login_page": settings.login_page,
             "origins": sorted(settings.origins),
         },
-        "issuers": [_issuer(one, keys[one.issuer]) for one in settings.issuers],
+        "issuers": [_issuer(number, one, keys[one.issuer]) for number, one in enumerate(settings.issuers)],
         "sessions": None,
         "passes": dict(_pass_keys(settings)),
         "rules": [_table(rule) for rule in settings.policy.rules],
@@ -118,33 +120,36 @@ def configuration(settings: Settings, keys: Mapping[str, bytes], *, own_domain: 
 
 def _refuse_what_the_edge_cannot(settings: Settings) -> None:
     for number, issuer in enumerate(settings.issuers):
-        other = sorted(issuer.algorithms - rsa.ALGORITHMS)
-        if other:
-            raise SettingsError(
-                f"the edge checks RS256, RS384 and RS512 alone, not {other[0]}",
-                setting=f"issuers[{number}].algorithms",
-                mend="let the provider sign with RS256, or trade its tokens for sessions: POST /-/session",
+        for other in sorted(issuer.algorithms - rsa.ALGORITHMS):
+            raise _refusal(
+                settings,
+                f"issuers[{number}].algorithms",
+                f"the edge checks RS256, RS384 and RS512 alone, not {other}",
+                "let the provider sign with RS256, or trade its tokens for sessions: POST /-/session",
             )
     if settings.fallback is not None:
-        raise SettingsError(
-            "the edge cannot know that an object is missing",
-            setting="site.fallback",
-            mend='leave it out for this site, and link to "/#route"',
-        )
+        problem = "the edge cannot know that an object is missing"
+        raise _refusal(settings, "site.fallback", problem, 'leave it out for this site, and link to "/#route"')
     if not settings.secure:
-        raise SettingsError(
-            "a site at CloudFront is https", setting="site.url", mend="write its domain, or leave it out"
-        )
+        raise _refusal(settings, "site.url", "a site at CloudFront is https", "write its domain")
 
 
-def _issuer(issuer: Issuer, keys: bytes) -> dict[str, Any]:
-    remote = issuer.jwks is None or issuer.jwks.startswith("https:")
+def _refusal(settings: Settings, name: str, problem: str, mend: str) -> SettingsError:
+    """An error with file and line, as if the settings had been read a moment ago."""
+    if settings.source is not None and settings.source.is_file():
+        text = settings.source.read_text(encoding="utf-8")
+        return Reader(TABLE, LISTS, text, settings.source, {}).error(name, problem, mend)
+    return SettingsError(problem, setting=name, mend=mend)
+
+
+def _issuer(number: int, issuer: Issuer, keys: bytes) -> dict[str, Any]:
+    is_file = issuer.jwks is not None and issuer.jwks.startswith("file:")
     return {
         "issuer": issuer.issuer,
         "audience": sorted(issuer.audience),
         "name": issuer.name,
         "token_use": sorted(issuer.token_use),
-        "jwks": issuer.jwks if remote else "file:baked",
+        "jwks": f"file:baked/{number}" if is_file else issuer.jwks,
         "algorithms": sorted(issuer.algorithms),
         "claims": dict(sorted(issuer.claims.items())),
         "leeway": issuer.leeway,
@@ -153,14 +158,18 @@ def _issuer(issuer: Issuer, keys: bytes) -> dict[str, Any]:
 
 
 def _pass_keys(settings: Settings) -> Iterator[tuple[str, dict[str, str]]]:
-    """Public keys of passes as JWKs; at the edge RSA alone can be checked."""
-    for name, key in sorted(pass_keys.read_keys(settings.passes, settings.aws_region)[0].items()):
+    """Public keys of passes as JWKs; at the edge RSA alone can be checked. The private key is looked at only where
+    nothing else tells its public half.
+    """
+    passes = settings.passes
+    if passes.key_id in passes.public_keys:
+        passes = replace(passes, key_id=None, private_key=None)
+    for name, key in sorted(pass_keys.read_keys(passes, settings.aws_region)[0].items()):
         if not isinstance(key, openssl_rsa.RSAPublicKey):
-            raise SettingsError(
-                f"the edge checks passes by RSA keys alone, and {name} is another",
-                setting="passes.public_keys",
-                mend="make an RSA pair (stagedoor keys new), or let CloudFront check them: the passes door",
-            )
+            setting = "passes.public_keys" if name in passes.public_keys else "passes.private_key"
+            problem = f"the edge checks passes by RSA keys alone, and {name} is another"
+            mend = "make an RSA pair (stagedoor keys new), or let CloudFront check them: the passes door"
+            raise _refusal(settings, setting, problem, mend)
         numbers = key.public_numbers()
         yield name, {"kty": "RSA", "n": _base64url(numbers.n), "e": _base64url(numbers.e)}
 
@@ -224,7 +233,9 @@ def _compiled(files: Mapping[str, bytes]) -> dict[str, bytes]:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(body)
         command = [python, "-m", "compileall", "-q", "-s", folder, "-p", "/var/task"]
-        subprocess.run([*command, "--invalidation-mode", "unchecked-hash", folder], check=True, capture_output=True)
+        command += ["--invalidation-mode", "unchecked-hash", folder]
+        steady = {**os.environ, "PYTHONHASHSEED": "0"}  # the order of constants in bytecode
+        subprocess.run(command, check=True, capture_output=True, env=steady)
         made = sorted(Path(folder).rglob("*.pyc"))
         return {str(path.relative_to(folder)): path.read_bytes() for path in made}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ class Config:
         url: origin of the site; None: `https://` and the distribution's domain name.
         site, issuers, sessions, passes: arguments of the core's values, as plain data.
         policy: the rules.
+        baked: key sets that stand in for files, by the URL that asks for them.
     """
 
     version: str
@@ -39,6 +41,7 @@ class Config:
     sessions: Mapping[str, Any] | None
     passes: Mapping[str, Mapping[str, object]]
     policy: Policy
+    baked: Mapping[str, bytes]
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Config:
@@ -54,20 +57,16 @@ class Config:
             document["sessions"],
             document["passes"],
             compile_rules(document["rules"]),
+            {one["jwks"]: _document(one) for one in document["issuers"] if (one["jwks"] or "").startswith("file:")},
         )
 
-    def door(self, domain: str, now: float) -> Door:
-        """The door for a distribution.
-
-        Args:
-            domain: its domain name, as CloudFront says.
-            now: epoch seconds; the issuers' keys count as fetched at this moment.
-        """
+    def door(self, domain: str) -> Door:
+        """The door for a distribution of this domain name. Nobody has asked the issuers for keys since the bundling."""
         url = self.url or f"https://{domain}"
         issuers = tuple(_issuer(one) for one in self.issuers)
         tokens = Tokens(issuers, rsa)
         for issuer, one in zip(issuers, self.issuers, strict=True):
-            tokens.issuers[issuer.issuer].install(json.dumps(one["keys"]).encode(), now)
+            tokens.issuers[issuer.issuer].install(_document(one), -math.inf)
         passes = Passes(url, {name: rsa.load_for_passes(jwk) for name, jwk in self.passes.items()})
         return Door(self._site(url), self.policy, tokens, self._sessions(url, issuers), passes)
 
@@ -82,6 +81,10 @@ class Config:
         keys = tuple(bytes.fromhex(key) for key in self.sessions["keys"])
         names = {issuer.issuer: issuer.name for issuer in issuers}
         return Sessions(url, keys, names, self.sessions["lifetime"], self.site["places"]["session"])
+
+
+def _document(one: Mapping[str, Any]) -> bytes:
+    return json.dumps(one["keys"]).encode()
 
 
 def _issuer(one: Mapping[str, Any]) -> Issuer:

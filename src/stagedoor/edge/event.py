@@ -5,9 +5,11 @@ Source: CloudFront Developer Guide, "Lambda@Edge event structure" and "Restricti
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
+from .. import replies
 from ..errors import StagedoorError
 from ..messages import Reply, Request, collect
 
@@ -32,25 +34,41 @@ def read(event: object) -> tuple[Request, Event, str]:
         The request; CloudFront's own form of it, to be sent on; the distribution's domain name.
 
     Raises:
-        Malformed: anything about it is not as CloudFront makes it.
+        Malformed: anything about it is not as CloudFront makes it, or the function was attached to another event.
     """
     try:
-        cf = event["Records"][0]["cf"]  # type: ignore[index]  # whatever it is, the next line would say
-        raw: Event = cf["request"]
+        cf = event["Records"][0]["cf"]  # type: ignore[index]  # whatever it is, the next lines would say
+        raw, config = cf["request"], cf["config"]
+        kind, domain = _text(config["eventType"]), _text(config["distributionDomainName"])
         lines = [
-            (name.lower().encode("latin-1"), field["value"].encode("utf-8"))
+            (name.lower().encode("latin-1"), _text(field["value"]).encode())
             for name, fields in raw["headers"].items()
             for field in fields
         ]
-        path, query = raw["uri"].encode("utf-8"), raw["querystring"].encode("utf-8")
-        request = Request(str(raw["method"]), path, query, collect(lines), b"", str(raw["clientIp"]))
-        return request, raw, str(cf["config"]["distributionDomainName"])
+        path, query = _text(raw["uri"]).encode(), _text(raw["querystring"]).encode()
+        request = Request(_text(raw["method"]), path, query, collect(lines), b"", _text(raw["clientIp"]))
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise Malformed(f"this is no viewer request of CloudFront: {type(error).__name__}") from None
+    if kind != "viewer-request":  # behind the cache, whoever comes second would be asked nothing
+        raise Malformed("attach this function to viewer-request, and to no other event")
+    return request, raw, domain
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
 
 
 def written(reply: Reply, method: str) -> Event:
-    """An answer that CloudFront sends without asking anybody else."""
+    """An answer that CloudFront sends without asking anybody else; a longer one than it takes becomes a bare 414."""
+    answer = _written(reply, method)
+    if len(json.dumps(answer)) <= MAX_ANSWER_BYTES:
+        return answer
+    return _written(replies.problem(414, "target-too-long", "this address is too long to be answered"), method)
+
+
+def _written(reply: Reply, method: str) -> Event:
     headers: dict[str, list[dict[str, str]]] = {}
     for name, value in reply.headers:
         if name not in _NOT_OURS:

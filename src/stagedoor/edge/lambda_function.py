@@ -8,84 +8,115 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from .. import paths, replies
 from ..door import Door, run
-from ..errors import InvalidTarget
-from ..messages import Answered, Fetch, Fetched, Reply, Serve, Wish
+from ..errors import InvalidTarget, Unavailable
+from ..messages import Answered, Fetch, Fetched, Reply, Request, Serve, Wish
+from ..tokens import is_safe_url
 from .config import Config
 from .event import Event, Malformed, read, written
 
 FETCH_WITHIN = 1.5
-"""Seconds that asking an issuer for its keys may take, of the five that the function has."""
-MAX_QUERY_BYTES = 8192
+"""Seconds that asking issuers for their keys may take in one request, of the five that the function has."""
+MAX_TARGET_BYTES = 8192
 """CloudFront takes no longer URL ("Quotas")."""
 
 _config = Config.read(json.loads((Path(__file__).parents[2] / "config.json").read_text(encoding="utf-8")))
 _doors: dict[str, Door] = {}
+if _config.url is not None:
+    _doors[_config.url] = _config.door("")  # now, while a function that starts has the whole processor
 print(json.dumps({"stagedoor": _config.version, "config": _config.hash}))  # noqa: T201 - one line for each cold start
 
 
 def objects(event: Event, context: object = None) -> Any:  # noqa: ARG001 - Lambda's signature
     """Decide about an object: send the request on, for its key alone and without any credential, or answer it."""
-    method = ""
-    try:
-        request, raw, domain = read(event)
-        method = request.method
-        answer = run(_door(domain).answer(request, time.time()), _ask)
-        if isinstance(answer, Reply):
-            return written(answer, method)
-        return _sent_on(raw, answer)
-    except Malformed as error:
-        return written(replies.problem(400, error.code, str(error)), method)
-    except Exception as error:
-        return _fault(error, method)
+    return _answered(event, _object)
 
 
 def api(event: Event, context: object = None) -> Any:  # noqa: ARG001 - Lambda's signature
     """Let requests for `/-/…` go on to the API as they are, if their path can be read in one way only."""
+    return _answered(event, _endpoint)
+
+
+def _answered(event: Event, answer: Callable[[Request, Event, str], Reply | Event]) -> Event:
+    """Whatever happens there is an answer, and an exception never lets anybody in."""
     method = ""
     try:
-        request, raw, _ = read(event)
+        request, raw, domain = read(event)
         method = request.method
-        key = paths.decode(request.path)
-        if not key.startswith(paths.OWN_PREFIX):
-            return written(replies.problem(404, "not-found", "there is nothing of this name"), method)
-        if len(request.query) > MAX_QUERY_BYTES:
-            return written(replies.problem(414, "query", f"send a query of at most {MAX_QUERY_BYTES} bytes"), method)
-        return {**raw, "uri": paths.encode(key)}
+        if len(request.path) + len(request.query) > MAX_TARGET_BYTES:
+            made: Reply | Event = replies.problem(
+                414, "target-too-long", f"an address has {MAX_TARGET_BYTES} bytes at most"
+            )
+        else:
+            made = answer(request, raw, domain)
     except (Malformed, InvalidTarget) as error:
-        return written(replies.problem(400, error.code, str(error)), method)
+        made = replies.problem(400, error.code, str(error))
     except Exception as error:
-        return _fault(error, method)
+        print(json.dumps({"stagedoor": _config.version, "fault": type(error).__name__}))  # noqa: T201 - CloudWatch
+        made = replies.problem(500, "fault", "something went wrong here; nothing was served")
+    return written(made, method) if isinstance(made, Reply) else made
+
+
+def _object(request: Request, raw: Event, domain: str) -> Reply | Event:
+    door = _door(domain)
+    answer = run(door.answer(request, time.time()), _Asking())
+    if isinstance(answer, Serve):
+        return _sent_on(raw, answer)
+    if answer.reason == "gallery":  # an API may have one; whoever asks S3 for the empty key gets a listing
+        nothing = door.problem(request, 404, "not-found", "there is nothing of this name")
+        return nothing._replace(headers=door.dressed(request, nothing.headers))
+    return answer
+
+
+def _endpoint(request: Request, raw: Event, domain: str) -> Reply | Event:  # noqa: ARG001 - as `_object`
+    key = paths.decode(request.path)
+    if not key.startswith(paths.OWN_PREFIX):
+        return replies.problem(404, "not-found", "there is nothing of this name")
+    return {**raw, "uri": paths.encode(key)}
 
 
 def _door(domain: str) -> Door:
     """The door for this distribution; without a domain of its own the site's origin is known only now."""
-    door = _doors.get(domain)
+    name = _config.url or domain
+    door = _doors.get(name)
     if door is None:
         _doors.clear()
-        door = _doors[domain] = _config.door(domain, time.time())
+        door = _doors[name] = _config.door(domain)
     return door
 
 
 def _sent_on(raw: Event, serve: Serve) -> Event:
     """The same request for exactly the key that was authorised, without what the store has no use for."""
-    headers = {name: fields for name, fields in raw["headers"].items() if name not in ("authorization", "cookie")}
-    return {**raw, "uri": paths.encode(serve.key), "querystring": "", "headers": headers}
+    headers = {name: fields for name, fields in raw["headers"].items() if name.lower() not in _CREDENTIALS}
+    kept = {name: value for name, value in raw.items() if name != "body"}
+    return {**kept, "uri": paths.encode(serve.key), "querystring": "", "headers": headers}
 
 
-def _ask(wish: Wish) -> Answered:
-    """Ask an issuer for its keys: the one thing that this function ever asks for."""
-    if not isinstance(wish, Fetch) or not wish.url.startswith(("https://", "http://")):
-        return Fetched(b"", "nothing can be asked for here; the keys are those of the bundle")
-    from .fetch import fetch  # heavy, and hardly ever needed
-
-    return fetch(wish, FETCH_WITHIN)
+_CREDENTIALS = ("authorization", "cookie")
 
 
-def _fault(error: Exception, method: str) -> Event:
-    print(json.dumps({"stagedoor": _config.version, "fault": type(error).__name__}))  # noqa: T201 - CloudWatch
-    return written(replies.problem(500, "fault", "something went wrong here; nothing was served"), method)
+class _Asking:
+    """Asks issuers for their keys, the one thing that is asked for here; the questions of one request share a limit."""
+
+    def __init__(self) -> None:
+        self._ends = 0.0
+
+    def __call__(self, wish: Wish) -> Answered:
+        if not isinstance(wish, Fetch):
+            raise Unavailable("nothing but keys can be asked for here")
+        if wish.url in _config.baked:
+            return Fetched(_config.baked[wish.url])
+        if not is_safe_url(wish.url):
+            return Fetched(b"", "this is not an https address")
+        from .fetch import fetch  # heavy, and hardly ever needed
+
+        self._ends = self._ends or time.monotonic() + FETCH_WITHIN
+        answer = fetch(wish, self._ends - time.monotonic())
+        if answer.error:
+            print(json.dumps({"stagedoor": _config.version, "unanswered": wish.url, "why": answer.error}))  # noqa: T201
+        return answer
