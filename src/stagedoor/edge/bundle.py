@@ -26,11 +26,11 @@ from typing import Any, NamedTuple
 from cryptography.hazmat.primitives.asymmetric import rsa as openssl_rsa
 
 from .. import pass_keys, rsa
-from ..errors import SettingsError
+from ..errors import InvalidKeySet, SettingsError
 from ..policy import Rule
 from ..settings import LISTS, TABLE, Settings
 from ..settings_reader import Reader
-from ..tokens import Issuer
+from ..tokens import Issuer, parse_key_set
 from .config import FORM
 
 RUNTIME = "3.13"
@@ -90,7 +90,7 @@ def make(settings: Settings, keys: Mapping[str, bytes], *, own_domain: bool = Tr
 
 def configuration(settings: Settings, keys: Mapping[str, bytes], *, own_domain: bool = True) -> dict[str, Any]:
     """What `config.json` holds; arguments and errors as for `make`."""
-    _refuse_what_the_edge_cannot(settings)
+    _refuse_what_the_edge_cannot(settings, keys)
     places = settings.places
     content: dict[str, Any] = {
         "form": FORM,
@@ -118,7 +118,7 @@ def configuration(settings: Settings, keys: Mapping[str, bytes], *, own_domain: 
     return {**content, "hash": hashlib.sha256(_json(content)).hexdigest()[:12]}
 
 
-def _refuse_what_the_edge_cannot(settings: Settings) -> None:
+def _refuse_what_the_edge_cannot(settings: Settings, keys: Mapping[str, bytes]) -> None:
     for number, issuer in enumerate(settings.issuers):
         for other in sorted(issuer.algorithms - rsa.ALGORITHMS):
             raise _refusal(
@@ -127,6 +127,11 @@ def _refuse_what_the_edge_cannot(settings: Settings) -> None:
                 f"the edge checks RS256, RS384 and RS512 alone, not {other}",
                 "let the provider sign with RS256, or trade its tokens for sessions: POST /-/session",
             )
+        try:
+            parse_key_set(keys[issuer.issuer], rsa, issuer.algorithms)
+        except InvalidKeySet as error:
+            mend = "the provider must publish RSA keys for these algorithms"
+            raise _refusal(settings, f"issuers[{number}].issuer", f"its keys: {error}", mend) from error
     if settings.fallback is not None:
         problem = "the edge cannot know that an object is missing"
         raise _refusal(settings, "site.fallback", problem, 'leave it out for this site, and link to "/#route"')
