@@ -1,0 +1,330 @@
+"""AWS Lambda on this machine: the Runtime API, and AWS's own Python client of it in a process with limits.
+
+The zip is unpacked and run as Lambda runs it: `awslambdaric` imports the handler, asks for events, posts answers.
+What limits the process depends on the machine: memory and processor by control groups where they can be written,
+else the address space alone; `Function.limits` says which.
+
+Source: Lambda Developer Guide, "Using the Lambda runtime API for custom runtimes".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.server
+import io
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+import zipfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+MEMORY_MB = 128
+CPU_SHARE = 0.072
+"""Of one processor, for 128 MB: 1,769 MB have a whole one (Lambda Developer Guide, "Configure memory")."""
+INIT_SECONDS, SECONDS = 10.0, 5.0
+ADDRESS_SPACE_MB = 384
+"""Where only the address space can be limited: most of it is never touched (stacks of threads, libraries)."""
+
+_GROUPS = Path("/sys/fs/cgroup")
+_PERIOD = 100_000  # microseconds; the kernel's default
+
+
+class FunctionFailed(Exception):
+    """It did not start, ended, raised or took too long; the message holds what it wrote."""
+
+
+class Answer(NamedTuple):
+    """What came of one event, and after how many seconds."""
+
+    value: Any
+    seconds: float
+
+
+class Function:
+    """One execution environment.
+
+    Args:
+        content: the zip.
+        handler: as Lambda's setting names it.
+        python: interpreter that has `awslambdaric`.
+        cpu: share of one processor, or None for all of it.
+        init_cpu: the same while it starts.
+    """
+
+    def __init__(
+        self,
+        content: bytes,
+        handler: str,
+        *,
+        python: str = sys.executable,
+        cpu: float | None = None,
+        init_cpu: float | None = None,
+    ) -> None:
+        self._root = Path(tempfile.mkdtemp(prefix="task-"))
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            archive.extractall(self._root)
+        for path in (self._root, *self._root.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        self._before = _fingerprint(self._root)
+        self._groups = _Groups(MEMORY_MB)
+        self._api = _RuntimeApi()
+        self.limits = self._groups.limits
+        self._groups.set_cpu(init_cpu)
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
+        begun = time.perf_counter()
+        self._process = subprocess.Popen(
+            ["sh", "-c", self._groups.enter + 'exec "$@"', "sh", python, "-m", "awslambdaric", handler],
+            env=_environment(self._root, self._api.address),
+            cwd=self._root,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.close()
+            raise
+        self.init_seconds = time.perf_counter() - begun
+        self._groups.set_cpu(cpu)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __call__(self, event: object, within: float = SECONDS) -> Answer:
+        """Handle one event.
+
+        Raises:
+            FunctionFailed: as Lambda would say in its log; CloudFront answers 502 or 503.
+        """
+        begun = time.perf_counter()
+        waiting = self._api.put(event, within)
+        while True:
+            with contextlib.suppress(queue.Empty):
+                kind, body = waiting.get(timeout=min(0.2, within))
+                break
+            if self._process.poll() is not None:
+                raise FunctionFailed(f"Runtime.ExitError {self._process.returncode}: {self.log}")
+            if time.perf_counter() - begun > within:
+                self._process.kill()
+                raise FunctionFailed(f"Task timed out after {within:.2f} seconds: {self.log}")
+        if kind != "response":
+            raise FunctionFailed(f"{body.decode()}: {self.log}")
+        return Answer(json.loads(body), time.perf_counter() - begun)
+
+    @property
+    def log(self) -> str:
+        """What it wrote so far."""
+        return os.pread(self._log.fileno(), 1_000_000, 0).decode("utf-8", "replace")
+
+    @property
+    def peak_mb(self) -> float:
+        """Most memory that it has had resident."""
+        for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+        raise FunctionFailed("it has ended")
+
+    def close(self) -> None:
+        """Stop it, and look whether it wrote where nothing can be written."""
+        self._process.kill()
+        self._process.wait()
+        self._api.close()
+        self._log.close()
+        self._groups.close()
+        after = _fingerprint(self._root)
+        for path in (self._root, *self._root.rglob("*")):
+            if path.is_dir():
+                path.chmod(0o755)
+        shutil.rmtree(self._root)
+        assert after == self._before, "the function wrote into its own folder"
+
+    def _wait_until_ready(self) -> None:
+        ends = time.monotonic() + INIT_SECONDS
+        while not self._api.ready.wait(0.02):
+            if self._process.poll() is not None or self._api.init_error or time.monotonic() > ends:
+                break
+        if self._api.init_error or not self._api.ready.is_set():
+            raise FunctionFailed(f"Runtime.InitError {self._api.init_error.decode()}: {self.log}")
+
+
+def _environment(root: Path, address: str) -> dict[str, str]:
+    """What a function at the edge has: no credentials, nothing of this machine."""
+    return {
+        "AWS_LAMBDA_RUNTIME_API": address,
+        "AWS_LAMBDA_FUNCTION_NAME": "us-east-1.edge",
+        "AWS_LAMBDA_FUNCTION_VERSION": "1",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(MEMORY_MB),
+        "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/us-east-1.edge",
+        "AWS_LAMBDA_LOG_STREAM_NAME": "stream",
+        "AWS_REGION": "us-east-1",
+        "LAMBDA_TASK_ROOT": str(root),
+        "LANG": "en_US.UTF-8",
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": str(root),
+        "TZ": ":UTC",
+    }
+
+
+def _fingerprint(root: Path) -> str:
+    found = hashlib.sha256()
+    for path in sorted(root.rglob("*")):
+        found.update(str(path).encode() + b"\0" + (b"" if path.is_dir() else path.read_bytes()) + b"\0")
+    return found.hexdigest()
+
+
+# --- the Runtime API
+
+
+class _RuntimeApi(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.events: queue.Queue[tuple[str, bytes, float] | None] = queue.Queue()
+        self.answers: dict[str, queue.Queue[tuple[str, bytes]]] = {}
+        self.ready, self.init_error = threading.Event(), b""
+        self.address = f"127.0.0.1:{self.server_port}"
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,))
+        self._thread.start()
+
+    def put(self, event: object, within: float) -> queue.Queue[tuple[str, bytes]]:
+        name = str(uuid.uuid4())
+        waiting = self.answers[name] = queue.Queue()
+        self.events.put((name, json.dumps(event).encode(), time.time() + within))
+        return waiting
+
+    def close(self) -> None:
+        self.events.put(None)
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: _RuntimeApi
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+    disable_nagle_algorithm = True  # else each answer waits 40 ms for an acknowledgement
+
+    def do_GET(self) -> None:
+        self.server.ready.set()
+        waiting = self.server.events.get()
+        if waiting is None:
+            self.close_connection = True
+            return
+        name, body, ends = waiting
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Lambda-Runtime-Aws-Request-Id", name)
+        self.send_header("Lambda-Runtime-Deadline-Ms", str(int(ends * 1000)))
+        arn = "arn:aws:lambda:us-east-1:123456789012:function:us-east-1.edge:1"
+        self.send_header("Lambda-Runtime-Invoked-Function-Arn", arn)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        body = self._body()
+        what, *rest = self.path.split("/runtime/", 1)[1].split("/")
+        if what == "init":
+            self.server.init_error = body or b"?"
+        else:
+            self.server.answers.pop(rest[0]).put((rest[1], body))
+        self.send_response(202)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _body(self) -> bytes:
+        length = self.headers.get("Content-Length")
+        if length is not None:
+            return self.rfile.read(int(length))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+# --- limits
+
+
+class _Groups:
+    """Control groups of one process, version 1 or 2, as far as this machine lets us make them."""
+
+    def __init__(self, memory_mb: int) -> None:
+        self._made: list[Path] = []
+        limit = str(memory_mb * 1_048_576)
+        memory = self._make("memory", "memory.limit_in_bytes", limit) or self._make("", "memory.max", limit)
+        self._cpu = self._make("cpu", "cpu.cfs_period_us", str(_PERIOD))
+        if memory is not None and (memory / "cpu.max").exists():
+            self._cpu = memory
+        self.enter = "".join(f"echo $$ > {group / 'cgroup.procs'} && " for group in dict.fromkeys(self._made))
+        if memory is None:
+            self.enter += f"ulimit -v {ADDRESS_SPACE_MB * 1024} && "
+        self.limits = {
+            "memory": f"{memory_mb} MB" if memory else f"{ADDRESS_SPACE_MB} MB of addresses: no control group here",
+            "cpu": "share" if self._cpu else "none: no control group here",
+        }
+
+    @property
+    def has_cpu(self) -> bool:
+        return self._cpu is not None
+
+    def set_cpu(self, share: float | None) -> None:
+        """Let it have this share of one processor."""
+        if self._cpu is None:
+            return
+        quota = None if share is None else max(1000, int(share * _PERIOD))
+        if (self._cpu / "cpu.max").exists():
+            (self._cpu / "cpu.max").write_text(f"{quota or 'max'} {_PERIOD}")
+        else:
+            (self._cpu / "cpu.cfs_quota_us").write_text(str(quota or -1))
+
+    def _make(self, controller: str, file: str, value: str) -> Path | None:
+        group = _GROUPS / controller / f"stagedoor-{uuid.uuid4().hex[:12]}"
+        if not group.parent.is_dir():
+            return None
+        try:
+            group.mkdir()
+        except OSError:
+            return None
+        try:
+            (group / file).write_text(value)
+        except OSError:
+            group.rmdir()
+            return None
+        self._made.append(group)
+        return group
+
+    def close(self) -> None:
+        for group in self._made:
+            ends = time.monotonic() + 5
+            while True:
+                try:
+                    group.rmdir()
+                    break
+                except OSError:  # the process that was killed is still being buried
+                    if time.monotonic() > ends:
+                        raise
+                    time.sleep(0.02)

@@ -1,0 +1,144 @@
+"""The exact zip as Lambda runs it: a process of its own, 128 MB, a small share of a processor, nothing else of ours."""
+
+from __future__ import annotations
+
+import io
+import json
+import statistics
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from cloudfront import check, event, request_of
+from serving import fresh_token
+from support import ISSUER, KEYS_URL, SITE, bearer, key_set, rsa_signer
+
+from e2e.lambda_runtime import CPU_SHARE, Function, FunctionFailed
+from stagedoor.edge import bundle
+from stagedoor.pass_keys import load_signer, new_pair
+from stagedoor.settings import parse
+
+PAIR = new_pair("rsa")
+SETTINGS = f"""
+[site]
+url = "{SITE}"
+[[issuers]]
+issuer = "{ISSUER}"
+audience = ["my-client-id"]
+jwks = "{KEYS_URL}"
+[[rules]]
+path = "public/**"
+allow = "anyone"
+[[rules]]
+path = "users/{{sub}}/**"
+allow = "signed-in"
+[login]
+page = "https://app.example.com/login"
+[passes]
+public_keys = {{ K1 = "env:PUBLIC" }}
+"""
+
+
+@pytest.fixture(scope="module")
+def content() -> bytes:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle, "RUNTIME", f"{sys.version_info[0]}.{sys.version_info[1]}")  # what runs it here
+        settings = parse(SETTINGS, None, {"PUBLIC": PAIR.public.decode()})
+        return bundle.make(settings, {ISSUER: key_set(rsa_signer())}).content
+
+
+@pytest.fixture(scope="module")
+def objects(content: bytes) -> Iterator[Function]:
+    with Function(content, bundle.OBJECTS) as function:
+        yield function
+
+
+def ask(function: Function, asked: object) -> dict[str, Any]:
+    return check(asked, function(asked).value)
+
+
+def test_it_decides(objects: Function) -> None:
+    ann = bearer(fresh_token())
+    sent_on = ask(objects, event("/users/ann/a%20b?x=1", authorization=ann, cookie="a=b", accept="*/*"))
+    assert sent_on["uri"] == "/users/ann/a%20b"
+    assert set(sent_on["headers"]) == {"host", "accept"}
+    assert ask(objects, event("/public/a"))["uri"] == "/public/a"
+    assert ask(objects, event("/users/ben/a", authorization=ann))["status"] == "403"
+    assert ask(objects, event("/users/ann/a"))["status"] == "401"
+    assert ask(objects, event("/users/ann/a", sec_fetch_mode="navigate"))["status"] == "302"
+    assert ask(objects, event("/users/%2e%2e/a"))["status"] == "400"
+    url = load_signer("K1", PAIR.private).url(f"{SITE}/users/ben/a", int(time.time()) + 60).removeprefix(SITE)
+    assert ask(objects, event(url))["uri"] == "/users/ben/a"
+    assert ask(objects, event(url.replace("ben", "bob")))["status"] == "403"
+
+
+@pytest.mark.parametrize("asked", [None, {}, [], "x", {"Records": [{}]}, {"Records": [{"cf": {"request": {}}}]}])
+def test_whatever_comes_gets_a_reply(objects: Function, asked: object) -> None:
+    assert ask(objects, asked)["status"] == "400"
+
+
+def test_the_api_lets_its_own_through_with_credentials(content: bytes) -> None:
+    with Function(content, bundle.API) as api:
+        asked = event("/-/whoami?x=1", "POST", authorization="Bearer x", cookie="a=b")
+        assert ask(api, asked) == request_of(asked)
+        assert ask(api, event("/public/a"))["status"] == "404"
+
+
+def test_it_says_once_what_it_is_and_never_who_asked(content: bytes) -> None:
+    with Function(content, bundle.OBJECTS) as function:
+        ann = fresh_token()
+        for target in ("/users/ann/a", "/users/ben/a"):
+            ask(function, event(target, authorization=bearer(ann)))
+        said = json.loads(function.log.splitlines()[0])
+        assert said["config"] == json.loads(zipfile.ZipFile(io.BytesIO(content)).read("config.json"))["hash"]
+        assert ann not in function.log
+        assert len(function.log.splitlines()) == 1
+
+
+def test_an_issuer_that_cannot_be_reached_is_no_reason_to_wait_or_to_open(objects: Function) -> None:
+    """There is no network and no such host: the answer comes within the function's five seconds."""
+    asked = event("/users/ann/a", authorization=bearer(fresh_token_of_another_key()))
+    answer = objects(asked)
+    assert check(asked, answer.value)["status"] == "503"
+    assert answer.seconds < 3
+
+
+def fresh_token_of_another_key() -> str:
+    from support import claims, token
+
+    return token(claims(exp=time.time() + 600), rsa_signer(kid="rsa-9"))
+
+
+def test_memory_and_time_are_as_small_as_they_have_to_be(content: bytes, record_property: Any) -> None:
+    with Function(content, bundle.OBJECTS, cpu=CPU_SHARE) as function:
+        asked = event("/users/ann/a", authorization=bearer(fresh_token()))
+        first = function(asked)
+        check(asked, first.value)
+        warm = statistics.median(function(asked).seconds for _ in range(50))
+        record_property("limits", json.dumps(function.limits))
+        record_property("seconds", json.dumps([function.init_seconds, first.seconds, warm]))
+        assert first.value["uri"] == "/users/ann/a"
+        assert function.peak_mb < 40
+        assert first.seconds < 2
+        assert warm < 0.25, "a share of a processor comes in slices of 0.1 s"
+
+
+def test_a_zip_that_does_not_start_is_a_failure() -> None:
+    """Of the harness: it must not take an error for an answer."""
+    raw = io.BytesIO()
+    with zipfile.ZipFile(raw, "w") as archive:
+        archive.writestr("broken.py", "raise RuntimeError('no')")
+        archive.writestr("slow.py", "import time\ndef f(e, c): time.sleep(30)")
+        archive.writestr("wrong.py", "def f(e, c): raise ValueError('no')")
+        archive.writestr("big.py", "def f(e, c): return len(bytearray(600 * 1048576))")
+    with pytest.raises(FunctionFailed, match="InitError"):
+        Function(raw.getvalue(), "broken.f")
+    with Function(raw.getvalue(), "slow.f") as function, pytest.raises(FunctionFailed, match="timed out"):
+        function({}, 0.5)
+    with Function(raw.getvalue(), "wrong.f") as function, pytest.raises(FunctionFailed, match="ValueError"):
+        function({})
+    with Function(raw.getvalue(), "big.f") as function, pytest.raises(FunctionFailed):
+        function({})
