@@ -1,0 +1,127 @@
+"""What CloudFront keeps, and what it tells viewers about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudfront as cloudfront
+from constructs import Construct
+
+from ..gateway.objects import SANDBOX
+
+KEPT_FOR = Duration.days(1)
+"""How long an object without a Cache-Control of its own is kept: content that seldom changes."""
+KEPT_AT_MOST = Duration.days(365)
+HSTS_FOR = Duration.days(365)
+FOR_VIEWERS = "private, no-cache"
+"""Cache-Control that viewers get: they may keep a copy and ask each time whether it is still theirs.
+
+The object's own Cache-Control stays between S3 and CloudFront, where `private` would switch the cache off.
+"""
+PREFLIGHT_FOR = Duration.minutes(10)
+READABLE = ("Accept-Ranges", "Content-Length", "Content-Range", "Content-Disposition", "ETag", "Last-Modified")
+"""Response headers that scripts of other origins may read."""
+SENDABLE = (
+    "Authorization",
+    "If-Match",
+    "If-Modified-Since",
+    "If-None-Match",
+    "If-Range",
+    "If-Unmodified-Since",
+    "Range",
+)
+"""Request headers that they may send."""
+
+
+def cache_policy(scope: Construct, *, cache: bool) -> cloudfront.ICachePolicy:
+    """One copy of each object for all who may read it: no cookie, header or query is part of its name.
+
+    (For compression CloudFront keeps one copy for each encoding that a viewer takes, and passes no other header on.)
+    """
+    if not cache:
+        return cloudfront.CachePolicy.CACHING_DISABLED
+    return cloudfront.CachePolicy(
+        scope,
+        "Cache",
+        comment="Stagedoor: one copy of an object for all who may read it",
+        min_ttl=Duration.seconds(0),
+        default_ttl=KEPT_FOR,
+        max_ttl=KEPT_AT_MOST,
+        cookie_behavior=cloudfront.CacheCookieBehavior.none(),
+        header_behavior=cloudfront.CacheHeaderBehavior.none(),
+        query_string_behavior=cloudfront.CacheQueryStringBehavior.none(),
+        enable_accept_encoding_brotli=True,
+        enable_accept_encoding_gzip=True,
+    )
+
+
+def object_headers(scope: Construct, *, origins: Iterable[str], trust_html: bool) -> cloudfront.ResponseHeadersPolicy:
+    """Headers of objects.
+
+    Args:
+        scope: of the policy.
+        origins: whose scripts may read objects.
+        trust_html: True: scripts in objects run in the site's origin.
+    """
+    sandbox = cloudfront.ResponseHeadersContentSecurityPolicy(content_security_policy=SANDBOX.decode(), override=True)
+    return cloudfront.ResponseHeadersPolicy(
+        scope,
+        "ObjectHeaders",
+        comment="Stagedoor: objects are for this viewer alone, and run no script",
+        custom_headers_behavior=cloudfront.ResponseCustomHeadersBehavior(
+            custom_headers=[
+                cloudfront.ResponseCustomHeader(header="Cache-Control", value=FOR_VIEWERS, override=True),
+            ]
+        ),
+        security_headers_behavior=_security(None if trust_html else sandbox),
+        cors_behavior=_cors(sorted(origins)),
+        remove_headers=["x-amz-server-side-encryption", "x-amz-version-id"],
+    )
+
+
+def api_headers(scope: Construct) -> cloudfront.ResponseHeadersPolicy:
+    """Headers of what is under `/-/`, beside those that the API sends itself."""
+    return cloudfront.ResponseHeadersPolicy(
+        scope,
+        "ApiHeaders",
+        comment="Stagedoor: the API says the rest itself",
+        security_headers_behavior=cloudfront.ResponseSecurityHeadersBehavior(
+            content_type_options=cloudfront.ResponseHeadersContentTypeOptions(override=True),
+            strict_transport_security=_hsts(),
+        ),
+    )
+
+
+def _security(
+    sandbox: cloudfront.ResponseHeadersContentSecurityPolicy | None,
+) -> cloudfront.ResponseSecurityHeadersBehavior:
+    return cloudfront.ResponseSecurityHeadersBehavior(
+        content_security_policy=sandbox,
+        content_type_options=cloudfront.ResponseHeadersContentTypeOptions(override=True),
+        referrer_policy=cloudfront.ResponseHeadersReferrerPolicy(
+            referrer_policy=cloudfront.HeadersReferrerPolicy.SAME_ORIGIN, override=False
+        ),
+        strict_transport_security=_hsts(),
+    )
+
+
+def _hsts() -> cloudfront.ResponseHeadersStrictTransportSecurity:
+    """For this host alone: what is below it may be somebody else's."""
+    return cloudfront.ResponseHeadersStrictTransportSecurity(
+        access_control_max_age=HSTS_FOR, include_subdomains=False, override=True
+    )
+
+
+def _cors(origins: list[str]) -> cloudfront.ResponseHeadersCorsBehavior | None:
+    if not origins:
+        return None
+    return cloudfront.ResponseHeadersCorsBehavior(
+        access_control_allow_origins=origins,
+        access_control_allow_credentials=True,
+        access_control_allow_headers=list(SENDABLE),
+        access_control_allow_methods=["GET", "HEAD", "OPTIONS"],
+        access_control_expose_headers=list(READABLE),
+        access_control_max_age=PREFLIGHT_FOR,
+        origin_override=True,
+    )

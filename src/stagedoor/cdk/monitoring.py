@@ -1,0 +1,64 @@
+"""Alarms and a dashboard: is the site there, do the edge functions fail, does the cache do its work?
+
+Source: CloudFront Developer Guide, "Types of metrics for CloudFront".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudfront as cloudfront
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+PERIOD = Duration.minutes(5)
+
+
+def watch(scope: Construct, distribution: cloudfront.Distribution, topic: sns.ITopic | None) -> cloudwatch.Dashboard:
+    """Watch a distribution.
+
+    Args:
+        scope: of the alarms.
+        distribution: with its additional metrics published.
+        topic: who hears the alarms; None: they are seen in CloudWatch alone.
+    """
+    unavailable = distribution.metric5xx_error_rate(period=PERIOD)
+    failures = [
+        distribution.metric(name, period=PERIOD, statistic="Sum")
+        for name in ("LambdaExecutionError", "LambdaValidationError", "LambdaLimitExceededErrors")
+    ]
+    alarms = [
+        _alarm(scope, "Unavailable", unavailable, 1, "more than 1 % of the answers are 5xx"),
+        *(_alarm(scope, metric.metric_name, metric, 0, "an edge function failed") for metric in failures),
+    ]
+    if topic:
+        for alarm in alarms:
+            alarm.add_alarm_action(actions.SnsAction(topic))
+    board = cloudwatch.Dashboard(scope, "Dashboard")
+    board.add_widgets(
+        _graph("Requests", [distribution.metric_requests(period=PERIOD)]),
+        _graph("Refused and unavailable, %", [distribution.metric4xx_error_rate(period=PERIOD), unavailable]),
+        _graph("From the cache, %", [distribution.metric_cache_hit_rate(period=PERIOD)]),
+        _graph("Failures of the edge functions", failures),
+    )
+    return board
+
+
+def _alarm(scope: Construct, id_: str, metric: cloudwatch.IMetric, more_than: float, means: str) -> cloudwatch.Alarm:
+    return cloudwatch.Alarm(
+        scope,
+        id_,
+        alarm_description=f"Stagedoor: {means}",
+        metric=metric,
+        threshold=more_than,
+        comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+        evaluation_periods=2,
+        treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+    )
+
+
+def _graph(title: str, metrics: Iterable[cloudwatch.IMetric]) -> cloudwatch.GraphWidget:
+    return cloudwatch.GraphWidget(title=title, left=list(metrics), width=12)

@@ -1,0 +1,212 @@
+"""The whole site: a private bucket, a distribution in front of it, and a check on every way in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+from urllib.parse import urlsplit
+
+from aws_cdk import CfnOutput, RemovalPolicy, Stack, Token
+from aws_cdk import aws_cloudfront as cloudfront
+from aws_cdk import aws_cloudfront_origins as origins
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from ..errors import SettingsError
+from . import access_log, bucket, caching, domain, error_page, inputs, monitoring, passes, waf
+from .domain import CustomDomain
+from .edge_functions import EdgeFunctions
+from .inputs import SettingsLike
+from .nag import acknowledge
+
+REGION = "us-east-1"
+"""Where CloudFront wants certificate, firewall and edge functions to be; what they guard is worldwide."""
+
+
+class PrivateAssetBucket(Construct):
+    """A private bucket that people see through CloudFront, each what the policy gives them.
+
+    With a user pool and its client alone every user of the pool may read everything; with settings the policy says
+    who may read what, as it does at every other door.
+
+    Args:
+        scope: in a stack of us-east-1.
+        id_: in the scope.
+        asset_bucket_name: of a new bucket; None: CDK chooses one.
+        asset_bucket_name_import: of a bucket that is there already; `asset_bucket_name` is ignored then. Its policy
+            stays as it is: add what the output `BucketPolicyStatements` says.
+        asset_bucket_region: of the imported bucket; None: the stack's.
+        custom_domain: None: CloudFront chooses the domain name.
+        user_pool_id, user_pool_client_id: of Cognito, as plain text, instead of settings.
+        settings: of the site, or the path of their file. `site.url` and `site.store` are what this construct makes;
+            of `s3://bucket/prefix` the prefix counts.
+        keys: the issuers' keys, JWKS document by issuer; None: they are asked for while the template is made.
+        door: `edge`: a function checks tokens, sessions and passes. `passes`: CloudFront checks signed URLs and
+            cookies itself, which is quicker and cheaper; a `ContentApi` hands them out.
+        cache: False: every request goes to the bucket.
+        price_class: how much of the world has the site near.
+        firewall: False: no web ACL is made; set one yourself, or go without.
+        requests: of one address within five minutes, before the firewall stops it.
+        alarm_topic: who hears the alarms.
+        removal_policy: what becomes of a new bucket when the stack goes.
+
+    Attributes:
+        bucket: the assets.
+        distribution: in front of them.
+        settings: what the site decides with.
+        url: origin of the site.
+        edge: its functions.
+        keys: its keys of passes; None at the edge door.
+
+    Raises:
+        SettingsError: something is missing, contradictory, not possible at this door, or not known yet.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        asset_bucket_name: str | None = None,
+        asset_bucket_name_import: str | None = None,
+        asset_bucket_region: str | None = None,
+        custom_domain: CustomDomain | None = None,
+        user_pool_id: str | None = None,
+        user_pool_client_id: str | None = None,
+        settings: SettingsLike | None = None,
+        keys: Mapping[str, bytes] | None = None,
+        door: Literal["edge", "passes"] = "edge",
+        cache: bool = True,
+        price_class: cloudfront.PriceClass = cloudfront.PriceClass.PRICE_CLASS_100,
+        firewall: bool = True,
+        requests: int = waf.REQUESTS,
+        alarm_topic: sns.ITopic | None = None,
+        removal_policy: RemovalPolicy = RemovalPolicy.RETAIN,
+    ) -> None:
+        super().__init__(scope, id_)
+        _require_region(self)
+        name = custom_domain.domain_name if custom_domain else None
+        self.settings = inputs.site_settings(settings, user_pool_id, user_pool_client_id, name)
+        logs = bucket.log_bucket(self)
+        self.bucket = (
+            bucket.imported_bucket(self, asset_bucket_name_import, asset_bucket_region)
+            if asset_bucket_name_import
+            else bucket.asset_bucket(self, logs, asset_bucket_name, removal_policy)
+        )
+        issuer_keys = inputs.issuer_keys(self.settings, keys)
+        self.edge = EdgeFunctions(
+            self, "Edge", settings=self.settings, keys=issuer_keys, own_domain=custom_domain is not None
+        )
+        self.keys = self._pass_keys() if door == "passes" else None
+        acl = waf.firewall(self, requests).attr_arn if firewall else None
+        self.distribution = self._distribution(custom_domain, cache, price_class, acl)
+        self.url = f"https://{name or self.distribution.distribution_domain_name}"
+        if asset_bucket_name_import:
+            self._print_statements()
+        if custom_domain:
+            domain.records(self, custom_domain, self.distribution)
+        access_log.access_log(self, self.distribution, logs)
+        monitoring.watch(self, self.distribution, alarm_topic)
+        CfnOutput(self, "BucketName", value=self.bucket.bucket_name)
+        CfnOutput(self, "SiteUrl", value=self.url)
+        CfnOutput(self, "DistributionId", value=self.distribution.distribution_id)
+
+    def _pass_keys(self) -> passes.PassKeys:
+        passes.refuse_what_passes_cannot(self.settings)
+        return passes.PassKeys(self, "PassKeys", settings=self.settings)
+
+    def _distribution(
+        self,
+        custom_domain: CustomDomain | None,
+        cache: bool,
+        price_class: cloudfront.PriceClass,
+        acl: str | None,
+    ) -> cloudfront.Distribution:
+        self._api_headers = caching.api_headers(self)
+        made = cloudfront.Distribution(
+            self,
+            "Distribution",
+            comment="Stagedoor: private files",
+            default_behavior=self._objects(cache),
+            additional_behaviors={error_page.PATTERN: error_page.behavior(self, self._api_headers)},
+            error_responses=error_page.responses(),
+            domain_names=[custom_domain.domain_name] if custom_domain else None,
+            certificate=domain.certificate(self, custom_domain) if custom_domain else None,
+            minimum_protocol_version=cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021 if custom_domain else None,
+            http_version=cloudfront.HttpVersion.HTTP2_AND_3,
+            enable_ipv6=True,
+            price_class=price_class,
+            web_acl_id=acl,
+            publish_additional_metrics=True,
+        )
+        reasons = {
+            "CFR1": "who may read is decided by the policy, not by country",
+            "CFR3": "standard logging (v2) is on, which leaves tokens out; the rule knows the old logging alone",
+        }
+        if not custom_domain:
+            reasons["CFR4"] = "without a domain of one's own CloudFront sets the versions of TLS"
+        if not acl:
+            reasons["CFR2"] = "the owner has switched the firewall off"
+        acknowledge(made, **reasons)
+        return made
+
+    def _objects(self, cache: bool) -> cloudfront.BehaviorOptions:
+        """How objects are served: the check first, then the cache, then the bucket."""
+        checks = [self.edge.objects] if self.keys is None else None
+        return cloudfront.BehaviorOptions(
+            origin=origins.S3BucketOrigin.with_origin_access_control(
+                self.bucket, origin_access_levels=self._levels(), origin_path=self._prefix()
+            ),
+            edge_lambdas=checks,
+            trusted_key_groups=[self.keys.group] if self.keys else None,
+            viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
+            allowed_methods=cloudfront.AllowedMethods.ALLOW_GET_HEAD_OPTIONS,
+            cached_methods=cloudfront.CachedMethods.CACHE_GET_HEAD,
+            compress=True,
+            cache_policy=caching.cache_policy(self, cache=cache),
+            response_headers_policy=caching.object_headers(
+                self, origins=self.settings.origins, trust_html=self.settings.trust_html
+            ),
+        )
+
+    def _levels(self) -> list[cloudfront.AccessLevel]:
+        """At the edge a missing object is a 404, for which S3 wants ListBucket; the function asks for no empty key.
+
+        A pass is for a URL as it is written, so there `/` must not list the bucket, and a missing object is a 403.
+        """
+        listed = [cloudfront.AccessLevel.LIST] if self.keys is None else []
+        return [cloudfront.AccessLevel.READ, *listed]
+
+    def _prefix(self) -> str | None:
+        store = urlsplit(self.settings.store or "")
+        return store.path.rstrip("/") or None if store.scheme == "s3" else None
+
+    def _print_statements(self) -> None:
+        actions = {"s3:GetObject": self.bucket.arn_for_objects("*")}
+        if self.keys is None:
+            actions["s3:ListBucket"] = self.bucket.bucket_arn
+        bucket.statement_to_merge(self, self.distribution, actions)
+
+    def add_api(self, origin: cloudfront.IOrigin) -> None:
+        """Let `/-/*` go to an API that answers for the site, with every credential and nothing from a cache."""
+        self.distribution.add_behavior(
+            "/-/*",
+            origin,
+            edge_lambdas=[self.edge.api],
+            viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
+            allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
+            cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
+            origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER_EXCEPT_HOST_HEADER,
+            response_headers_policy=self._api_headers,
+        )
+
+
+def _require_region(construct: Construct) -> None:
+    region = Stack.of(construct).region
+    if region != REGION:
+        where = "no region" if Token.is_unresolved(region) else region
+        raise SettingsError(
+            f"the stack is in {where}, and CloudFront takes functions, firewall and certificate from {REGION} alone",
+            setting="env",
+            mend=f'give the stack env=cdk.Environment(region="{REGION}"); a bucket elsewhere can be imported',
+        )
