@@ -1,0 +1,100 @@
+"""How the function answers wishes: one after the other, with the standard library and the runtime's own botocore."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.session import get_session
+
+from ..catalogue import Catalogue, open_catalogue
+from ..edge.fetch import fetch
+from ..errors import StagedoorError, StoreRefused, StoreUnavailable
+from ..messages import Answered, Content, Fetch, Fetched, List, Listed, Wish
+from ..settings import Settings
+from ..store.s3_listing import Listing, ask_once, fault
+
+FETCH_WITHIN = 2.0
+"""Seconds that an issuer may take to answer."""
+
+_log = logging.getLogger("stagedoor")
+
+
+class Outside:
+    """Answers the wishes of a flow. Clients are made when they are needed first, and kept.
+
+    Args:
+        settings: name store, catalogue and region.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._s3: Any = None
+        self._catalogue: Catalogue | None = None
+        if settings.catalogue is not None:
+            self._catalogue = open_catalogue(settings.catalogue, region=settings.aws_region)
+
+    def __call__(self, wish: Wish) -> Answered:
+        if isinstance(wish, Fetch):
+            return _fetched(wish)
+        try:
+            return self._listed(wish) if isinstance(wish, List) else self._found(wish.id)
+        except StagedoorError as error:
+            _log.error("%s: %s", error.code, error)
+            raise
+
+    def close(self) -> None:
+        """Let go of connections."""
+        if self._s3 is not None:
+            self._s3.close()
+        if self._catalogue is not None:
+            self._catalogue.close()
+
+    def _found(self, id_: str) -> Content | None:
+        return None if self._catalogue is None else self._catalogue.find(id_)
+
+    def _listed(self, wish: List) -> Listed:
+        parts = urlsplit(self._settings.store or "")
+        prefix = parts.path.strip("/")
+        listing = Listing(parts.netloc, f"{prefix}/" if prefix else "", wish)
+        question = listing.question()
+        if question is None:
+            return Listed(())
+        try:
+            answer = self._connected().list_objects_v2(**question)
+        except ClientError as error:
+            raise fault(error, listing.place) from error
+        except NoCredentialsError as error:
+            raise StoreRefused("there are no AWS credentials: has the function a role?") from error
+        except (BotoCoreError, ValueError) as error:
+            raise StoreUnavailable(f"{listing.place}: {type(error).__name__}: {error}") from error
+        return listing.read(answer)
+
+    def _connected(self) -> Any:
+        if self._s3 is None:
+            endpoint = self._settings.endpoint
+            config = Config(
+                signature_version="s3v4",
+                s3={"addressing_style": "path" if endpoint else "auto"},
+                connect_timeout=2,
+                read_timeout=5,
+                retries={"mode": "standard", "total_max_attempts": 2},
+            )
+            region = self._settings.region or ("us-east-1" if endpoint else None)
+            self._s3 = get_session().create_client("s3", region_name=region, endpoint_url=endpoint, config=config)
+            self._s3.meta.events.register_last("before-parameter-build.s3", ask_once)
+        return self._s3
+
+
+def _fetched(wish: Fetch) -> Fetched:
+    """The keys of an issuer: from a file of the bundle, or from where it publishes them."""
+    if not wish.url.startswith("file:"):
+        return fetch(wish, min(wish.timeout, FETCH_WITHIN))
+    try:
+        return Fetched(Path(unquote(urlsplit(wish.url).path)).read_bytes())
+    except OSError as error:
+        return Fetched(b"", f"{type(error).__name__}: {error}")
