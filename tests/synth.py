@@ -77,3 +77,8 @@ def distribution(template: Template) -> Any:
 def statements(policy: Mapping[str, Any]) -> list[Any]:
     """Statements of a policy, whatever it is for."""
     return list(policy["PolicyDocument"]["Statement"])
+
+
+def actions(statement: Mapping[str, Any]) -> set[str]:
+    found = statement["Action"]
+    return {found} if isinstance(found, str) else set(found)
