@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from . import bundle_api
 from .voice import AsJson, SettingsFile, complain, say, say_json
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.callback(invoke_without_command=True)
 def command(context: typer.Context) -> int:
-    """make what is uploaded to AWS: the edge functions.
+    """make what is uploaded to AWS: the edge functions, and the API.
 
     \b
     example:
@@ -75,6 +76,9 @@ def edge(
         complain("note", f"no python{bundle.RUNTIME} was found, so there is no bytecode inside and starts are slower")
     _tell(path, made, as_json)
     return 0
+
+
+app.command("api")(bundle_api.command)
 
 
 def _keys(settings: Settings) -> dict[str, bytes] | None:

@@ -1,0 +1,29 @@
+"""Wheels of what is installed here, so that no test has to download them."""
+
+from __future__ import annotations
+
+import zipfile
+from importlib.metadata import distribution
+from pathlib import Path
+
+_TAGS = {"cryptography": "cp311-abi3-manylinux_2_28_", "cffi": "cp313-cp313-manylinux_2_17_"}
+"""As the ones for the runtime are named. What is in ours runs in this interpreter."""
+
+
+def put_wheels(folder: Path, architecture: str = "x86_64", *, small: bool = False) -> Path:
+    """Write wheels of `cryptography` and `cffi` into a folder.
+
+    Args:
+        folder: where to.
+        architecture: what their names say.
+        small: True: without what is large, which is the compiled code; packing it takes seconds.
+    """
+    folder.mkdir(exist_ok=True)
+    for name, tags in _TAGS.items():
+        found = distribution(name)
+        with zipfile.ZipFile(folder / f"{name}-{found.version}-{tags}{architecture}.whl", "w") as wheel:
+            for file in found.files or ():
+                path = Path(str(found.locate_file(file)))
+                if ".." not in file.parts and "__pycache__" not in file.parts and path.is_file():
+                    wheel.writestr(str(file), b"" if small and file.suffix == ".so" else path.read_bytes())
+    return folder
