@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 from ..errors import StagedoorError
-from . import bundle, catalogue, check, explain, init, keys, ls, sign, token
+from . import bundle, catalogue, check, doctor, explain, init, keys, ls, sign, token
 from .voice import SettingsFile, complain, say
 
 app = typer.Typer(
@@ -146,6 +146,7 @@ COMMANDS: Mapping[str, Callable[..., int]] = {
     "token": token.command,
     "ls": ls.command,
     "init": init.command,
+    "doctor": doctor.command,
 }
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)

@@ -1,0 +1,244 @@
+"""Questions about what answers carry: cache rules, headers, cookies, words of the visitor, faults of the server."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from urllib.parse import quote, urljoin, urlsplit
+
+from .visit import BROWSER, EVIL, Evidence, SkipError, Visit
+from .wire import Answer, Fields
+
+_SHARED = re.compile(r"(?:^|[,\s])(public|s-maxage=(?!0\b)\d+)", re.IGNORECASE)
+_UNSHARED = re.compile(r"(?:^|[,\s])(private|no-store|no-cache)\b", re.IGNORECASE)
+_SAFE_REFERRER = ("no-referrer", "same-origin", "origin", "strict-origin", "strict-origin-when-cross-origin")
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+def shared_cache(visit: Visit) -> Iterator[Evidence]:
+    truth = _truth(visit)
+    if _SHARED.search(control := truth.field("cache-control")):
+        yield Evidence(f"GET {visit.path}, with the token", f"Cache-Control: {control}")
+
+
+def silent_cache(visit: Visit) -> Iterator[Evidence]:
+    truth = _truth(visit)
+    control = truth.field("cache-control")
+    if not _SHARED.search(control) and not _UNSHARED.search(control):
+        yield Evidence(f"GET {visit.path}, with the token", f"Cache-Control: {control or '(none)'}")
+
+
+def query_token(visit: Visit) -> Iterator[Evidence]:
+    if "query" not in visit.places:
+        raise SkipError("no token was accepted in the query")
+    assert visit.subject.token is not None
+    target, _ = visit.bring(visit.subject.token, "query")
+    answer = visit.ask(target, said="with the token in the query")
+    control, referrer = answer.field("cache-control"), answer.field("referrer-policy").lower()
+    if not _UNSHARED.search(control) or _SHARED.search(control):
+        yield visit.evidence(answer, target, said=f"Cache-Control: {control or '(none)'}")
+    if referrer and referrer not in _SAFE_REFERRER:
+        yield visit.evidence(answer, target, said=f"Referrer-Policy: {referrer}")
+
+
+def overrides(visit: Visit) -> Iterator[Evidence]:
+    truth = _truth(visit)
+    disposition = f"attachment; filename={visit.nonce}"
+    query = f"response-content-type=text/html%3B{visit.nonce}&response-content-disposition={quote(disposition)}"
+    for more in (query, f"{query}&response-cache-control=public"):
+        answer = visit.with_token(f"{visit.path}?{more}")
+        told = answer.field("content-type") + answer.field("content-disposition")
+        if answer.status == 200 and visit.nonce in told and visit.nonce not in truth.field("content-type"):
+            yield visit.evidence(answer, f"{visit.path}?{more}", said="with the token")
+
+
+def reflection(visit: Visit) -> Iterator[Evidence]:
+    tag = f"<doctor-{visit.nonce}>"
+    coded, beside = quote(tag), f"/no-such-{visit.nonce}"
+    asked: list[tuple[str, Fields]] = [(f"{beside}?q={tag}", ()), (f"{beside}?q={coded}", ())]
+    asked += [(f"{beside}{tag}", ()), (f"{beside}{coded}", ()), (f"{beside}?next={coded}&error={coded}", ())]
+    asked += [(beside, (("Referer", f"https://{EVIL}/{tag}"),)), (beside, (("User-Agent", tag),))]
+    for target, fields in asked:
+        answer = visit.ask(target, fields=(*fields, *BROWSER))
+        if tag.encode() in answer.body and "html" in answer.field("content-type"):
+            yield visit.evidence(answer, target, said=f"{tag} stands in the page as it was sent")
+    for target in (f"{beside}%0d%0aX-Doctor:%20{visit.nonce}", f"{beside}?next=%0d%0aX-Doctor:%20{visit.nonce}"):
+        answer = visit.ask(target, fields=BROWSER)
+        if answer.field("x-doctor"):
+            yield visit.evidence(answer, target, said="a line end in it began a header field of the answer")
+
+
+def token_shown(visit: Visit) -> Iterator[Evidence]:
+    """Bring a token that is none, and look where it turns up; so do all other questions meanwhile."""
+    fake = visit.keep_secret(f"doctor{visit.nonce}.{visit.nonce}doctor.{visit.nonce}doctor")
+    name = visit.subject.query or "token"
+    path = visit.subject.path or f"/no-such-{visit.nonce}"
+    brought: list[tuple[str, Fields]] = [(path, (("Authorization", f"Bearer {fake}"),))]
+    brought += [(path, (("Cookie", f"{visit.subject.cookie}={fake}"),)), (f"{path}?{name}={fake}", ())]
+    brought += [(f"{path}/?{name}={fake}", ()), (f"/?{name}={fake}", ())]
+    for target, fields in brought:
+        visit.ask(target, fields=fields, said="with a bad token")
+        visit.ask(target, fields=(*fields, *BROWSER), said="with a bad token, as a browser")
+    yield from dict.fromkeys(visit.leaks)
+
+
+def open_redirect(visit: Visit) -> Iterator[Evidence]:
+    for value in (f"https://{EVIL}/", f"//{EVIL}/", f"/\\{EVIL}/", f"https:{EVIL}/"):
+        coded = quote(value, safe="")
+        query = "&".join(f"{name}={coded}" for name in ("next", "redirect", "redirect_uri", "return_to", "rd", "url"))
+        for path in ("/-/login", "/-/logout", "/-/callback", "/login", "/signin", "/logout", "/"):
+            yield from _leads_away(visit, f"{path}?{query}")
+    for target in (f"//{EVIL}/%2e%2e", f"//{EVIL}/..", f"//{EVIL}", f"/%5c{EVIL}/", f"/%2f{EVIL}/", f"/.{EVIL}"):
+        yield from _leads_away(visit, target)
+
+
+def _leads_away(visit: Visit, target: str) -> Iterator[Evidence]:
+    answer = visit.ask(target, fields=BROWSER)
+    location = answer.field("location").replace("\\", "/")
+    if answer.status not in _REDIRECTS or not location:
+        return
+    try:
+        host = urlsplit(urljoin(str(visit.subject.origin), location)).hostname
+    except ValueError:
+        return
+    if host is not None and host.endswith(EVIL):
+        yield visit.evidence(answer, target)
+
+
+def cors(visit: Visit) -> Iterator[Evidence]:
+    host = visit.subject.origin.host
+    path = visit.subject.path or visit.subject.public or "/"
+    for origin in (f"https://{EVIL}", "null", f"https://{host}.{EVIL}", f"https://{EVIL.partition('.')[0]}{host}"):
+        if visit.subject.settings is not None and origin in visit.subject.settings.origins:
+            continue
+        for target in (path, "/-/whoami"):
+            fields: Fields = (("Origin", origin),)
+            brought = visit.bring(visit.subject.token, visit.places[0], target) if visit.subject.token else (target, ())
+            preflight = (
+                *fields,
+                ("Access-Control-Request-Method", "GET"),
+                ("Access-Control-Request-Headers", "authorization"),
+            )
+            for method, answer in (
+                ("GET", visit.ask(brought[0], fields=(*brought[1], *fields))),
+                ("OPTIONS", visit.ask(target, "OPTIONS", preflight)),
+            ):
+                allowed, with_credentials = (
+                    answer.field("access-control-allow-origin"),
+                    answer.field("access-control-allow-credentials"),
+                )
+                if allowed in (origin, "*") and with_credentials.lower() == "true":
+                    asked = visit.told(f"{method} {target}, Origin: {origin}")
+                    yield Evidence(asked, f"Access-Control-Allow-Origin: {allowed}, with credentials")
+
+
+def forged_form(visit: Visit) -> Iterator[Evidence]:
+    """What a page of another site could make a visitor's browser send."""
+    assert visit.subject.token is not None
+    body = json.dumps({"file": visit.key}).encode()
+    answers = []
+    for target in ("/-/session", "/-/urls"):
+        _, fields = visit.bring(visit.subject.token, "header", target)
+        answer = visit.ask(target, "POST", (*fields, ("Origin", f"https://{EVIL}")), body)
+        answers.append(answer)
+        if 200 <= answer.status < 300:
+            yield visit.evidence(answer, target, "POST", f"Origin: https://{EVIL}")
+    if all(answer.status in (404, 405, 501, 0) for answer in answers):
+        raise SkipError("there is no /-/session and no /-/urls")
+
+
+def sniffing(visit: Visit) -> Iterator[Evidence]:
+    path = visit.subject.path or visit.subject.public or "/"
+    asked = [(visit.truth, f"GET {path}, with the token")] if visit.truth else []
+    asked += [(visit.ask(path), f"GET {path}, without a token")]
+    if visit.subject.public and visit.subject.public != path:
+        asked.append((visit.ask(visit.subject.public), f"GET {visit.subject.public}"))
+    for answer, words in asked:
+        if answer and answer.status and answer.field("x-content-type-options").lower() != "nosniff":
+            yield Evidence(
+                visit.told(words),
+                f"{visit.got(answer)}, X-Content-Type-Options: {answer.field('x-content-type-options') or '(none)'}",
+            )
+
+
+def session_cookie(visit: Visit) -> Iterator[Evidence]:
+    assert visit.subject.token is not None
+    _, fields = visit.bring(visit.subject.token, "header", "/-/session")
+    answer = visit.ask("/-/session", "POST", fields)
+    cookies = answer.all("set-cookie")
+    if not 200 <= answer.status < 300 or not cookies:
+        raise SkipError(f"the site makes no session of the token (POST /-/session: {answer.status})")
+    for cookie in cookies:
+        name, _, value = cookie.partition(";")[0].partition("=")
+        visit.keep_secret(value)
+        if not visit.subject.session or name == visit.subject.session:
+            visit.session = value
+        yield from _lacking(visit, cookie, "POST /-/session")
+    body = json.dumps({"prefix": visit.key.rpartition("/")[0] + "/"}).encode()
+    made = visit.ask("/-/cookies", "POST", (*fields, ("Content-Type", "application/json")), body)
+    for cookie in made.all("set-cookie") if made.status == 204 else ():
+        visit.keep_secret(cookie.partition(";")[0].partition("=")[2])
+        yield from _lacking(visit, cookie, "POST /-/cookies")
+
+
+def _lacking(visit: Visit, cookie: str, asked: str) -> Iterator[Evidence]:
+    name = cookie.partition("=")[0]
+    flags = {part.strip().lower() for part in cookie.split(";")[1:]}
+    lacks = [] if "httponly" in flags else ["HttpOnly"]
+    lacks += [] if {"samesite=lax", "samesite=strict"} & flags else ["SameSite"]
+    if visit.subject.origin.scheme == "https" or (visit.subject.settings and visit.subject.settings.secure):
+        lacks += [] if "secure" in flags else ["Secure"]
+    lacks += ["no Domain"] if any(flag.startswith("domain=") for flag in flags) else []
+    if lacks:
+        yield Evidence(asked, f"the cookie {name!r} lacks {', '.join(lacks)}")
+
+
+def faults(visit: Visit) -> Iterator[Evidence]:
+    """Odd input of its own; the answers to all other questions count too."""
+    path, long = visit.subject.path or "/", "x" * 7000
+    odd = ["/%", "/%zz", "/%00", "/%ff%fe", "/\u00fc", f"/{long}", f"/?{long}", "/?%", "/?=&&=", "*", "/" + "a/" * 500]
+    odd += [
+        "/%ed%a0%80",
+        "/-/",
+        "/-/explain?key=%00",
+        "/-/s3objects?limit=x",
+        "/-/contents/%2e%2e",
+        "/-/s3objects?cursor=x",
+    ]
+    for target in odd:
+        visit.ask(target)
+    deep = "[" * 5000
+    for fields in (
+        (("Authorization", f"Bearer {'x' * 17000}"),),
+        (("Authorization", "Bearer e30.e30.e30"),),
+        (("Cookie", f"{visit.subject.cookie}=\xff\xfe; =; ;;"),),
+        (("Cookie", "; ".join(f"c{number}=x" for number in range(300))),),
+        (("Range", "bytes=" + ",".join("0-0" for _ in range(500))),),
+        (("If-None-Match", "," * 2000),),
+        (("Accept-Language", deep),),
+        (("X-Long", "x" * 40000),),
+    ):
+        visit.ask(path, fields=fields, said=f"an odd {fields[0][0]}")
+    for body in (b"{", b"\xff", b"[]", b'{"file": 1}', b'{"file": "\\ud800"}'):
+        visit.ask("/-/urls", "POST", body=body, said="an odd body")
+    yield from dict.fromkeys(visit.faults)
+
+
+def still_answers(visit: Visit) -> Iterator[Evidence]:
+    if visit.slowed:
+        yield Evidence("all of it", f"{visit.slowed} answers were 429 (too many requests)")
+    if visit.subject.token and visit.states.get("opens") == "good":
+        answer = visit.with_token()
+        if answer.status != 200:
+            yield visit.evidence(answer, visit.path, said="with the token, which opened it at first")
+    elif visit.first is not None:
+        answer = visit.ask(visit.path, said="without a token")
+        if answer.status != visit.first.status:
+            yield visit.evidence(answer, visit.path, said=f"without a token, which was {visit.first.status} at first")
+
+
+def _truth(visit: Visit) -> Answer:
+    if visit.truth is None:
+        raise SkipError("nobody opened the object, so there is nothing to look at")
+    return visit.truth

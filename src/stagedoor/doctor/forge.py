@@ -1,0 +1,165 @@
+"""Tokens that must not count: made with keys of our own, with no key, or from a good token that was changed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Iterator, Mapping
+from functools import cache
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+Claims = Mapping[str, object]
+Forged = tuple[str, str]
+"""What was done, in words that stand in a report, and the token."""
+
+GARBAGE = ("x", "null", "undefined", "a.b.c", "..", "e30.e30.", "true", "Bearer")
+_WEAK = ("", "secret", "changeme", "your-256-bit-secret")
+
+
+def read(token: str) -> tuple[dict[str, object], dict[str, object]] | None:
+    """Header and claims of a token, unverified; None if it is no JWT."""
+    try:
+        head, payload, _ = token.split(".")
+        header, claims = json.loads(_raw(head)), json.loads(_raw(payload))
+    except (ValueError, RecursionError):
+        return None
+    return (header, claims) if isinstance(header, dict) and isinstance(claims, dict) else None
+
+
+def expired(token: str) -> bool:
+    """Does it say of itself that its time is over?"""
+    parts = read(token)
+    end = parts[1].get("exp") if parts else None
+    return isinstance(end, int | float) and end < time.time()
+
+
+def other_signatures(header: Claims, claims: Claims, token: str | None) -> Iterator[Forged]:
+    """A right shape with a signature that no key of the issuer made."""
+    if token is not None:
+        head, payload, signature = token.split(".")
+        yield "a good token whose signature was changed", f"{head}.{payload}.{changed(signature)}"
+        yield "a good token whose signature was left out", f"{head}.{payload}."
+        yield "a good token whose claims were changed", f"{head}.{_b64(_json(claims))}.{signature}"
+    yield "RS256 by a key of the doctor's own", _signed({**header, "alg": "RS256"}, claims, _rs256)
+    yield "ES256 by a key of the doctor's own", _signed({**header, "alg": "ES256"}, claims, _es256)
+    yield "ES256 with a signature of zeros", _signed({**header, "alg": "ES256"}, claims, lambda _: bytes(64))
+
+
+def unsigned(header: Claims, claims: Claims) -> Iterator[Forged]:
+    """`alg: none` (RFC 8725 §3.2), as it is spelt to get past a list of forbidden names."""
+    for name in ("none", "None", "NONE", "nOnE"):
+        yield f"alg {name}, no signature", _signed({**header, "alg": name}, claims, lambda _: b"")
+    yield "alg none, with a signature", _signed({**header, "alg": "none"}, claims, _rs256)
+
+
+def hmac_signed(header: Claims, claims: Claims, keys: tuple[Claims, ...]) -> Iterator[Forged]:
+    """HS256 with what everybody knows: the public key as a secret (RFC 8725 §2.1), or a guessable word."""
+    for key in keys:
+        kid = {"kid": key["kid"]} if "kid" in key else {}
+        for what, secret in _spelled(key):
+            yield f"HS256 with the public key ({what}) as secret", _mac({**header, **kid}, claims, secret)
+    for word in _WEAK:
+        yield f"HS256 with the secret {word!r}", _mac(header, claims, word.encode())
+
+
+def key_tricks(header: Claims, claims: Claims) -> Iterator[Forged]:
+    """A header that brings its own key, or says where to find one (RFC 8725 §3.10)."""
+    rs256 = {**header, "alg": "RS256"}
+    yield "the key in the header (jwk)", _signed({**rs256, "jwk": _own_jwk()}, claims, _rs256)
+    yield "the key in the header (jwk), no kid", _signed({**_without(rs256, "kid"), "jwk": _own_jwk()}, claims, _rs256)
+    yield "a URL of keys in the header (jku)", _signed({**rs256, "jku": "https://doctor.invalid/k"}, claims, _rs256)
+    for kid in ("../../../../../../dev/null", "/dev/null", "' UNION SELECT '' -- ", ""):
+        yield f"HS256 with an empty secret, kid {kid!r}", _mac({**header, "kid": kid}, claims, b"")
+
+
+def changed_end(token: str) -> str:
+    """The same token with another signature."""
+    head, _, signature = token.rpartition(".")
+    return f"{head}.{changed(signature)}"
+
+
+def changed(text: str) -> str:
+    """Text with another letter in its middle; the last one would not do, for not all of its bits count."""
+    middle = len(text) // 2
+    return text[:middle] + ("A" if text[middle : middle + 1] != "A" else "B") + text[middle + 1 :]
+
+
+def _signed(header: Claims, claims: Claims, sign: object) -> str:
+    assert callable(sign)
+    message = f"{_b64(_json(header))}.{_b64(_json(claims))}"
+    return f"{message}.{_b64(sign(message.encode()))}"
+
+
+def _mac(header: Claims, claims: Claims, secret: bytes) -> str:
+    return _signed({**header, "alg": "HS256"}, claims, lambda m: hmac.new(secret, m, hashlib.sha256).digest())
+
+
+def _spelled(jwk: Claims) -> Iterator[tuple[str, bytes]]:
+    """A public key in the forms in which a program may hold it."""
+    try:
+        key = _public(jwk)
+    except (KeyError, ValueError):
+        return
+    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    yield "PEM", pem
+    yield "PEM without its last line end", pem.rstrip(b"\n")
+    yield "DER", key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if isinstance(key, rsa.RSAPublicKey):
+        yield "PEM of PKCS#1", key.public_bytes(Encoding.PEM, PublicFormat.PKCS1)
+        yield "its modulus", _raw(str(jwk["n"]))
+    yield "JWK", json.dumps(jwk).encode()
+
+
+def _public(jwk: Claims) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey:
+    def number(name: str) -> int:
+        return int.from_bytes(_raw(str(jwk[name])))
+
+    if jwk["kty"] == "RSA":
+        return rsa.RSAPublicNumbers(number("e"), number("n")).public_key()
+    if jwk["kty"] != "EC":
+        raise ValueError("no key that a secret could be made of")
+    curve: ec.EllipticCurve = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1()}[str(jwk["crv"])]
+    return ec.EllipticCurvePublicNumbers(number("x"), number("y"), curve).public_key()
+
+
+@cache
+def _own_rsa() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def _rs256(message: bytes) -> bytes:
+    return _own_rsa().sign(message, padding.PKCS1v15(), hashes.SHA256())
+
+
+def _es256(message: bytes) -> bytes:
+    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+    r, s = decode_dss_signature(ec.generate_private_key(ec.SECP256R1()).sign(message, ec.ECDSA(hashes.SHA256())))
+    return r.to_bytes(32) + s.to_bytes(32)
+
+
+def _own_jwk() -> dict[str, str]:
+    public = _own_rsa().public_key().public_numbers()
+    return {"kty": "RSA", "use": "sig", "n": _b64(public.n.to_bytes(256)), "e": _b64(public.e.to_bytes(3))}
+
+
+def _without(header: Claims, name: str) -> Claims:
+    return {found: value for found, value in header.items() if found != name}
+
+
+def _json(value: Claims) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _b64(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _raw(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

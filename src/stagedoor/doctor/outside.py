@@ -1,0 +1,132 @@
+"""Questions about the ways around the site: its connection, the bucket behind it, the provider's attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..policy import Claim, Policy
+from ..tokens import Issuer, is_cognito
+from .objects import _LISTS
+from .visit import Evidence, SkipError, Visit
+from .wire import Origin, Wire
+
+_STANDARD = frozenset(
+    (
+        *("address", "birthdate", "email", "family_name", "gender", "given_name", "locale", "middle_name", "name"),
+        *("nickname", "phone_number", "picture", "preferred_username", "profile", "updated_at", "website", "zoneinfo"),
+    )
+)
+"""Attributes that an app client may write where nobody said which (Cognito API, `WriteAttributes`)."""
+
+
+def certificate(visit: Visit) -> Iterator[Evidence]:
+    """The wire itself refuses to go on without one that holds."""
+    if visit.subject.origin.scheme == "http":
+        if visit.subject.origin.local:
+            raise SkipError("http on this machine")
+        yield Evidence(str(visit.subject.origin), "http: everybody on the way reads tokens and objects")
+        return
+    visit.ask("/")
+
+
+def old_tls(visit: Visit) -> Iterator[Evidence]:
+    if visit.subject.origin.scheme == "http":
+        raise SkipError("http on this machine" if visit.subject.origin.local else "it is http")
+    if version := visit.wire.speaks_old_tls():
+        yield Evidence("a connection with nothing newer than TLS 1.1", f"it speaks {version}")
+
+
+def plain_http(visit: Visit) -> Iterator[Evidence]:
+    origin = visit.subject.origin
+    if origin.scheme == "http" or origin.port != 443:
+        raise SkipError("there is no port 80 that belongs to this URL")
+    wire = Wire(Origin("http", origin.host, 80), visit.meter)
+    target = visit.subject.path or "/"
+    answer = wire.ask(target)
+    leads = answer.field("location").startswith("http:")
+    if 200 <= answer.status < 300 or leads:
+        yield Evidence(f"GET http://{origin.host}{target}", visit.got(answer))
+
+
+def strict_transport(visit: Visit) -> Iterator[Evidence]:
+    if visit.subject.origin.scheme == "http":
+        raise SkipError("http on this machine" if visit.subject.origin.local else "it is http")
+    answer = visit.ask(visit.subject.path or "/")
+    if "max-age=" not in answer.field("strict-transport-security"):
+        yield Evidence(f"GET {visit.subject.path or '/'}", "no Strict-Transport-Security")
+
+
+def bucket(visit: Visit) -> Iterator[Evidence]:
+    base = visit.subject.bucket
+    assert base is not None
+    wire, prefix = Wire(Origin.of(base), visit.meter), urlsplit(base).path
+    targets = [f"{prefix}/", f"{prefix}/?list-type=2", f"{prefix}/?acl", f"{prefix}/?policy"]
+    if visit.subject.path is not None:
+        targets += [prefix + visit.path]
+    for target in targets:
+        for method in ("GET", "HEAD") if target.endswith(visit.subject.path or "\n") else ("GET",):
+            answer = wire.ask(target, method)
+            if answer.given or _LISTS.search(answer.body):
+                yield Evidence(f"{method} {wire.origin}{target}, without credentials", visit.got(answer))
+    made = f"{prefix}/stagedoor-doctor-{visit.nonce}"
+    put = wire.ask(made, "PUT", (("If-None-Match", "*"),))
+    if 200 <= put.status < 300:
+        gone = wire.ask(made, "DELETE")
+        yield Evidence(f"PUT {wire.origin}{made}, without credentials", f"{put.status}; and DELETE: {gone.status}")
+
+
+def writable_attributes(visit: Visit) -> Iterator[Evidence]:
+    """A rule on what people can write about themselves is no rule (Cognito Developer Guide, "User pool attributes")."""
+    settings = visit.subject.settings
+    assert settings is not None
+    pools = [issuer for issuer in settings.issuers if is_cognito(issuer.issuer)]
+    if not pools:
+        raise SkipError("the settings name no Cognito pool")
+    for issuer in pools:
+        if used := _attributes(settings.policy, issuer):
+            yield from _writable(issuer, used)
+
+
+def _attributes(policy: Policy, issuer: Issuer) -> dict[str, str]:
+    """Attributes of Cognito's that decide: attribute -> the rule that asks for it."""
+    used: dict[str, str] = {}
+    for rule in policy.rules:
+        names = [segment.name for segment in rule.segments if isinstance(segment, Claim)]
+        for name in (*names, *rule.claims):
+            attribute = issuer.claims.get(name, name)
+            if attribute.startswith("custom:") or attribute in _STANDARD:
+                used.setdefault(attribute, rule.name)
+    return used
+
+
+def _writable(issuer: Issuer, used: dict[str, str]) -> Iterator[Evidence]:
+    pool = issuer.issuer.rpartition("/")[2]
+    for client in sorted(issuer.audience):
+        written = _written(pool, client)
+        for attribute, rule in used.items():
+            if attribute in written:
+                yield Evidence(
+                    f"which attributes the app client {client} of {pool} may write",
+                    f"{attribute}, which {rule} decides by",
+                )
+
+
+def _written(pool: str, client: str) -> frozenset[str]:
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.session import get_session
+
+    region = pool.partition("_")[0]
+    config = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2})
+    try:
+        api: Any = get_session().create_client("cognito-idp", region_name=region, config=config)
+        described = api.describe_user_pool_client(UserPoolId=pool, ClientId=client)["UserPoolClient"]
+    except (BotoCoreError, ClientError, KeyError) as error:
+        raise SkipError(
+            f"AWS does not tell which attributes users may write ({type(error).__name__}): "
+            "run it with credentials that may cognito-idp:DescribeUserPoolClient"
+        ) from None
+    listed = described.get("WriteAttributes")
+    return frozenset(listed) if listed else _STANDARD

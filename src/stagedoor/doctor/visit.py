@@ -1,0 +1,292 @@
+"""What the questions share: who is examined, how it is asked, and when an answer gives away an object.
+
+A question is a row: what is asked, why it matters, what to do, and a function that yields evidence of what is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from urllib.parse import unquote
+
+from . import forge
+from .wire import Answer, Fields, Meter, Origin, Wire
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+Place: TypeAlias = Literal["header", "cookie", "query"]
+State: TypeAlias = Literal["good", "found", "note", "skipped"]
+EVIL = "doctor.invalid"
+"""A host that nobody has (RFC 2606 §2)."""
+BROWSER: Fields = (("Accept", "text/html"), ("Sec-Fetch-Mode", "navigate"))
+_EXPECTED = (501, 505)
+"""Of the answers from 500 on, those that are about the request: a method or version that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is examined, and what the examiner was given for it.
+
+    Attributes:
+        origin: the site.
+        path: an object that must not be public, as it stands in a request target.
+        public: one that anybody may read.
+        token: of somebody who may read `path`.
+        other: of somebody who may not.
+        expired: whose time is over.
+        foreign: of the same issuer, for another application.
+        pass_target: path and query of a signed URL.
+        bucket: URL of the bucket behind the site, without a slash at the end.
+        keys: public keys of the issuer, as JWK.
+        settings: the site's own, if it is one of ours.
+        cookie, query: names that carry a token; query None: none does.
+        session: name of the site's session cookie.
+    """
+
+    origin: Origin
+    path: str | None = None
+    public: str | None = None
+    token: str | None = field(default=None, repr=False)
+    other: str | None = field(default=None, repr=False)
+    expired: str | None = field(default=None, repr=False)
+    foreign: str | None = field(default=None, repr=False)
+    pass_target: str | None = field(default=None, repr=False)
+    bucket: str | None = None
+    keys: tuple[Mapping[str, object], ...] = ()
+    settings: Settings | None = None
+    cookie: str = "token"
+    query: str | None = None
+    session: str = ""
+
+
+class Evidence(NamedTuple):
+    """What was asked and what came back that should not have."""
+
+    asked: str
+    got: str
+
+
+class SkipError(Exception):
+    """The question cannot be asked here; the message says why, and what would help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One thing that an attacker would try.
+
+    Attributes:
+        name: stable, for programs.
+        asks: the question.
+        why: what it would mean.
+        mend: what to do.
+        ask: yields evidence; none means that all is good.
+        needs: attributes of the subject without which it cannot be asked.
+        after: names of questions; what they found would be found again here.
+        advice: True: what is found is said, and is no failure.
+    """
+
+    name: str
+    asks: str
+    why: str
+    mend: str
+    ask: Callable[[Visit], Iterator[Evidence]]
+    needs: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    advice: bool = False
+
+
+class Outcome(NamedTuple):
+    """What came of a question; `skipped` says why it was not asked."""
+
+    question: Question
+    state: State
+    evidence: tuple[Evidence, ...] = ()
+    skipped: str = ""
+
+
+class Visit:
+    """One examination under way.
+
+    Attributes:
+        subject: who is examined.
+        states: what came of the questions so far.
+        places: where the token opened `path`; both usual ones as long as nobody knows.
+        truth: the object as its owner gets it.
+        faults, leaks: answers that showed a fault of the server, or a credential, whatever was asked.
+        slowed: how many answers said that there were too many requests.
+    """
+
+    def __init__(self, subject: Subject, meter: Meter) -> None:
+        self.subject, self.meter = subject, meter
+        self.wire = Wire(subject.origin, meter)
+        self.states: dict[str, State] = {}
+        self.places: list[Place] = ["header", "cookie"]
+        self.truth: Answer | None = None
+        self.first: Answer | None = None
+        self.session: str | None = None
+        self.pass_target: str | None = None
+        self.faults: list[Evidence] = []
+        self.leaks: list[Evidence] = []
+        self.slowed = 0
+        self.nonce = secrets.token_hex(6)
+        given = (subject.token, subject.other, subject.expired, subject.foreign, subject.pass_target)
+        self._secrets = {secret for secret in given if secret}
+
+    # --- names
+
+    @property
+    def path(self) -> str:
+        assert self.subject.path is not None
+        return self.subject.path
+
+    @property
+    def key(self) -> str:
+        return unquote(self.path[1:])
+
+    @property
+    def folder(self) -> str:
+        """Where the object lies, with a slash at the end."""
+        return self.path.rpartition("/")[0] + "/"
+
+    @property
+    def nothing(self) -> str:
+        """Beside the object, with the same ending, what there is not."""
+        name, dot, ending = self.path.rpartition("/")[2].rpartition(".")
+        return f"{self.folder}no-such-{self.nonce}{dot if name else ''}{ending if name else ''}"
+
+    # --- asking
+
+    def ask(self, target: str, method: str = "GET", fields: Fields = (), body: bytes = b"", said: str = "") -> Answer:
+        """Ask the site; look at whatever comes for faults and leaks.
+
+        Args:
+            target, method, fields, body: as for `Wire.ask`.
+            said: what is special about it, for the report.
+        """
+        answer = self.wire.ask(target, method, fields, body)
+        self.slowed += answer.status == 429
+        if answer.status >= 500 and answer.status not in _EXPECTED:
+            self.faults.append(self.evidence(answer, target, method, said))
+        if self.shows(answer, [value for _, value in fields] + [target]):
+            self.leaks.append(self.evidence(answer, target, method, said))
+        return answer
+
+    def shows(self, answer: Answer, sent: Sequence[str]) -> bool:
+        """Does an answer show a credential that the request brought? Cookies are its place, so they do not count."""
+        brought = [secret for secret in self._secrets if any(secret in text for text in sent)]
+        if not brought:
+            return False
+        told = " ".join(value for name, value in answer.fields if name != "set-cookie")
+        told += answer.body.decode("latin-1")
+        return any(secret in told for secret in brought)
+
+    def keep_secret(self, text: str) -> str:
+        """Never print it, and notice when the site does; what is too short to be one could stand anywhere."""
+        if len(text) > 15:
+            self._secrets.add(text)
+        return text
+
+    def evidence(self, answer: Answer, target: str, method: str = "GET", said: str = "") -> Evidence:
+        return Evidence(self.told(f"{method} {target}{f', {said}' if said else ''}"), self.got(answer))
+
+    def told(self, text: str) -> str:
+        """Text without any credential in it."""
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            text = text.replace(secret, "…")
+        text = re.sub(r"\bey[\w-]{8,}\.[\w-]*\.?[\w-]*", "…", text)
+        text = re.sub(r"((?:Signature|Policy)=)[^&\s]*", r"\1…", text)
+        return text if len(text) < 200 else f"{text[:197]}…"
+
+    def got(self, answer: Answer) -> str:
+        """An answer in a line."""
+        if not answer.status:
+            return answer.error
+        words = [str(answer.status)]
+        words += filter(None, (answer.field("content-type"), f"{len(answer.body)} bytes" if answer.body else ""))
+        for name in ("location", "content-range", "x-cache", "age"):
+            if answer.field(name):
+                words.append(f"{name}: {answer.field(name)}")
+        return self.told(", ".join(words))
+
+    # --- credentials
+
+    def bring(self, token: str, place: Place, target: str | None = None) -> tuple[str, Fields]:
+        """Target and header fields of a request with a token in this place."""
+        target = self.path if target is None else target
+        self.keep_secret(token)
+        if place == "header":
+            return target, (("Authorization", f"Bearer {token}"),)
+        if place == "cookie":
+            return target, (("Cookie", f"{self.subject.cookie}={token}"),)
+        return f"{target}{'&' if '?' in target else '?'}{self.subject.query}={token}", ()
+
+    def with_token(self, target: str | None = None, *, more: Fields = (), method: str = "GET") -> Answer:
+        """Ask as the one who may."""
+        assert self.subject.token is not None
+        target, fields = self.bring(self.subject.token, self.places[0], target)
+        return self.ask(target, method, (*fields, *more), said="with the token")
+
+    def tokens_open(self, forged: Iterator[forge.Forged] | Sequence[forge.Forged]) -> Iterator[Evidence]:
+        """Bring each token in every place; yield those that open the object."""
+        for what, token in forged:
+            for place in self.places:
+                target, fields = self.bring(token, place)
+                yield from self.opened(target, fields=fields, said=f"{place}: {what}")
+
+    def claims(self) -> tuple[dict[str, object], dict[str, object]]:
+        """Header and claims for forging: those of the good token for an hour more, else what the settings ask for."""
+        settings, token = self.subject.settings, self.subject.token
+        parts = forge.read(token) if token else None
+        header, claims = parts or ({"typ": "JWT"}, {"sub": "doctor"})
+        header.setdefault("alg", "RS256")
+        if self.subject.keys and "kid" in self.subject.keys[0]:
+            header.setdefault("kid", self.subject.keys[0]["kid"])
+        if settings and settings.issuers and not parts:
+            issuer = settings.issuers[0]
+            claims |= {"iss": issuer.issuer, "aud": min(issuer.audience)}
+        return header, {**claims, "exp": int(time.time()) + 3600}
+
+    # --- is it given away?
+
+    def opened(
+        self, target: str, method: str = "GET", fields: Fields = (), said: str = "", instead: str | None = None
+    ) -> Iterator[Evidence]:
+        """Ask for the object; yield evidence if the answer gives it, or something about it, away.
+
+        Args:
+            target, method, fields, said: as for `ask`.
+            instead: the same question about what does not exist. Where it gets the same answer, the answer is not
+                about the object: a sign-in page, an application that is sent for every path.
+        """
+        answer = self.ask(target, method, fields, said=said)
+        if not self._suspicious(answer, fields):
+            return
+        if not self._is_truth(answer):
+            control = self.ask(instead or target.replace(self.path, self.nothing), method, fields, said=said)
+            same = control.status == answer.status and control.body == answer.body
+            if same and control.field("content-length") == answer.field("content-length"):
+                return
+        yield self.evidence(answer, target, method, said)
+
+    def _suspicious(self, answer: Answer, fields: Fields) -> bool:
+        conditional = any(name.lower() == "range" or name.lower().startswith("if-") for name, _ in fields)
+        if conditional and answer.status in (206, 304, 412, 416):
+            return True
+        if not answer.given:
+            return False
+        return self.truth is None or self._is_truth(answer) or (answer.status != 200 and bool(answer.body))
+
+    def _is_truth(self, answer: Answer) -> bool:
+        """Is it the object as its owner gets it?"""
+        truth = self.truth
+        if truth is None or answer.status != 200:
+            return False
+        if truth.body and answer.method != "HEAD":
+            return answer.body == truth.body
+        mark = "etag" if truth.field("etag") else "content-length"
+        return answer.field(mark) == truth.field(mark) != ""
