@@ -58,8 +58,6 @@ _SECRETS = ("passes.private_key", "passes.passphrase", "login.session_keys")
 class BundleError(StagedoorError):
     """The zip cannot be made, for a reason that is not in the settings."""
 
-    code = "bundle"
-
 
 class ApiBundle(NamedTuple):
     """A zip that is ready to be uploaded.
