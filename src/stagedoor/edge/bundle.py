@@ -9,14 +9,7 @@ from __future__ import annotations
 import ast
 import base64
 import hashlib
-import io
 import json
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -25,7 +18,7 @@ from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import rsa as openssl_rsa
 
-from .. import pass_keys, rsa
+from .. import packing, pass_keys, rsa
 from ..errors import InvalidKeySet, SettingsError
 from ..policy import Rule
 from ..settings import LISTS, TABLE, Settings
@@ -42,7 +35,6 @@ MAX_ZIP_BYTES = 1_048_576
 
 _ENTRY = "edge/lambda_function.py"
 _PACKAGE = Path(__file__).parents[1]
-_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 class Bundle(NamedTuple):
@@ -78,9 +70,9 @@ def make(settings: Settings, keys: Mapping[str, bytes], *, own_domain: bool = Tr
     files = {f"stagedoor/{name}": (_PACKAGE / name).read_bytes() for name in sorted(_needed())}
     files["stagedoor/__init__.py"] = b'"""The core of Stagedoor, as far as the edge needs it."""\n'
     files["config.json"] = _json(config)
-    compiled = _compiled(files)
+    compiled = packing.compiled(files, RUNTIME)
     files |= compiled
-    content = _zip(files)
+    content = packing.zipped(files)
     if len(content) > MAX_ZIP_BYTES:
         problem = f"the edge bundle has {len(content):,} bytes, and CloudFront takes {MAX_ZIP_BYTES:,}"
         raise _refusal(settings, "rules", problem, "write fewer rules: a claim in a path stands for many")
@@ -224,47 +216,6 @@ def _imports(name: str) -> Iterator[str]:
             base = folder if node.level == 1 else folder.parent
             modules = [node.module] if node.module else [alias.name for alias in node.names]
             yield from (str(base / f"{module.replace('.', '/')}.py") for module in modules if module)
-
-
-def _compiled(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Bytecode for the runtime, if its Python is here; it counts without looking at the source (PEP 552)."""
-    python = _python()
-    if python is None:
-        return {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name, body in files.items():
-            if name.endswith(".py"):
-                path = Path(folder, name)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(body)
-        command = [python, "-m", "compileall", "-q", "-s", folder, "-p", "/var/task"]
-        command += ["--invalidation-mode", "unchecked-hash", folder]
-        steady = {**os.environ, "PYTHONHASHSEED": "0"}  # the order of constants in bytecode
-        subprocess.run(command, check=True, capture_output=True, env=steady)
-        made = sorted(Path(folder).rglob("*.pyc"))
-        return {str(path.relative_to(folder)): path.read_bytes() for path in made}
-
-
-def _python() -> str | None:
-    """The interpreter of the runtime's version; others write bytecode that it cannot read."""
-    for candidate in (sys.executable, shutil.which(f"python{RUNTIME}")):
-        if candidate:
-            asked = [candidate, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-            told = subprocess.run(asked, capture_output=True, text=True, check=False)
-            if told.stdout.strip() == RUNTIME:
-                return candidate
-    return None
-
-
-def _zip(files: Mapping[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, body in sorted(files.items()):
-            entry = zipfile.ZipInfo(name, _EPOCH)
-            entry.external_attr = 0o644 << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, body, compresslevel=9)
-    return out.getvalue()
 
 
 def _json(content: Mapping[str, Any]) -> bytes:

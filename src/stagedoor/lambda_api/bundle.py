@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn, TypeAlias
 from urllib.parse import unquote, urlsplit
 
-from ..edge.bundle import RUNTIME, _compiled, _zip
+from .. import packing
+from ..edge.bundle import RUNTIME
 from ..errors import StagedoorError
 from ..settings import LISTS, PREFIX, SECTIONS, TABLE, Settings
 from ..settings_reader import Reader
@@ -105,12 +106,12 @@ def make_api_zip(
     files["bundle.json"] = json.dumps({"stagedoor": _version(), "bundle": hash_}).encode()
     with tempfile.TemporaryDirectory() as folder:
         files |= _bought(wheels or _downloaded(architecture, Path(folder)), architecture)
-    compiled = _compiled({name: body for name, body in files.items() if name.endswith(".py")})
+    compiled = packing.compiled(files, RUNTIME)
     files |= compiled
     sizes = {name: len(body) for name, body in sorted(files.items())}
     if sum(sizes.values()) > MAX_UNPACKED_BYTES:
         raise BundleError(f"unpacked the zip has more than {MAX_UNPACKED_BYTES} bytes")
-    return ApiBundle(_zip(files), hash_, bool(compiled), sizes)
+    return ApiBundle(packing.zipped(files), hash_, bool(compiled), sizes)
 
 
 # --- settings

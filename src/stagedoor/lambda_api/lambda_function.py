@@ -191,4 +191,4 @@ def _note(asked: Read | None, reply: Reply, started: float) -> None:
 if _FILE.exists():  # now, while a function that starts has the whole processor
     sys.stdout.write(_FILE.with_name("bundle.json").read_text(encoding="utf-8") + "\n")
     with contextlib.suppress(StagedoorError):  # said in the log; the first request tries again
-        _starting.function()
+        _starting.function().outside.warm()
