@@ -1,12 +1,13 @@
-"""The site on AWS, as a construct for the AWS CDK: `PrivateAssetBucket`.
+"""The site on AWS, as constructs for the AWS CDK: `PrivateAssetBucket`, and `ContentApi` for what is under `/-/`.
 
-It needs `stagedoor[cdk]` and Node.js, and makes every resource in us-east-1, where CloudFront wants its certificate,
+They need `stagedoor[cdk]` and Node.js, and make every resource in us-east-1, where CloudFront wants its certificate,
 its firewall and its edge functions to be.
 """
 
 from __future__ import annotations
 
+from .content_api import ContentApi
 from .domain import CustomDomain
 from .private_asset_bucket import PrivateAssetBucket
 
-__all__ = ["CustomDomain", "PrivateAssetBucket"]
+__all__ = ["ContentApi", "CustomDomain", "PrivateAssetBucket"]

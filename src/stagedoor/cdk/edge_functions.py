@@ -5,10 +5,8 @@ Source: CloudFront Developer Guide, "Restrictions on Lambda@Edge" and "Quotas on
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 
 from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_cloudfront as cloudfront
@@ -18,6 +16,7 @@ from constructs import Construct
 
 from ..edge import bundle
 from ..settings import Settings
+from . import scratch
 from .functions import RUNTIME
 from .nag import acknowledge, acknowledge_wildcard
 
@@ -37,7 +36,12 @@ class EdgeFunctions(Construct):
         self, scope: Construct, id_: str, *, settings: Settings, keys: Mapping[str, bytes], own_domain: bool
     ) -> None:
         super().__init__(scope, id_)
-        self.bundle = bundle.make(settings, keys, own_domain=own_domain)
+        self._settings, self._keys, self._own_domain = settings, keys, own_domain
+
+    @cached_property
+    def bundle(self) -> bundle.Bundle:
+        """Their zip."""
+        return bundle.make(self._settings, self._keys, own_domain=self._own_domain)
 
     @cached_property
     def objects(self) -> cloudfront.EdgeLambda:
@@ -75,10 +79,7 @@ class EdgeFunctions(Construct):
         )
 
     def _code(self) -> lambda_.Code:
-        """The zip as an asset; CDK copies it at once, so that the file need not stay."""
-        file = Path(tempfile.mkdtemp(prefix="stagedoor-"), "edge.zip")
-        file.write_bytes(self.bundle.content)
-        return lambda_.Code.from_asset(str(file))
+        return lambda_.Code.from_asset(str(scratch.write("edge.zip", self.bundle.content)))
 
     def _let_it_log(self, id_: str, role: iam.Role, function: lambda_.Function) -> None:
         """The log is written in the region whose edge ran the function, under the name of its home region."""

@@ -20,8 +20,9 @@ from ..door import run
 from ..edge.fetch import fetch
 from ..errors import SettingsError
 from ..messages import Answered, Fetch, Fetched, Wish
-from ..settings import PREFIX, Settings, load, parse
+from ..settings import PREFIX, Settings, load
 from ..tokens import IssuerKeys
+from . import scratch
 
 SettingsLike: TypeAlias = Settings | Path | str
 """Settings that were loaded already, or the path of their file."""
@@ -135,7 +136,8 @@ def _pool_settings(url: str, user_pool_id: str | None, client_id: str | None) ->
         raise SettingsError(
             f"{user_pool_id!r} is no id of a user pool", setting="user_pool_id", mend="for example eu-central-1_AbC123"
         )
-    return parse(_ANY_USER.format(url=url, issuer=issuer, client=client_id))
+    text = _ANY_USER.format(url=url, issuer=issuer, client=client_id)
+    return load(scratch.write("stagedoor.toml", text.encode()), {})
 
 
 _ANY_USER = """

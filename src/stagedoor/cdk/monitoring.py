@@ -11,6 +11,7 @@ from aws_cdk import Duration
 from aws_cdk import aws_cloudfront as cloudfront
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
@@ -34,9 +35,7 @@ def watch(scope: Construct, distribution: cloudfront.Distribution, topic: sns.IT
         _alarm(scope, "Unavailable", unavailable, 1, "more than 1 % of the answers are 5xx"),
         *(_alarm(scope, metric.metric_name, metric, 0, "an edge function failed") for metric in failures),
     ]
-    if topic:
-        for alarm in alarms:
-            alarm.add_alarm_action(actions.SnsAction(topic))
+    _tell(alarms, topic)
     board = cloudwatch.Dashboard(scope, "Dashboard")
     board.add_widgets(
         _graph("Requests", [distribution.metric_requests(period=PERIOD)]),
@@ -45,6 +44,21 @@ def watch(scope: Construct, distribution: cloudfront.Distribution, topic: sns.IT
         _graph("Failures of the edge functions", failures),
     )
     return board
+
+
+def watch_function(scope: Construct, function: lambda_.Function, topic: sns.ITopic | None) -> None:
+    """Hear of a function that fails or is asked too often; `topic` as for `watch`."""
+    alarms = [
+        _alarm(scope, "Errors", function.metric_errors(period=PERIOD), 0, "the API failed"),
+        _alarm(scope, "Throttles", function.metric_throttles(period=PERIOD), 0, "the API had no room for a request"),
+    ]
+    _tell(alarms, topic)
+
+
+def _tell(alarms: Iterable[cloudwatch.Alarm], topic: sns.ITopic | None) -> None:
+    if topic:
+        for alarm in alarms:
+            alarm.add_alarm_action(actions.SnsAction(topic))
 
 
 def _alarm(scope: Construct, id_: str, metric: cloudwatch.IMetric, more_than: float, means: str) -> cloudwatch.Alarm:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from aws_cdk import aws_cloudfront as cloudfront
 from constructs import Construct
@@ -10,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from .. import pass_keys
 from ..errors import SettingsError
+from ..policy import compile_rules
 from ..settings import Settings
 
 
@@ -43,11 +45,14 @@ class PassKeys(Construct):
 
 
 def refuse_what_passes_cannot(settings: Settings) -> None:
-    """A pass is demanded for every object, so nothing is open to people without one.
+    """A pass is demanded for every object, under exactly its name: nothing is open, and no name stands for another.
 
     Raises:
-        SettingsError: a rule needs another door; it is named.
+        SettingsError: a rule or setting needs another door; it is named.
     """
+    if settings.index is not None:
+        problem = f"CloudFront asks the bucket for what is in the URL, and not for {settings.index}"
+        raise SettingsError(problem, setting="site.index", mend='take door="edge", or link to the files themselves')
     for rule in settings.policy.rules:
         if rule.effect == "allow" and rule.who == "anyone":
             raise SettingsError(
@@ -55,3 +60,9 @@ def refuse_what_passes_cannot(settings: Settings) -> None:
                 setting=rule.name,
                 mend='take door="edge", or keep open files in a site of their own',
             )
+
+
+def for_api_alone(settings: Settings) -> Settings:
+    """Settings for the function in front of the API, which reads paths, and neither tokens nor passes."""
+    nobody = compile_rules([])
+    return replace(settings, issuers=(), policy=nobody, passes=pass_keys.PassSettings(), session_keys=())

@@ -93,11 +93,8 @@ class PrivateAssetBucket(Construct):
             if asset_bucket_name_import
             else bucket.asset_bucket(self, logs, asset_bucket_name, removal_policy)
         )
-        issuer_keys = inputs.issuer_keys(self.settings, keys)
-        self.edge = EdgeFunctions(
-            self, "Edge", settings=self.settings, keys=issuer_keys, own_domain=custom_domain is not None
-        )
         self.keys = self._pass_keys() if door == "passes" else None
+        self.edge = self._edge(keys, own_domain=custom_domain is not None)
         acl = waf.firewall(self, requests).attr_arn if firewall else None
         self.distribution = self._distribution(custom_domain, cache, price_class, acl)
         self.url = f"https://{name or self.distribution.distribution_domain_name}"
@@ -114,6 +111,11 @@ class PrivateAssetBucket(Construct):
     def _pass_keys(self) -> passes.PassKeys:
         passes.refuse_what_passes_cannot(self.settings)
         return passes.PassKeys(self, "PassKeys", settings=self.settings)
+
+    def _edge(self, keys: Mapping[str, bytes] | None, *, own_domain: bool) -> EdgeFunctions:
+        settings = passes.for_api_alone(self.settings) if self.keys else self.settings
+        issuer_keys = inputs.issuer_keys(settings, keys)
+        return EdgeFunctions(self, "Edge", settings=settings, keys=issuer_keys, own_domain=own_domain)
 
     def _distribution(
         self,
@@ -155,7 +157,7 @@ class PrivateAssetBucket(Construct):
         checks = [self.edge.objects] if self.keys is None else None
         return cloudfront.BehaviorOptions(
             origin=origins.S3BucketOrigin.with_origin_access_control(
-                self.bucket, origin_access_levels=self._levels(), origin_path=self._prefix()
+                self.bucket, origin_access_levels=self._levels(), origin_path=self.prefix
             ),
             edge_lambdas=checks,
             trusted_key_groups=[self.keys.group] if self.keys else None,
@@ -177,7 +179,9 @@ class PrivateAssetBucket(Construct):
         listed = [cloudfront.AccessLevel.LIST] if self.keys is None else []
         return [cloudfront.AccessLevel.READ, *listed]
 
-    def _prefix(self) -> str | None:
+    @property
+    def prefix(self) -> str | None:
+        """What the names of all objects start with in the bucket, with a slash before it."""
         store = urlsplit(self.settings.store or "")
         return store.path.rstrip("/") or None if store.scheme == "s3" else None
 

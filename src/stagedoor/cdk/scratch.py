@@ -1,0 +1,24 @@
+"""Files that CDK copies into its own folder, for as long as this process lasts."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+
+def write(name: str, content: bytes) -> Path:
+    """Write a file into a folder of its own."""
+    folder = Path(tempfile.mkdtemp(dir=_folder()))
+    file = folder / name
+    file.write_bytes(content)
+    return file
+
+
+@cache
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="stagedoor-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
