@@ -223,6 +223,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     wbufsize = -1
     disable_nagle_algorithm = True  # else each answer waits 40 ms for an acknowledgement
 
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # the process was stopped
+            super().handle()
+
     def do_GET(self) -> None:
         self.server.ready.set()
         waiting = self.server.events.get()
