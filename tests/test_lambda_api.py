@@ -15,11 +15,11 @@ import pytest
 from http_api import PEER, event, pairs
 from serving import SITE, ask, bearer_line, free_port, prepare, serving, settings_text
 from stores import client, endpoint, let_in, new_bucket
-from support import NOW, VECTORS, claims, key_set, rsa_signer, token
+from support import ISSUER, NOW, VECTORS, claims, key_set, rsa_signer, token
 
 from stagedoor.catalogue import open_catalogue
 from stagedoor.errors import InvalidKey, SettingsError, StagedoorError
-from stagedoor.lambda_api import lambda_function
+from stagedoor.lambda_api import lambda_function, outside
 from stagedoor.lambda_api.event import ENTRANCE, read, written
 from stagedoor.lambda_api.lambda_function import Function, handler, make
 from stagedoor.messages import Content, Reply
@@ -37,7 +37,11 @@ private_key = "file:private.pem"
 [cors]
 origins = ["https://app.example.com"]
 """
-OBJECTS = ("public/a.txt", "team/a b.txt", "team/ü.txt", "team/secret/x", "users/ann/1", "users/ann/2", "users/ben/1")
+OBJECTS = (
+    "public/a.txt",
+    *("team/100%25.txt", "team/a b.txt", "team/a+b&c.txt", "team/secret/x", "team/ü.txt"),
+    *("users/ann/1", "users/ann/2", "users/ben/1"),
+)
 CONTENTS = (
     Content("one", "team/a b.txt", "One", "text/plain", {"lesson": "1"}),
     Content("café", "users/ann/1", "Coffee"),
@@ -165,6 +169,7 @@ TABLE: tuple[Row, ...] = (
     ("/-/urls", "POST", (bearer_line(ANN), JSON), b"{"),
     ("/-/urls", "POST", (bearer_line(ANN), JSON), b""),
     ("/-/urls", "POST", (bearer_line(ANN), JSON), b"x" * 16_385),
+    ("/-/nothing", "POST", (JSON,), b"x" * 16_385),
     ("/-/urls", "POST", (bearer_line(ANN), JSON, "Origin: https://evil.example"), b'{"file": "users/ann/1"}'),
     ("/-/urls", "GET", (bearer_line(ANN),), None),
     ("/-/cookies", "POST", (bearer_line(ANN), JSON), b'{"prefix": "users/ann/"}'),
@@ -462,15 +467,35 @@ def test_a_table_that_is_not_there_is_told_to_the_log_alone(
     assert "no-such-table" in caplog.text
 
 
-def test_no_listing_asks_for_encoded_names(function: Function) -> None:
-    """Then S3 would have them percent-encoded, and a key with a percent sign would be another."""
-    asked: list[Any] = []
-    events = function.outside._connected().meta.events
-    events.register("before-call.s3.ListObjectsV2", lambda params, **_: asked.append(params["url_path"] + str(params)))
-    for prefix in ("", "team/"):
-        answered(function, f"/-/s3objects?prefix={prefix}", "GET", bearer_line(ANN))
-    assert asked
-    assert not [one for one in asked if "encoding" in one.lower() and "'encoding-type': 'url'" not in one]
+def test_a_request_that_took_too_long_asks_for_nothing_more(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, text: str
+) -> None:
+    """API Gateway's own answer to a function that was ended would be none of ours."""
+    monkeypatch.setattr(outside, "ASK_WITHIN", -1.0)
+    line = bearer_line(ANN)
+    keys = 'jwks = "http://127.0.0.1:9/keys"'
+    for function in started(folder, text):
+        function.door.tokens.issuers[ISSUER].install(key_set(rsa_signer()), NOW)
+        listing, entry = (
+            answered(function, "/-/s3objects", "GET", line),
+            answered(function, "/-/contents/one", "GET", line),
+        )
+    assert (listing["statusCode"], told(listing)["code"]) == (503, "store-unavailable")
+    assert (entry["statusCode"], told(entry)["code"]) == (503, "catalogue-unavailable")
+    for function in started(folder, text.replace('jwks = "./jwks.json"', keys)):
+        who = answered(function, "/-/whoami", "GET", line)
+    assert (who["statusCode"], told(who)["code"]) == (503, "issuer-unavailable")
+
+
+def test_names_are_listed_to_the_letter(function: Function) -> None:
+    """botocore has S3 percent-encode names, and decodes them as long as nobody else asks for that."""
+    page = told(answered(function, "/-/s3objects?prefix=team/", "GET", bearer_line(ANN)))
+    assert [one["Key"] for one in page["Contents"]] == [
+        "team/100%25.txt",
+        "team/a b.txt",
+        "team/a+b&c.txt",
+        "team/ü.txt",
+    ]
 
 
 # --- start

@@ -58,6 +58,7 @@ class Function:
     def answer(self, asked: Read, now: float) -> Reply:
         """Answer one request; what goes wrong on our side is told to nobody but the log."""
         request = asked.request
+        self.outside.begin()
         refused = self._refused(request, asked.refused)
         if refused is not None:
             return refused._replace(headers=self.door.dressed(request, refused.headers))
@@ -74,7 +75,7 @@ class Function:
         size = sum(len(name) + len(value) for name, values in request.headers.items() for value in values)
         if size > MAX_HEADER_BYTES:
             return replies.problem(431, "headers", f"send less than {MAX_HEADER_BYTES} bytes of header")
-        if request.method == "POST" and len(request.body) > MAX_BODY_BYTES:
+        if request.method == "POST" and request.path in self.door.endpoints and len(request.body) > MAX_BODY_BYTES:
             return replies.problem(413, "body", f"send at most {MAX_BODY_BYTES} bytes")
         return None
 
@@ -145,7 +146,7 @@ def make(file: Path, environ: Mapping[str, str]) -> Function:
     settings = load(file, environ)
     secret = environ.get(ENTRANCE_VARIABLE)
     if secret and secret.startswith(tuple(f"{scheme}:" for scheme in aws_secrets.SCHEMES)):
-        return Function(settings, aws_secrets.read(secret, settings.aws_region))
+        return Function(settings, aws_secrets.read(secret, settings.aws_region).strip() or None)
     return Function(settings, secret.encode() if secret else None)
 
 
