@@ -127,11 +127,8 @@ def test_its_own_url_asks_for_a_token_of_the_pool(template: Template) -> None:
 
 
 def test_its_own_url_is_printed_with_the_stage(template: Template) -> None:
-    (url,) = (one["Value"] for name, one in template["Outputs"].items() if "RestApiUrl" in name)
-    assert url["Fn::Join"][1][-1] == "/v1/"
-    names = " ".join(template["Outputs"])
-    assert "BucketName" in names
-    assert "SiteUrl" in names
+    assert template["Outputs"]["RestApiUrl"]["Value"]["Fn::Join"][1][-1] == "/v1/"
+    assert {"BucketName", "SiteUrl", "DistributionId", "CatalogueUrl"} <= set(template["Outputs"])
 
 
 def test_stages_have_a_limit_and_a_log_without_credentials(template: Template) -> None:

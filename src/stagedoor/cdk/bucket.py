@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from aws_cdk import Annotations, CfnOutput, Duration, RemovalPolicy, Stack
+from aws_cdk import Annotations, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_cloudfront as cloudfront
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from .nag import acknowledge
+from .outputs import output
 
 COOL_AFTER = Duration.days(30)
 OLD_VERSIONS_FOR = Duration.days(90)
@@ -101,12 +102,8 @@ def statement_to_merge(scope: Construct, distribution: cloudfront.Distribution, 
         {"Effect": "Allow", "Principal": reader, "Action": action, "Resource": resource, "Condition": source}
         for action, resource in actions.items()
     ]
-    CfnOutput(
-        scope,
-        "BucketPolicyStatements",
-        description="Add these to the bucket's policy; until then every object is refused.",
-        value=Stack.of(scope).to_json_string(statements),
-    )
+    told = "Add these to the bucket's policy; until then every object is refused."
+    output(scope, "BucketPolicyStatements", Stack.of(scope).to_json_string(statements), told)
     Annotations.of(scope).acknowledge_warning(
         "@aws-cdk/aws-cloudfront-origins:updateImportedBucketPolicyOac", "the output BucketPolicyStatements says it"
     )

@@ -6,7 +6,7 @@ import os
 import tomllib
 from dataclasses import dataclass
 
-from aws_cdk import CfnOutput, Duration, Stack
+from aws_cdk import Duration, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
@@ -19,6 +19,7 @@ from ..settings import PREFIX, Settings
 from . import catalogue, functions, monitoring, scratch, secrets
 from .http_api import OwnUrl, SiteEntrance
 from .nag import acknowledge
+from .outputs import output
 from .private_asset_bucket import PrivateAssetBucket
 
 MEMORY_MB = 512
@@ -74,9 +75,9 @@ class ContentApi(Construct):
         entrance.answer_by(self.function)
         if own_url:
             own = OwnUrl(self, "OwnUrl", settings=site.settings, per_second=per_second, function=self.function)
-            CfnOutput(self, "RestApiUrl", value=own.url)
+            output(self, "RestApiUrl", own.url)
         monitoring.watch_function(self, self.function, alarm_topic)
-        CfnOutput(self, "CatalogueUrl", value=f"dynamodb://{self.table.table_name}")
+        output(self, "CatalogueUrl", f"dynamodb://{self.table.table_name}")
 
     def _given(self, site: PrivateAssetBucket, entrance: str) -> _Given:
         """What the function is told, and which secrets it reads."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
-from aws_cdk import CfnOutput, RemovalPolicy, Stack, Token
+from aws_cdk import RemovalPolicy, Stack, Token
 from aws_cdk import aws_cloudfront as cloudfront
 from aws_cdk import aws_cloudfront_origins as origins
 from aws_cdk import aws_sns as sns
@@ -18,6 +18,7 @@ from .domain import CustomDomain
 from .edge_functions import EdgeFunctions
 from .inputs import SettingsLike
 from .nag import acknowledge
+from .outputs import output
 
 REGION = "us-east-1"
 """Where CloudFront wants certificate, firewall and edge functions to be; what they guard is worldwide."""
@@ -104,9 +105,9 @@ class PrivateAssetBucket(Construct):
             domain.records(self, custom_domain, self.distribution)
         access_log.access_log(self, self.distribution, logs)
         monitoring.watch(self, self.distribution, alarm_topic)
-        CfnOutput(self, "BucketName", value=self.bucket.bucket_name)
-        CfnOutput(self, "SiteUrl", value=self.url)
-        CfnOutput(self, "DistributionId", value=self.distribution.distribution_id)
+        output(self, "BucketName", self.bucket.bucket_name)
+        output(self, "SiteUrl", self.url)
+        output(self, "DistributionId", self.distribution.distribution_id)
 
     def _pass_keys(self) -> passes.PassKeys:
         passes.refuse_what_passes_cannot(self.settings)
