@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from cloudfront import DOMAIN, Edge, Event, event, request_of, unpacked
+from cloudfront import DOMAIN, Edge, Event, check, event, request_of, unpacked
 from support import (
     CLIENT,
     ISSUER,
@@ -30,6 +30,8 @@ from support import (
 )
 
 from stagedoor.edge import bundle
+from stagedoor.edge.event import written
+from stagedoor.messages import Reply
 from stagedoor.pass_keys import load_signer, new_pair
 from stagedoor.session import Sessions
 from stagedoor.settings import parse
@@ -218,6 +220,12 @@ def test_no_answer_is_longer_than_cloudfront_takes(with_page: Edge, length: int)
     for fields in (BROWSER, {**BROWSER, "authorization": bearer(ANN)}, {}):
         answer = with_page.objects(event("/users/ben/a?" + "%" * length, **fields))
         assert answer["status"] in ("302", "401", "403", "414")
+
+
+def test_an_answer_that_is_too_long_becomes_one_that_is_not() -> None:
+    far = Reply(302, ((b"location", b"https://app.example.com/" + b"x" * 41_000),), b"", "no-credential")
+    answer = check(event(), written(far, "GET"))
+    assert (answer["status"], code(answer)) == ("414", "target-too-long")
 
 
 # --- passes
@@ -465,8 +473,18 @@ def test_a_slow_issuer_is_waited_for_no_longer_than_one_and_a_half_seconds_in_al
 
 
 def test_a_key_set_without_end_is_not_read(tmp_path: Path, issuer: Issuer) -> None:
-    discovery(issuer, b" " * 1_048_577)
+    discovery(issuer, key_set(rsa_signer(), NEW) + b" " * 1_048_577)
     assert make(tmp_path, SETTINGS.replace(ISSUER, issuer.url)).objects(asked_with_new_key(issuer))["status"] == "503"
+
+
+def test_keys_are_asked_for_nowhere_but_over_https_or_on_this_machine(tmp_path: Path, issuer: Issuer) -> None:
+    discovery(issuer)
+    make(tmp_path, SETTINGS.replace(ISSUER, issuer.url))
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["issuers"][0]["jwks"] = f"http://0.0.0.0:{issuer.server_port}/keys"  # which would be answered
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert Edge(tmp_path, NOW).objects(asked_with_new_key(issuer))["status"] == "503"
+    assert issuer.asked == []
 
 
 def test_keys_of_a_file_are_those_of_the_bundle(tmp_path: Path) -> None:
@@ -489,10 +507,8 @@ def test_a_cold_start_says_which_settings_decide(tmp_path: Path, capsys: pytest.
 
 def test_what_cloudfront_would_not_take_is_noticed() -> None:
     """The looking itself: what CloudFront turns into a 502 fails here."""
-    import cloudfront
-
     good: Event = {"status": "200", "statusDescription": "OK", "headers": {}}
-    cloudfront.check(event(), good)
+    check(event(), good)
     bad: list[Event] = [
         {**good, "status": 200},
         {**good, "headers": {"X-A": [{"key": "X-A", "value": "1"}]}},
@@ -510,4 +526,4 @@ def test_what_cloudfront_would_not_take_is_noticed() -> None:
     ]
     for answer in bad:
         with pytest.raises((AssertionError, KeyError, TypeError)):
-            cloudfront.check(event(), answer)
+            check(event(), answer)
