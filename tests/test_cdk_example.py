@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,10 @@ import pytest
 from aws_cdk import assertions
 from aws_cdk import aws_lambda as lambda_
 from synth import CLIENT, POOL, app, keys, of_type, only
+
+from stagedoor import settings
+from stagedoor.cli import main
+from stagedoor.cli.starter import AWS
 
 pytestmark = pytest.mark.needs("node")
 
@@ -82,3 +87,25 @@ def test_a_bucket_and_a_pool_that_are_there_already() -> None:
 def test_what_was_not_given_is_asked_for() -> None:
     with pytest.raises(SystemExit, match="-c bucket="):
         load("import_app").build(app())
+
+
+def test_init_writes_a_copy_and_nothing_over_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "my-site"
+    assert main(["init", "--aws", str(folder)]) == 0
+    written = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    assert {"app.py", "stagedoor.toml", "content/pictures/shore.png"} <= set(written)
+    assert all(content == (EXAMPLE / name).read_bytes() for name, content in written.items())
+    (folder / "stagedoor.toml").write_text("mine")
+    assert main(["init", "--aws", str(folder)]) == 1
+    assert "--force" in capsys.readouterr().err
+    assert (folder / "stagedoor.toml").read_text() == "mine"
+
+
+def test_the_wheel_has_all_that_init_copies() -> None:
+    project = tomllib.loads((EXAMPLE.parents[1] / "pyproject.toml").read_text())
+    taken = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert taken == {f"examples/aws/{name}": f"stagedoor/examples/aws/{name}" for name in AWS}
+
+
+def test_the_example_passes_check() -> None:
+    assert settings.load(EXAMPLE / "stagedoor.toml", {}).warnings == ()

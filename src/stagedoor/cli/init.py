@@ -33,6 +33,7 @@ def command(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="write over settings that are there")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="ask nothing")] = False,
+    aws: Annotated[bool, typer.Option("--aws", help="an app of the AWS CDK instead, to change and deploy")] = False,
 ) -> int:
     """ask three questions and write a stagedoor.toml that works.
 
@@ -40,7 +41,10 @@ def command(
     examples:
       stagedoor init
       stagedoor init --store s3://my-bucket --issuer eu-central-1_AbC123 --audience my-client-id
+      stagedoor init --aws my-site
     """
+    if aws:
+        return _copy_aws(folder, force=force)
     target = folder / "stagedoor.toml"
     if target.exists() and not force:
         again = "look it over with: stagedoor check, or write over it with --force"
@@ -64,6 +68,23 @@ def command(
         return 1
     _write(folder, answers)
     _say_next(target, answers, hello=files is not None and (files / HELLO).exists())
+    return 0
+
+
+def _copy_aws(folder: Path, *, force: bool) -> int:
+    """Copy the example for AWS; what is there already stays, unless the owner says otherwise."""
+    for target in (folder / name for name in starter.aws_files()):
+        if target.exists() and not force:
+            complain("error", f"{target} is here already\n  name another folder, or write over it with --force")
+            return 1
+    for name, content in starter.aws_files().items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        say(f"wrote {target}")
+    say("next:")
+    say(f"  read {folder / 'README.md'}")
+    say(f"  cd {folder} && cdk deploy Pool")
     return 0
 
 

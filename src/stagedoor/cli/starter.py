@@ -1,6 +1,6 @@
 """What `stagedoor init` writes: a few answers turned into files that work and teach.
 
-Nothing here asks, reads or writes; `init` does. The settings are the start of somebody's own policy, so each
+Nothing here asks or writes; `init` does. The settings are the start of somebody's own policy, so each
 rule says what it is for, and what would open more than a newcomer expects stands there as a comment.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,6 +19,8 @@ from ..tokens import ALGORITHMS, DISCOVERY, is_cognito, is_safe_url
 if TYPE_CHECKING:
     from ..settings import Settings
 
+AWS = (*("README.md", "app.py", "cdk.json", "import_app.py", "requirements.txt", "stagedoor.toml"), "content")
+"""What is copied of `examples/aws`."""
 SESSION_KEY = "session.key"
 LOCAL = "127.0.0.1:8080"
 _POOL = re.compile(r"([a-z]{2}(?:-[a-z]+)+-\d+)_[A-Za-z0-9]+\Z")
@@ -147,6 +149,18 @@ def discovered(issuer: str, document: Mapping[str, object]) -> Discovered:
 
 
 # --- the files
+
+
+def aws_files() -> dict[str, bytes]:
+    """The example for AWS, by name: from the wheel, or from the repository that this was installed from."""
+    package = Path(__file__).parents[1]
+    wheel, repository = package / "examples" / "aws", package.parents[1] / "examples" / "aws"
+    home = wheel if wheel.is_dir() else repository
+    return {str(file.relative_to(home)): file.read_bytes() for name in AWS for file in _files(home / name)}
+
+
+def _files(place: Path) -> Iterator[Path]:
+    yield from sorted(found for found in place.rglob("*") if found.is_file()) if place.is_dir() else (place,)
 
 
 def check(answers: Answers) -> Settings:
