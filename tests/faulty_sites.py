@@ -33,6 +33,7 @@ FAULTS: Mapping[str, str] = {
     "no-check": "no-token",
     "cache-before-check": "cache-replay",
     "any-signed-in": "other-user",
+    "passes-for-anybody": "other-user",
     "any-word": "garbage-token",
     "empty-bearer": "garbage-token",
     "signature-not-checked": "signature",
@@ -97,6 +98,10 @@ FAULTS: Mapping[str, str] = {
     "locks-out": "still-answers",
 }
 
+MANNERS = ("tokens-buy-passes", "page-for-everything", "sign-in-page", "no-endpoints")
+"""What is no fault, and could be taken for one: as behind a key group of CloudFront; a single-page app; 200 and a
+sign-in form where others say 401; a site that has nothing of ours under `/-/`."""
+
 
 class Asked(NamedTuple):
     method: str
@@ -130,7 +135,7 @@ class FaultySite:
     """A running site; `with FaultySite("head") as site: … site.url`."""
 
     def __init__(self, *faults: str) -> None:
-        assert set(faults) <= set(FAULTS), faults
+        assert set(faults) <= {*FAULTS, *MANNERS}, faults
         self.faults = frozenset(faults)
         self.asked: list[Asked] = []
         self.later = 0.0
@@ -230,8 +235,10 @@ class FaultySite:
     def _checked(self, asked: Asked) -> Told:
         if asked.method == "OPTIONS":
             return Told(204)
-        if asked.path.startswith("/-/"):
+        if asked.path.startswith("/-/") and not self.has("no-endpoints"):
             return self._own(asked)
+        if self.has("page-for-everything") and self._name(asked) not in OBJECTS:
+            return Told(200, {"Content-Type": "text/html"}, b"<script src=app.js></script>")
         if asked.method == "TRACE" and self.has("trace"):
             return Told(200, {"Content-Type": "message/http"}, json.dumps(dict(asked.fields)).encode())
         if asked.method in ("PUT", "DELETE") and self.has("writable"):
@@ -328,7 +335,7 @@ class FaultySite:
     def _may(self, asked: Asked, name: str) -> bool:
         if "Signature" in asked.parameters():
             return self._pass_opens(asked, name)
-        caller = self._caller(asked)
+        caller = None if self.has("tokens-buy-passes") else self._caller(asked)
         if caller is None:
             return False
         if self.has("dots-for-signed-in"):
@@ -364,6 +371,8 @@ class FaultySite:
 
     def _page(self, asked: Asked, status: int) -> Told:
         body = "<h1>No</h1>"
+        if self.has("sign-in-page") and status == 401:
+            return Told(200, {"Content-Type": "text/html"}, b"<form>Who are you?</form>")
         if self.has("script-in-page"):
             body += f"<p>There is no {unquote(asked.path)}, {asked.parameters().get('q')}</p>"
         if self.has("token-in-page"):
@@ -448,6 +457,8 @@ class FaultySite:
             session = sealed(b'{"alg":"HS256"}', json.dumps({"sub": caller}).encode(), _mac)
             return Told(204, {"Set-Cookie": "; ".join([f"session={session}", "Path=/", *flags])})
         wish = json.loads(asked.body)
+        if not wish["file"].startswith(f"users/{caller}/") and not self.has("passes-for-anybody", "any-signed-in"):
+            return Told(403)
         end = int(self._now()) + int(wish.get("expires_in", 600))
         url = f"{self.url}/{quote(wish['file'])}"
         made = f"{url}?Expires={end}&Signature={self._signature(asked, '/' + wish['file'], str(end))}"

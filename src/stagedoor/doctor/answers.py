@@ -142,9 +142,9 @@ def forged_form(visit: Visit) -> Iterator[Evidence]:
         _, fields = visit.bring(visit.subject.token, "header", target)
         answer = visit.ask(target, "POST", (*fields, ("Origin", f"https://{EVIL}")), body)
         answers.append(answer)
-        if 200 <= answer.status < 300:
+        if answer.status in (201, 204) or answer.field("set-cookie") or b'"signedUrl"' in answer.body:
             yield visit.evidence(answer, target, "POST", f"Origin: https://{EVIL}")
-    if all(answer.status in (404, 405, 501, 0) for answer in answers):
+    if all(answer.status in (0, 200, 404, 405, 501) for answer in answers):
         raise SkipError("there is no /-/session and no /-/urls")
 
 
@@ -173,7 +173,7 @@ def session_cookie(visit: Visit) -> Iterator[Evidence]:
         name, _, value = cookie.partition(";")[0].partition("=")
         visit.keep_secret(value)
         if not visit.subject.session or name == visit.subject.session:
-            visit.session = value
+            visit.session = name, value
         yield from _lacking(visit, cookie, "POST /-/session")
     body = json.dumps({"prefix": visit.key.rpartition("/")[0] + "/"}).encode()
     made = visit.ask("/-/cookies", "POST", (*fields, ("Content-Type", "application/json")), body)
@@ -228,7 +228,11 @@ def faults(visit: Visit) -> Iterator[Evidence]:
 def still_answers(visit: Visit) -> Iterator[Evidence]:
     if visit.slowed:
         yield Evidence("all of it", f"{visit.slowed} answers were 429 (too many requests)")
-    if visit.subject.token and visit.states.get("opens") == "good":
+    if visit.by_pass and visit.pass_target:
+        answer = visit.ask(visit.pass_target, said="a signed URL, which opened it at first")
+        if answer.status != 200:
+            yield visit.evidence(answer, visit.path, said="with a signed URL, which opened it at first")
+    elif visit.subject.token and visit.states.get("opens") == "good":
         answer = visit.with_token()
         if answer.status != 200:
             yield visit.evidence(answer, visit.path, said="with the token, which opened it at first")

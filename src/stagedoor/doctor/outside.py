@@ -74,7 +74,8 @@ def bucket(visit: Visit) -> Iterator[Evidence]:
     put = wire.ask(made, "PUT", (("If-None-Match", "*"),))
     if 200 <= put.status < 300:
         gone = wire.ask(made, "DELETE")
-        yield Evidence(f"PUT {wire.origin}{made}, without credentials", f"{put.status}; and DELETE: {gone.status}")
+        left = "taken away again" if 200 <= gone.status < 300 else "it is there now: take it away"
+        yield Evidence(f"PUT {wire.origin}{made}, without credentials", f"{put.status}; {left}")
 
 
 def writable_attributes(visit: Visit) -> Iterator[Evidence]:

@@ -42,7 +42,7 @@ def over(visit: Visit) -> Iterator[Evidence]:
         yield from visit.opened(target, said="a signed URL that has expired")
         return
     path, _ = _working(visit)
-    query = _issued(visit, SHORT).partition("?")[2]
+    query = issued(visit, SHORT).partition("?")[2]
     sleep(WAIT)
     said = "a signed URL that has expired"
     yield from visit.opened(f"{path}?{query}", said=said, instead=f"{visit.nothing}?{query}")
@@ -55,34 +55,33 @@ def _working(visit: Visit) -> tuple[str, Pairs]:
     """Path and parameters of a signed URL that opens the object now; made once."""
     target = visit.pass_target
     if target is None:
-        target = visit.subject.pass_target or _issued(visit)
-        visit.keep_secret(target)
+        target = visit.subject.pass_target or issued(visit)
         answer = visit.ask(target, said="a signed URL")
         if answer.status != 200:
             raise SkipError(f"the signed URL opens nothing ({visit.got(answer)}): bring a new one")
-        if visit.truth is None:
-            visit.truth = answer
+        visit.truth = visit.truth or answer
         visit.pass_target = target
     path, _, query = target.partition("?")
     return path, [(name, value) for name, _, value in (part.partition("=") for part in query.split("&"))]
 
 
-def _issued(visit: Visit, seconds: int | None = None) -> str:
-    """A signed URL of the object, made by the site for the token; path and query."""
-    if visit.subject.token is None or visit.states.get("opens") != "good":
+def issued(visit: Visit, seconds: int | None = None) -> str:
+    """A signed URL of the object, made by the site for the token; path and query.
+
+    Raises:
+        SkipError: it makes none.
+    """
+    if visit.subject.token is None:
         raise SkipError("bring a signed URL (--pass-url), or a token that the site makes one for")
-    wish = {"file": visit.key} | ({"expires_in": seconds} if seconds else {})
-    _, fields = visit.bring(visit.subject.token, visit.places[0], "/-/urls")
-    if visit.places[0] == "query":
-        raise SkipError("the token counts in URLs alone: bring a signed URL (--pass-url)")
-    answer = visit.ask("/-/urls", "POST", (*fields, ("Content-Type", "application/json")), json.dumps(wish).encode())
+    answer = visit.buy(visit.subject.token, seconds)
     try:
         parts = urlsplit(json.loads(answer.body)["signedUrl"])
     except (ValueError, KeyError, TypeError):
         raise SkipError(
-            f"the site makes no signed URLs (POST /-/urls: {answer.status}): bring one (--pass-url)"
+            f"the site makes no signed URLs (POST /-/urls: {answer.status}): bring one, --pass-url"
         ) from None
-    return visit.keep_secret(f"{parts.path}?{parts.query}")
+    visit.keep_secret(parts.query)
+    return f"{parts.path}?{parts.query}"
 
 
 def _end(target: str) -> float | None:

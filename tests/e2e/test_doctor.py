@@ -1,0 +1,231 @@
+"""`stagedoor doctor` as a program: our gateway in several settings is all good, nginx leaks as it often does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import services
+import stores
+from serving import command, environment, fresh_token, prepare, serve, settings_text
+from support import key_set, rsa_signer
+from test_serve import TLS, certificate
+
+from e2e.servers import HOST, Server, free_port, poll
+from stagedoor.pass_keys import new_pair
+
+PRIVATE, PUBLIC = "/users/ann/photo.png", "/public/logo.png"
+FILES = {
+    PRIVATE[1:]: b"\x89PNG ann's photo",
+    PUBLIC[1:]: b"\x89PNG the logo",
+    "index.html": b"<h1>Our site</h1>",
+    "users/ann/index.html": b"<h1>Ann</h1>",
+    "team/secret/plan.txt": b"the plan",
+}
+PASSES = '[passes]\nkey_id = "K1"\nprivate_key = "file:private.pem"\n'
+LOGIN = '[login]\npage = "https://app.example.com/login"\n'
+SESSIONS = '[login]\nsession_keys = ["file:session.key"]\n'
+CORS = '[cors]\norigins = ["https://app.example.com"]\n'
+
+
+class Told(NamedTuple):
+    """What the doctor said, as a program hears it."""
+
+    code: int
+    answer: dict[str, Any]
+
+    def named(self, *states: str) -> list[str]:
+        return [one["question"] for one in self.answer["questions"] if one["state"] in states]
+
+
+def ask(folder: Path, url: str, *words: str, env: Mapping[str, str] | None = None) -> Told:
+    done = subprocess.run(
+        command("doctor", url, "--json", *words),
+        cwd=folder,
+        env=environment(**(env or {})),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr == ""
+    return Told(done.returncode, json.loads(done.stdout))
+
+
+def bring(folder: Path) -> list[str]:
+    """Options with everything that there is to know about the site in this folder."""
+    files = {
+        "--token": fresh_token(),
+        "--other-token": fresh_token(sub="ben"),
+        "--expired-token": fresh_token(exp=time.time() - 60),
+        "--foreign-token": fresh_token(aud="another-app"),
+    }
+    words = ["--path", PRIVATE, "--public", PUBLIC, "--settings", "stagedoor.toml"]
+    for option, token in files.items():
+        (folder / f"{option[2:]}.txt").write_text(token)
+        words += [option, f"{option[2:]}.txt"]
+    return words
+
+
+HERE = {"certificate", "old-tls", "plain-http", "hsts", "bucket", "writable-attributes"}
+PASS_QUESTIONS = {"pass-tampered", "pass-extended", "pass-expired"}
+
+
+@pytest.mark.parametrize(
+    ("site", "more", "not_asked"),
+    [
+        pytest.param("", "", PASS_QUESTIONS, id="plain"),
+        pytest.param(
+            'index = "index.html"\ntrust_html = true\n', LOGIN + CORS, PASS_QUESTIONS, id="index, login, cors"
+        ),
+        pytest.param("", PASSES + SESSIONS + CORS + "[gateway]\nworkers = 2\n", set(), id="passes, workers"),
+    ],
+)
+def test_our_gateway_is_all_good(tmp_path: Path, site: str, more: str, not_asked: set[str]) -> None:
+    prepare(tmp_path, FILES)
+    (tmp_path / "private.pem").write_bytes(new_pair("rsa").private)
+    (tmp_path / "session.key").write_bytes(b"k" * 48)
+    with serve(tmp_path, settings_text(f'store = "./files"\n{site}', more)) as served:
+        began = time.monotonic()
+        told = ask(tmp_path, f"http://{HOST}:{served.port}", *bring(tmp_path))
+        took = time.monotonic() - began
+    assert told.named("found", "note") == [], told.answer
+    assert told.code == 0
+    assert set(told.named("skipped")) == HERE | not_asked
+    assert took < 10
+    assert "eyJ" not in "".join(str(one) for one in served.lines()), "no token is in the log"
+
+
+def test_our_gateway_before_a_bucket_is_all_good_and_the_open_bucket_is_found(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    (tmp_path / "private.pem").write_bytes(new_pair("ec").private)
+    bucket = stores.new_bucket()
+    for key, body in FILES.items():
+        stores.client().put_object(Bucket=bucket, Key=key, Body=body, ContentType="image/png")
+    store = f'store = "s3://{bucket}"\nendpoint = "{stores.endpoint()}"\nregion = "us-east-1"'
+    keys: dict[str, Any] = {
+        "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    with serve(tmp_path, settings_text(store, PASSES), **keys) as served:
+        url = f"http://{HOST}:{served.port}"
+        told = ask(tmp_path, url, *bring(tmp_path), env=keys)
+        with_bucket = ask(tmp_path, url + PRIVATE, "--bucket-url", f"{stores.endpoint()}/{bucket}")
+    assert told.named("found", "note") == [], told.answer
+    assert set(told.named("skipped")) == HERE
+    assert with_bucket.named("found") == ["bucket"], "moto lets everybody in"
+
+
+def test_our_gateway_with_tls_lacks_only_what_is_advice(tmp_path: Path) -> None:
+    prepare(tmp_path, FILES)
+    certificate(tmp_path)
+    text = settings_text('store = "./files"', TLS).replace("http://127.0.0.1:8080", "https://127.0.0.1:8080")
+    with serve(tmp_path, text, port=free_port()) as served:
+        url, words = f"https://{HOST}:{served.port}", bring(tmp_path)
+        told = ask(tmp_path, url, *words, env={"SSL_CERT_FILE": str(tmp_path / "cert.pem")})
+        untrusted = ask(tmp_path, url, *words)
+    assert told.named("found") == [], told.answer
+    assert told.named("note") == ["hsts"]
+    assert {"certificate", "old-tls", "session-cookie"} <= set(told.named("good"))
+    assert untrusted.named("found", "note", "good") == ["certificate"]
+
+
+# --- nginx, as it is often set up
+
+NGINX = """
+daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log;
+events {{ worker_connections 64; }}
+http {{
+  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
+  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s; types {{ image/png png; text/html html; }}
+  proxy_cache_path {folder}/cache keys_zone=all:1m;
+  server {{
+    listen {host}:{port};
+    add_header X-Content-Type-Options nosniff always;
+    {inside}
+  }}
+}}
+"""
+CACHED = """
+    location / {{
+      proxy_pass http://127.0.0.1:{gateway};
+      proxy_cache all; proxy_cache_key $uri; proxy_cache_valid 200 1m;
+      proxy_ignore_headers Cache-Control Vary Set-Cookie Expires;
+      proxy_hide_header X-Content-Type-Options;
+      add_header X-Content-Type-Options nosniff always;
+      add_header X-Cache $upstream_cache_status always;
+    }}
+"""
+
+
+@contextmanager
+def nginx(folder: Path, inside: str) -> Iterator[str]:
+    program = services.program("nginx")
+    assert program is not None
+    port = free_port()
+    configuration = folder / "nginx.conf"
+    configuration.write_text(NGINX.format(folder=folder, host=HOST, port=port, inside=inside))
+    folder.chmod(0o755)
+    server = Server([program, "-c", str(configuration), "-p", str(folder)], folder, environment(), "nginx")
+    try:
+        poll(lambda: (folder / "nginx.pid").exists() or None, 20, "nginx listens")
+        yield f"http://{HOST}:{port}"
+    finally:
+        server.stop()
+
+
+@pytest.mark.needs("nginx")
+def test_nginx_that_serves_files_without_a_check_is_found(tmp_path: Path) -> None:
+    root = prepare(tmp_path, FILES)
+    with nginx(tmp_path, f"root {root};") as url:
+        told = ask(tmp_path, url + PRIVATE)
+    assert told.code == 1
+    assert told.named("found", "note") == ["no-token"], told.answer
+
+
+@pytest.mark.needs("nginx")
+def test_nginx_that_lists_folders_is_found(tmp_path: Path) -> None:
+    root = prepare(tmp_path, {PRIVATE[1:]: b"x"})
+    with nginx(tmp_path, f"location /users/ {{ return 401; }} location / {{ root {root}; autoindex on; }}") as url:
+        told = ask(tmp_path, url + PRIVATE)
+    assert told.named("found", "note") == ["listing"], told.answer
+
+
+@pytest.mark.needs("nginx")
+def test_a_check_behind_a_cache_is_found(tmp_path: Path) -> None:
+    """The gateway says private; nginx was told to ignore it, and to keep one copy for a path."""
+    prepare(tmp_path, FILES)
+    with serve(tmp_path, settings_text()) as served, nginx(tmp_path, CACHED.format(gateway=served.port)) as url:
+        told = ask(tmp_path, url, *bring(tmp_path))
+        again = ask(tmp_path, url, *bring(tmp_path))
+    assert told.named("found", "note") == ["cache-replay"], told.answer
+    (found,) = [one for one in told.answer["questions"] if one["state"] == "found"]
+    assert "x-cache: HIT" in found["evidence"][0]["got"]
+    assert again.named("found", "note") == ["no-token"], "by now it is in the cache"
+
+
+@pytest.mark.needs("nginx")
+def test_a_check_by_location_that_a_slash_gets_around_is_found(tmp_path: Path) -> None:
+    """With merge_slashes off `//users` is another location, and the same file."""
+    root = prepare(tmp_path, FILES)
+    inside = f"merge_slashes off; root {root}; location /users/ {{ return 401; }}"
+    with nginx(tmp_path, inside) as url:
+        told = ask(tmp_path, url + PRIVATE)
+    assert told.named("found", "note") == ["path-spelling"], told.answer
+
+
+def test_keys_of_the_provider_can_be_brought(tmp_path: Path) -> None:
+    prepare(tmp_path, FILES)
+    (tmp_path / "keys.json").write_bytes(key_set(rsa_signer()))
+    with serve(tmp_path, settings_text()) as served:
+        (tmp_path / "ann.txt").write_text(fresh_token())
+        told = ask(tmp_path, f"http://{HOST}:{served.port}{PRIVATE}", "--token", "ann.txt", "--jwks", "keys.json")
+    assert told.named("found", "note") == [], told.answer
+    assert "hmac-key" in told.named("good")
