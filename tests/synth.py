@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from support import rsa_signer
-
-os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "18,20,22")  # before the first import
-
 import aws_cdk as cdk
 from aws_cdk import assertions
+from support import rsa_signer
 
 from stagedoor.cdk import PrivateAssetBucket
 
