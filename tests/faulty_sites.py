@@ -98,9 +98,9 @@ FAULTS: Mapping[str, str] = {
     "locks-out": "still-answers",
 }
 
-MANNERS = ("tokens-buy-passes", "page-for-everything", "sign-in-page", "no-endpoints")
+MANNERS = ("tokens-buy-passes", "page-for-everything", "sign-in-page", "no-endpoints", "hangs-up")
 """What is no fault, and could be taken for one: as behind a key group of CloudFront; a single-page app; 200 and a
-sign-in form where others say 401; a site that has nothing of ours under `/-/`."""
+sign-in form where others say 401; a site that has nothing of ours under `/-/`; no answer at all to nonsense."""
 
 
 class Asked(NamedTuple):
@@ -188,6 +188,8 @@ class FaultySite:
         body = stream.read(int(fields.get("content-length", 0)))
         asked = Asked(method, target, fields, body)
         self.asked.append(asked)
+        if self.has("hangs-up") and self._name(asked) is None:
+            return b""
         told = self._answer(asked)
         head = {"Cache-Control": "no-store", "Content-Length": str(len(told.body)), **told.fields}
         if not self.has("no-nosniff"):

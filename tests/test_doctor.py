@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import ssl
 import threading
@@ -133,7 +134,13 @@ def test_what_needs_no_token_is_found_without_one(site: FaultySite, question: st
 
 @pytest.mark.parametrize(
     "site",
-    [("page-for-everything",), ("sign-in-page",), ("no-endpoints",), ("page-for-everything", "no-endpoints")],
+    [
+        ("page-for-everything",),
+        ("sign-in-page",),
+        ("no-endpoints",),
+        ("hangs-up",),
+        ("page-for-everything", "no-endpoints"),
+    ],
     indirect=True,
 )
 @pytest.mark.parametrize("known", [subject, stranger])
@@ -265,6 +272,12 @@ def test_every_question_says_what_to_do() -> None:
         assert question.mend
         assert set(question.after) <= set(names[:number]), "a question that is asked later cannot decide"
     assert set(FAULTS.values()) == set(names) - HERE - {"opens", "cache-silence"}
+
+
+def test_the_page_lists_every_question() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "how-to" / "check-a-site.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([a-z-]+)` \| ([^|]+\?) \|", page, re.MULTILINE)
+    assert rows == [(one.name, one.asks) for one in QUESTIONS]
 
 
 # --- around the site
@@ -482,7 +495,7 @@ def test_no_token_and_no_signature_is_ever_printed(doctor: Doctor, site: FaultyS
         (("--path", PRIVATE, "--token", "-", "--other-token", "-"), "only one token"),
         (("--path", PRIVATE, "--pass-url", "https://elsewhere.example.com/x?Signature=y"), "of the same site"),
         (("--path", PRIVATE, "--bucket-url", "s3://bucket"), "no https"),
-        (("--rate", "0"), "rate"),
+        (("--path", PRIVATE, "--token", "ann.token", "--rate", "0"), "rate"),
         (("--nonsense",), "no such option"),
     ],
 )
@@ -490,6 +503,12 @@ def test_wrong_usage_is_exit_code_2(doctor: Doctor, words: tuple[str, ...], comp
     said = doctor(*words)
     assert said.code == 2
     assert complaint in said.err
+
+
+def test_no_token_is_sent_over_http_to_another_machine(doctor: Doctor) -> None:
+    said = doctor("--path", PRIVATE, "--token", "ann.token", url="http://assets.example.com")
+    assert said.code == 2
+    assert "give the https URL" in said.err
 
 
 @pytest.mark.parametrize("url", ["assets.example.com", "ftp://x", "https://user@host", "https://", "http://x:99999"])

@@ -17,6 +17,7 @@ from .voice import AsJson, WrongUsage, complain, say, say_json, say_table
 
 if TYPE_CHECKING:
     from ..doctor import Outcome, Question, Report, Subject
+    from ..doctor.wire import Origin
     from ..settings import Settings
 
 SHOWN = 5
@@ -141,6 +142,8 @@ def _subject(
         raise WrongUsage("a token or a signed URL is for some object: name it with --path")
     if sum(text == "-" for text in tokens) > 1:
         raise WrongUsage("only one token can come from standard input")
+    if origin.scheme == "http" and not origin.local and any((*tokens, pass_url)):
+        raise WrongUsage("over http everybody on the way would read it: give the https URL")
     token, other, expired, foreign = (None if text is None else read_token(text) for text in tokens)
     if token is not None and forge.expired(token):
         raise WrongUsage("the token has expired: bring a new one, and this one as --expired-token")
@@ -164,7 +167,7 @@ def _subject(
     )
 
 
-def _origin(url: str) -> Any:
+def _origin(url: str) -> Origin:
     from ..doctor.wire import Origin
 
     try:

@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, RemoteDisconnected
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -32,7 +32,7 @@ MAX_BODY = 65_536
 MAX_REQUESTS = 800
 MAX_SECONDS = 300.0
 MAX_SILENT = 8
-"""Requests in a row that nothing answered, after which the site counts as gone."""
+"""Requests in a row that nothing answered, after which it is asked whether the site is still there."""
 RATE = 20.0
 """Requests a second to other machines."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -174,8 +174,15 @@ class Wire:
         answer = self._exchange(method, self._written(target, method, fields, body))
         self._silent = 0 if answer.status else self._silent + 1
         if self._silent >= MAX_SILENT:
-            raise Unreachable(f"{self.origin} does not answer any more: {answer.error}")
+            self._knock(answer.error)
         return answer
+
+    def _knock(self, error: str) -> None:
+        """Nothing answered for a while: is the site gone, or does it hang up on nonsense?"""
+        self._meter.wait()
+        if not self._exchange("GET", self._written("/", "GET", (), b"")).status:
+            raise Unreachable(f"{self.origin} does not answer any more: {error}")
+        self._silent = 0
 
     def _written(self, target: str, method: str, fields: Fields, body: bytes) -> bytes:
         lines = [f"{method} {target} HTTP/1.1"]
@@ -260,4 +267,6 @@ class _Patient(io.RawIOBase):
 def _plain(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    return "closed without an answer" if isinstance(error, HTTPException | ConnectionError) else str(error)
+    if isinstance(error, RemoteDisconnected | ConnectionError):
+        return "closed without an answer"
+    return f"what came is no HTTP: {error}" if isinstance(error, HTTPException) else str(error)
