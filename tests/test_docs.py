@@ -82,9 +82,12 @@ def codes() -> set[str]:
 def _codes_of(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.ClassDef):  # class attributes: code = "…"
         for line in node.body:
-            if isinstance(line, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "code" for t in line.targets):
+            if isinstance(line, ast.Assign) and _is_named(line, "code"):
                 yield from _text(line.value)
-    elif isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "code" for t in node.targets):
+    elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict) and _is_named(node, "_REFUSALS"):
+        for key in node.value.keys:  # code -> words
+            yield from _text(key) if key else ()
+    elif isinstance(node, ast.Assign) and _is_named(node, "code"):
         for part in ast.walk(node.value):  # code = error.code if error else "…"
             yield from _text(part)
     elif isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "_REFUSALS" for t in node.targets):
@@ -104,6 +107,10 @@ def _codes_of(node: ast.AST) -> Iterator[str]:
         first, *rest = node.value.elts
         if isinstance(first, ast.Constant) and isinstance(first.value, int) and rest:
             yield from _text(rest[0])
+
+
+def _is_named(node: ast.Assign, name: str) -> bool:
+    return any(isinstance(target, ast.Name) and target.id == name for target in node.targets)
 
 
 def _text(node: ast.AST) -> Iterator[str]:
