@@ -91,6 +91,7 @@ def make_door(settings: Settings) -> Door:
         settings.passes.per_minute,
         listing=settings.store is not None,
         catalogue=settings.catalogue is not None,
+        clock=time.perf_counter,
         description=description,
     )
     tokens = Tokens(settings.issuers, crypto)
