@@ -153,6 +153,8 @@ class Signer:
             InvalidTarget: a URL or resource that cannot be signed, a moment or a network that is none.
         """
         url = _written(url).removesuffix("?")  # the query begins with the pass
+        if "#" in url:
+            raise InvalidTarget("the URL has a fragment, which no server sees; leave out '#' and what follows")
         if without_pass(url.partition("?")[2].encode()) != url.partition("?")[2].encode():
             raise InvalidTarget("the URL carries a pass already")
         if not url.startswith(("https://", "http://")):
@@ -266,7 +268,7 @@ class Passes:
             raise InvalidPass("no pass is for a URL with such characters", code="pass-resource")
         if grant is None:
             grant = self._canned(fields, url)
-        elif not matches(grant.terms.resource, url):
+        elif not opens(grant.terms.resource, url):
             raise InvalidPass("the pass is for another resource", code="pass-resource")
         refusal = grant.terms.refusal(client, now)
         if refusal:
@@ -362,6 +364,21 @@ def _epoch(value: object) -> int:
 def _is_epoch(moment: object) -> TypeGuard[int]:
     """A whole number of seconds, and not of milliseconds."""
     return type(moment) is int and 0 <= moment < 10**12
+
+
+def opens(resource: str, url: str) -> bool:
+    """Does the resource of a custom policy name this URL, and the object that it is of?
+
+    A `*` stands for any characters, a query too; but whoever asks can write any query, so `*.jpg` must not be met by
+    `/secret.pdf?.jpg`: up to its query the URL must be named as well.
+    """
+    if not matches(resource, url):
+        return False
+    path, mark, _ = url.partition("?")
+    if not mark or matches(resource, path):
+        return True
+    start = re.search(r"\\\?", resource) or re.search(r"\?", resource)  # where the resource's own query begins
+    return start is not None and matches(resource[: start.start()], path)
 
 
 def matches(pattern: str, url: str) -> bool:
