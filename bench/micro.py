@@ -41,7 +41,7 @@ class Importing(TypedDict):
 
 
 class Micro(TypedDict):
-    """`decisions`: name of a key -> decisions/s; `verified`: name -> tokens/s; `passes`: name -> passes/s; `ready_s`: each start."""
+    """`decisions`, `verified`, `passes`: name -> how many a second; `ready_s`: seconds of each start."""
 
     ready_s: list[float]
     imports: dict[str, Importing]
