@@ -41,13 +41,14 @@ class Importing(TypedDict):
 
 
 class Micro(TypedDict):
-    """`decisions`: name of a key -> decisions/s; `verified`: name -> tokens/s; `ready_s`: each start."""
+    """`decisions`, `verified`, `passes`: name -> how many a second; `ready_s`: seconds of each start."""
 
     ready_s: list[float]
     imports: dict[str, Importing]
     decisions: dict[str, float]
     compile_ms: float
     verified: dict[str, float]
+    passes: dict[str, float]
 
 
 def start_to_ready(site: Site, core: str, times: int) -> list[float]:

@@ -166,6 +166,8 @@ def costs(result: Result) -> list[Row]:
         found.append((f"decide: {name}", f"{rate:,.0f} /s"))
     for name, rate in micro["verified"].items():
         found.append((f"verify: {name}", f"{rate:,.0f} /s"))
+    for name, rate in micro["passes"].items():
+        found.append((f"passes: {name}", f"{rate:,.0f} /s"))
     return found
 
 

@@ -84,7 +84,7 @@ def measure(*, quick: bool) -> report.Result:
         "loads": {},
         "memory": {},
         "slow_readers": {},
-        "micro": {"ready_s": [], "imports": {}, "decisions": {}, "compile_ms": 0.0, "verified": {}},
+        "micro": {"ready_s": [], "imports": {}, "decisions": {}, "compile_ms": 0.0, "verified": {}, "passes": {}},
     }
     say(cores.note)
     if os.getloadavg()[0] > 0.5:
@@ -160,6 +160,7 @@ def _micro(site: peers.Site, cores: peers.Cores, quick: bool) -> micro.Micro:
         "decisions": decisions,
         "compile_ms": compiled,
         "verified": micro.verifying(seconds),
+        "passes": micro.passes(seconds),
     }
 
 

@@ -91,6 +91,8 @@ NOTES: Mapping[str, str] = {
 """,
     "cors": """\
 - Each is an origin, scheme and host, https but for this machine. There is no wildcard. Credentials are allowed.
+- Scripts of such an origin can read what its visitor may read, and have links made that work without the visitor for
+  `[passes] max_lifetime`. List your own alone.
 """,
 }
 """What a row of the table has no room for."""
@@ -138,8 +140,8 @@ section or setting is an error. So is a setting that contradicts another one.
 name that does not start with `{prefix}`. `file:path` takes the content of a file. White space at the ends of a session
 key or a passphrase does not count. `ssm:/name` is a parameter of AWS's SSM Parameter Store, decrypted, and
 `secretsmanager:` with a name or an ARN a secret of Secrets Manager. Both are fetched with AWS's usual chain of
-credentials when Stagedoor starts and when it reloads. Their region is the ARN's, else `[site] region` unless there is an
-`endpoint`, else that of AWS's chain.
+credentials when Stagedoor starts and when it reloads. Their region is the ARN's, else `[site] region` unless there is
+an `endpoint`, else that of AWS's chain.
 
 **Paths** of files, and a store that is a folder, are relative to the settings file. `~` is your home folder.
 

@@ -11,7 +11,7 @@ from functools import cache
 import pytest
 import services
 
-from stagedoor.store import note_left_out
+from stagedoor.store import forget_what_was_noted
 
 _why_missing = cache(services.missing)
 
@@ -44,4 +44,4 @@ def require(service: str) -> None:
 @pytest.fixture(autouse=True)
 def _a_log_that_has_said_nothing() -> None:
     """What listings leave out is said once by a process; each test is to hear it."""
-    note_left_out.cache_clear()
+    forget_what_was_noted()

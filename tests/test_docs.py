@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import inspect
 import re
+import time
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from types import ModuleType
 
@@ -79,11 +82,17 @@ def codes() -> set[str]:
 def _codes_of(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.ClassDef):  # class attributes: code = "…"
         for line in node.body:
-            if isinstance(line, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "code" for t in line.targets):
+            if isinstance(line, ast.Assign) and _is_named(line, "code"):
                 yield from _text(line.value)
-    elif isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "code" for t in node.targets):
+    elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict) and _is_named(node, "_REFUSALS"):
+        for key in node.value.keys:  # code -> words
+            yield from _text(key) if key else ()
+    elif isinstance(node, ast.Assign) and _is_named(node, "code"):
         for part in ast.walk(node.value):  # code = error.code if error else "…"
             yield from _text(part)
+    elif isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "_REFUSALS" for t in node.targets):
+        for key in node.value.keys if isinstance(node.value, ast.Dict) else ():  # code -> words
+            yield from _text(key or node)
     elif isinstance(node, ast.Call):
         for keyword in node.keywords:
             if keyword.arg in ("code", "reason"):
@@ -98,6 +107,10 @@ def _codes_of(node: ast.AST) -> Iterator[str]:
         first, *rest = node.value.elts
         if isinstance(first, ast.Constant) and isinstance(first.value, int) and rest:
             yield from _text(rest[0])
+
+
+def _is_named(node: ast.Assign, name: str) -> bool:
+    return any(isinstance(target, ast.Name) and target.id == name for target in node.targets)
 
 
 def _text(node: ast.AST) -> Iterator[str]:
@@ -117,6 +130,7 @@ def test_codes_are_found_in_the_source() -> None:
         "served",
         "gallery",
         "pass-no-key",
+        "pass-expired",
         "pass-issued",
         "too-many-passes",
         "credential-twice",
@@ -133,9 +147,83 @@ def test_find_out_why_names_every_code_and_no_other() -> None:
     assert named == codes()
 
 
+# --- the Python reference
+
+NAMED = {
+    name: cells.replace("\\|", "|")
+    for name, cells in re.findall(r"^\| `([A-Za-z_]+)` \|(.*)$", page("reference/python.md"), re.MULTILINE)
+}
+"""Name -> what its row says of it."""
+
+CALLS = [
+    pytest.param(name, method, signature, id=f"{name}.{method}" if method else name)
+    for name, row in NAMED.items()
+    for method, signature in re.findall(r"`(?:async |await )?(\w*)(\((?:[^`()]|\(\))*\)(?: -> [^`]+)?)`", row)
+]
+"""Every signature on that page: of the name itself, where nothing stands before the bracket, and of its methods."""
+
+
 def test_python_names_what_the_package_offers() -> None:
     named = re.findall(r"^\| `([A-Za-z_]+)` \|", page("reference/python.md"), re.MULTILINE)
     assert sorted(named) == sorted(stagedoor.__all__)
+
+
+def test_python_says_how_everything_is_called() -> None:
+    """But for what somebody else makes: a `Policy`, say, comes from `compile_rules`."""
+    silent = {name for name, row in NAMED.items() if "made by" not in row and callable(getattr(stagedoor, name))}
+    silent -= {call.values[0] for call in CALLS if not call.values[1]}
+    assert silent == {"StagedoorError", "SettingsError"}, "errors are caught, not made"
+
+
+@pytest.mark.parametrize(("name", "method", "signature"), CALLS)
+def test_a_signature_in_python_is_that_of_the_code(name: str, method: str, signature: str) -> None:
+    thing = getattr(stagedoor, name)
+    meant = inspect.signature(getattr(thing, method) if method else thing)
+    actual = [one for one in meant.parameters.values() if one.name != "self"]
+    said, returned = read_signature(signature)
+    assert [(one.name, one.kind) for one in said] == [(one.name, one.kind) for one in actual]
+    for one, real in zip(said, actual, strict=True):
+        assert (one.default is one.empty) == (real.default is real.empty), one.name
+        assert one.default == real.default, one.name
+        assert one.annotation in (one.empty, as_text(real.annotation)), one.name
+    assert returned in ("", as_text(meant.return_annotation))
+
+
+@pytest.mark.parametrize(("name", "method"), [("arun", ""), ("Gateway", "aclose"), ("run", ""), ("Gateway", "start")])
+def test_python_says_what_is_to_be_awaited(name: str, method: str) -> None:
+    thing = getattr(getattr(stagedoor, name), method) if method else getattr(stagedoor, name)
+    said = f"`await {method}(" if method else "`async ("
+    assert (said in NAMED[name]) == inspect.iscoroutinefunction(thing)
+
+
+def read_signature(text: str) -> tuple[list[inspect.Parameter], str]:
+    """Parameters and what is returned, of a signature as it stands on the page; annotations are texts."""
+    (function,) = ast.parse(f"def f{text}: ...").body
+    assert isinstance(function, ast.FunctionDef)
+    given = function.args
+    groups = [
+        (inspect.Parameter.POSITIONAL_OR_KEYWORD, given.args, [*[None] * len(given.args), *given.defaults]),
+        (inspect.Parameter.KEYWORD_ONLY, given.kwonlyargs, given.kw_defaults),
+    ]
+    said = [
+        inspect.Parameter(
+            one.arg,
+            kind,
+            default=inspect.Parameter.empty
+            if default is None
+            else eval(ast.unparse(default), {"time": time, "inf": inf}),
+            annotation=ast.unparse(one.annotation) if one.annotation else inspect.Parameter.empty,
+        )
+        for kind, arguments, defaults in groups
+        for one, default in zip(arguments, defaults[len(defaults) - len(arguments) :], strict=True)
+    ]
+    return said, ast.unparse(function.returns) if function.returns else ""
+
+
+def as_text(annotation: object) -> str:
+    if annotation is inspect.Signature.empty:
+        return ""
+    return ast.unparse(ast.parse(str(getattr(annotation, "__forward_arg__", annotation))))
 
 
 def test_the_examples_in_python_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ from support import (
 from stagedoor.credentials import Places
 from stagedoor.door import Site, arun, run
 from stagedoor.messages import Answered, Fetch, Flow, Reply, Serve, Wish
+from stagedoor.signing import Passes
 
 APP = "https://app.example.com"
 LOGIN = "https://app.example.com/login"
@@ -350,20 +351,30 @@ def test_a_pass_that_opens_nothing_is_refused_as_cloudfront_does(
         assert field(reply.headers, "referrer-policy") == "no-referrer"
 
 
+KEYS_OF_PASSES = Passes(SITE, {"K1": lambda *_: False})
+
+
 def test_pass_cookies_decide_where_there_is_nothing_else() -> None:
     cookie = "CloudFront-Policy=x"
     for target in ("/users/ann/a", "/public/a"):
-        reply = Visitor().reply(target, cookie=cookie)
+        reply = Visitor(passes=KEYS_OF_PASSES).reply(target, cookie=cookie)
         assert (reply.status, reply.reason) == (403, "pass-no-key")
         assert b"<Code>MissingKey</Code>" in reply.body
     assert Visitor().serve("/users/ann/a", authorization=ANN, cookie=cookie).caller == "staff:ann"
+
+
+def test_pass_cookies_of_a_neighbour_shut_nobody_out_of_a_site_without_passes() -> None:
+    cookie = "CloudFront-Policy=x; CloudFront-Signature=y; CloudFront-Key-Pair-Id=KTHEIRS"
+    assert Visitor().serve("/public/a", cookie=cookie).caller == ""
+    assert Visitor().reply("/users/ann/a", cookie=cookie).status == 401
+    assert Visitor().reply("/-/whoami", cookie=cookie).status == 200
 
 
 def test_a_pass_does_not_say_who_somebody_is() -> None:
     for target in ("/-/whoami", "/-/explain?key=public/a", "/-/s3objects"):
         signed = f"{target}{'&' if '?' in target else '?'}Signature=x"
         assert Visitor().reply(signed, authorization=ANN).reason == "pass-resource"
-        reply = Visitor().reply(target, cookie="CloudFront-Policy=x")
+        reply = Visitor(passes=KEYS_OF_PASSES).reply(target, cookie="CloudFront-Policy=x")
         assert (reply.status, reply.reason) == (403, "pass-resource")
         assert b"<Code>AccessDenied</Code>" in reply.body
         assert Visitor().reply(target, authorization=ANN, cookie="CloudFront-Policy=x").status == 200

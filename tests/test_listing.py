@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from support import Rules, caller
 
 from stagedoor.door import run
-from stagedoor.listing import MAX_QUESTIONS, visible
+from stagedoor.listing import MAX_QUESTIONS, MAX_SECONDS, visible
 from stagedoor.messages import Answered, Item, List, Listed, Wish
 from stagedoor.policy import Allow, Policy, compile_rules
 from stagedoor.tokens import ANONYMOUS, Caller
@@ -63,10 +64,14 @@ def names(found: Sequence[Listed]) -> list[str]:
 
 
 def expected(policy: Policy, who: Caller, keys: Sequence[str], prefix: str, folders: bool) -> list[str]:
-    """The same by asking about every key."""
+    """The same by asking about every key, but for those with the very name of a folder that a rule speaks of."""
     shown = []
     for key in sorted(set(keys)):
-        if key.startswith(prefix) and isinstance(policy.decide(who, key), Allow):
+        if (
+            f"{key}/" not in policy.prefixes(who, "")
+            and key.startswith(prefix)
+            and isinstance(policy.decide(who, key), Allow)
+        ):
             name, slash, _ = key[len(prefix) :].partition("/")
             shown.append(f"{prefix}{name}/" if folders and slash else key)
     return list(dict.fromkeys(shown))
@@ -204,3 +209,42 @@ def test_names_that_an_index_hides_are_not_shown() -> None:
 )
 def test_how_much_of_a_folder_may_be_read(folder: str, reach: str) -> None:
     assert compile_rules(RULES).below(ANN, folder) == reach
+
+
+class Clock:
+    """Every look at it takes a while."""
+
+    def __init__(self, step: float) -> None:
+        self.now, self.step = 0.0, step
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+def test_a_page_takes_no_longer_than_others_can_wait_and_gets_on_all_the_same() -> None:
+    keys = [f"mixed/{number:04}.txt" for number in range(300)] + ["mixed/zzz.png"]
+    policy, staff, store = compile_rules(RULES), caller(groups=["staff"]), Names(keys)
+    slow = Clock(MAX_SECONDS / 10)
+    wish, pages_seen, found = List("mixed/", "", 10), 0, list[str]()
+    while True:
+        listed = run(visible(policy, staff, wish, None, slow), store)
+        pages_seen += 1
+        found += names([listed])
+        if listed.resume is None:
+            break
+        assert listed.resume > wish.after
+        wish = wish._replace(after=listed.resume)
+    assert found == ["mixed/zzz.png"]
+    assert 20 < pages_seen < 60, "about nine names a page"
+
+
+def test_many_rules_and_deep_folders_are_judged_once_on_the_way_down() -> None:
+    rules = [{"path": f"**/p{number}/x.png", "allow": "signed-in"} for number in range(1000)]
+    policy = compile_rules(rules)
+    deep = ["/".join(f"d{number}{level}" for level in range(200)) for number in range(50)]
+    store = Names([f"{folder}/y" for folder in deep])
+    started = time.perf_counter()
+    found = run(visible(policy, ANN, List("", "", 10)), store)
+    assert found.found == ()
+    assert time.perf_counter() - started < 20, "it was minutes when each folder was judged from the root"

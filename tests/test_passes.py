@@ -334,7 +334,20 @@ def test_only_behind_keys_alone_is_nobody_told_that_a_key_is_missing() -> None:
 def test_a_site_without_keys_refuses_every_pass() -> None:
     for site in (Visitor(), Visitor(issuers=())):
         assert outcome(site.ask(signed("/users/ann/x"))) == "403 pass-unknown-key"
-        assert outcome(site.ask("/users/ann/x", cookie=pass_cookies("/*"))) == "403 pass-unknown-key"
+        assert outcome(site.ask("/users/ann/x", cookie=pass_cookies("/*"))) == "401 no-credential"
+
+
+def test_a_wildcard_in_a_path_is_not_met_by_a_query() -> None:
+    visitor = guarded()
+    good = SIGNER.url(f"{SITE}/team/x.jpg", LATER, resource=f"{SITE}/*.jpg").removeprefix(SITE)
+    parameters = good.partition("?")[2]
+    assert isinstance(visitor.ask(good), Serve)
+    assert isinstance(visitor.ask(f"/other/y.jpg?w=1.jpg&{parameters}"), Serve)
+    assert outcome(visitor.ask(f"/secret.pdf?.jpg&{parameters}")) == "403 pass-resource"
+    assert outcome(visitor.ask("/secret.pdf?.jpg", cookie=pass_cookies("/*.jpg"))) == "403 pass-resource"
+    assert isinstance(visitor.ask("/team/a.mp4?w=1", cookie=pass_cookies("/team/*")), Serve)
+    assert isinstance(visitor.ask("/a.mp4?w=1", cookie=pass_cookies(r"/a.mp4\?w=*")), Serve)
+    assert outcome(visitor.ask("/b.mp4?/a.mp4?w=1", cookie=pass_cookies(r"/*/a.mp4\?w=*"))) == "403 pass-resource"
 
 
 def test_a_pass_of_another_key_under_this_name_opens_nothing() -> None:

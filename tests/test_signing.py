@@ -368,6 +368,16 @@ def test_a_question_mark_that_is_none_is_written_out_in_a_policy() -> None:
     refused(in_cookies("/axw=10", fields), NOW)
 
 
+def test_the_question_mark_of_a_url_is_no_wildcard_in_its_policy() -> None:
+    """AWS's signers leave it bare, and then it stands for any one character."""
+    fields = fields_of_url(signer().url(f"{SITE}/a?w=10", LATER, network="192.0.2.0/24"))
+    judge(in_url("/a?w=10", fields), NOW)
+    for other in ("/axw=10", "/a/w=10", "/a%w=10"):
+        assert refused(in_url(other, fields), NOW) == ("AccessDenied", "pass-resource")
+    bare = fields_of_url(signer().url(f"{SITE}/a?w=10", LATER, resource=f"{SITE}/a?w=10"))
+    judge(in_url("/axw=10", bare), NOW)
+
+
 def test_a_signer_shows_no_key() -> None:
     shown = repr(signer())
     assert KEYS["rsa"]["id"] in shown

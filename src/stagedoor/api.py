@@ -6,6 +6,7 @@ known from the same credentials as at the door, but for passes, which open objec
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ MAX_COOKIE_PREFIXES = 8
 """Folders for which one answer sets cookies: three or four for each, and browsers keep 180 a site at most."""
 MAX_COOKIE_PATH = 1024
 """Browsers pass over a longer Path, and the cookie is none of the folder's (RFC 6265bis §5.6)."""
+MAX_COOKIES_BYTES = 32_768
+"""Set-Cookie lines of one answer; proxies take less, or must be told to take so much."""
 MAX_LISTED = 1000
 """Names on a page (Amazon S3 API, ListObjectsV2)."""
 
@@ -58,6 +61,7 @@ class Api:
         per_minute: passes that one caller may have issued in a minute.
         listing: the objects can be listed.
         catalogue: there is a catalogue.
+        clock: seconds that pass, to bound the work for a page of a listing.
         description: makes the OpenAPI document for a door; None: this site shows none.
     """
 
@@ -68,6 +72,7 @@ class Api:
     per_minute: int = 600
     listing: bool = True
     catalogue: bool = False
+    clock: Callable[[], float] = lambda: 0.0
     description: Callable[[Door], Mapping[str, object]] | None = None
     _issued: Buckets = field(init=False, repr=False)
 
@@ -145,6 +150,8 @@ class Api:
                 signed = self.signer.cookies(f"{door.site.url}{path}*", int(now) + lifetime)
                 attributes = f"Path={path}; Max-Age={lifetime}; HttpOnly; SameSite=Lax{secure}"
                 cookies += [(b"set-cookie", f"{name}={value}; {attributes}".encode()) for name, value in signed.items()]
+        if sum(len(line) for _, line in cookies) > MAX_COOKIES_BYTES:
+            raise InvalidRequest("the cookies of so many folders are too large for one answer", code="body")
         return Reply(204, (*replies.base_headers(), *cookies), b"", "pass-issued", caller.label)
 
     def _signed(self, door: Door, key: str, expires: int) -> str:
@@ -160,7 +167,7 @@ class Api:
 
     def _limited(self, door: Door, request: Request, caller: Caller, now: float) -> Reply | None:
         """429 for whoever has had enough passes in the last minute (RFC 6585 §4)."""
-        wait = self._issued.take(caller.label or request.client, now)
+        wait = self._issued.take(caller.label or _household(request.client), now)
         if not wait:
             return None
         after = ((b"retry-after", b"%d" % (int(wait) + 1)),)
@@ -175,9 +182,9 @@ class Api:
             return door.problem(request, 404, "no-store", "this site has no store, so there is nothing to list")
         caller, _ = yield from door.caller(request, now)
         wish, purpose = self._listing_wish(request, caller)
-        if not caller.signed_in and not door.policy.prefixes(caller, wish.prefix):
+        if not caller.signed_in and not door.policy.prefixes(caller, ""):
             return door.unauthorized(request, None)
-        listed = yield from visible(door.policy, caller, wish, door.site.index)
+        listed = yield from visible(door.policy, caller, wish, door.site.index, self.clock)
         items = [one for one in listed.found if isinstance(one, Item)]
         page: dict[str, object] = {
             "Prefix": wish.prefix,
@@ -406,6 +413,14 @@ def _split(part: bytes) -> tuple[bytes, bytes]:
 
 def _document(status: int, content: Mapping[str, object], reason: str, caller: Caller) -> Reply:
     return replies.document(status, content, reason, caller=caller.label)
+
+
+def _household(client: str) -> str:
+    """An address, but of IPv6 the network of 64 bits that one customer has all to himself (RFC 6177)."""
+    try:
+        return str(ipaddress.IPv6Network((client, 64), strict=False))
+    except ValueError:
+        return client
 
 
 def _no_passes(door: Door, request: Request) -> Reply:

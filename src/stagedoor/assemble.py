@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 
 from . import crypto
 from .api import Api
@@ -43,6 +44,7 @@ def make_door(settings: Settings) -> Door:
         settings.passes.per_minute,
         listing=settings.store is not None,
         catalogue=settings.catalogue is not None,
+        clock=time.perf_counter,
         description=description,
     )
     tokens = Tokens(settings.issuers, crypto)

@@ -38,12 +38,14 @@ class Places:
         cookie: name of the cookie that carries a bare token.
         query: name of the query parameter that carries a token.
         session: name of our own session cookie.
+        pass_cookies: signed cookies count. Without keys of passes they are a neighbour's, for the whole domain.
     """
 
     order: tuple[Source, ...] = ("header", "cookie")
     cookie: str = "token"
     query: str = "token"
     session: str = "__Host-stagedoor"
+    pass_cookies: bool = True
 
 
 class Credential(NamedTuple):
@@ -90,7 +92,7 @@ def _find(
     if values:
         return Credential("session", _one(values, f"cookie {places.session!r}"))
     signed = [(PASS_COOKIES[name], value) for name, value in cookies if name in PASS_COOKIES]
-    if signed:
+    if signed and places.pass_cookies:
         return Credential("signed-cookies", "", _pass(signed))
     _explain_curl_mistake(cookies, places)
     return None

@@ -100,6 +100,10 @@ def _ed25519(key: ed25519.Ed25519PublicKey) -> SignatureCheck:
     return check
 
 
+SEAL_STEP = 256
+"""Sealed texts are filled up to a multiple of so many bytes."""
+
+
 class Seal:
     """AES-256-GCM under keys that are made from secrets of the site (NIST SP 800-38D).
 
@@ -111,9 +115,10 @@ class Seal:
         self._ciphers = [AESGCM(hashlib.sha256(b"stagedoor seal " + secret).digest()) for secret in secrets]
 
     def seal(self, plain: str, purpose: str) -> str:
-        """Hide a text; it can be read again for the same purpose alone."""
-        nonce = os.urandom(12)
-        sealed = self._ciphers[0].encrypt(nonce, plain.encode(), purpose.encode())
+        """Hide a text without NUL; it can be read again for the same purpose alone."""
+        nonce, raw = os.urandom(12), plain.encode(errors="surrogatepass")
+        raw += b"\0" * (-len(raw) % SEAL_STEP)  # its length is nobody's business either
+        sealed = self._ciphers[0].encrypt(nonce, raw, purpose.encode(errors="surrogatepass"))
         return base64.urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
 
     def unseal(self, sealed: str, purpose: str) -> str | None:
@@ -124,5 +129,6 @@ class Seal:
             return None
         for cipher in self._ciphers:
             with contextlib.suppress(InvalidTag, ValueError):
-                return cipher.decrypt(raw[:12], raw[12:], purpose.encode()).decode()
+                plain = cipher.decrypt(raw[:12], raw[12:], purpose.encode(errors="surrogatepass"))
+                return plain.rstrip(b"\0").decode(errors="surrogatepass")
         return None

@@ -8,7 +8,7 @@ under `/-/` is in `api`; the door knows only how it is asked for.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 from urllib.parse import quote
 
@@ -101,8 +101,10 @@ class Door:
         passes: Passes | None = None,
         endpoints: Mapping[bytes, Endpoint] | None = None,
     ) -> None:
-        self.site, self.policy, self.tokens, self.sessions = site, policy, tokens, sessions
         self.passes = passes or Passes(site.url, {})
+        if not self.passes.keys:
+            site = replace(site, places=replace(site.places, pass_cookies=False))
+        self.site, self.policy, self.tokens, self.sessions = site, policy, tokens, sessions
         self.endpoints = endpoints or {}
         self._in_session = Callers()
         self._vary_origin = bool(site.origins)

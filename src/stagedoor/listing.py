@@ -7,6 +7,8 @@ short, or even empty, and still have a next one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .messages import Flow, Item, List, Listed, list_keys
 from .paths import object_key
 from .policy import Allow, Policy
@@ -14,6 +16,8 @@ from .tokens import Caller
 
 MAX_QUESTIONS = 24
 """Questions to the store for one page."""
+MAX_SECONDS = 0.05
+"""Time that one page may take for judging names, with nobody else having a turn, not counting what the store takes."""
 MAX_NAMES = 1000
 """Names in one answer of the store (Amazon S3 API, ListObjectsV2, `MaxKeys`)."""
 
@@ -29,7 +33,9 @@ class _Spent(Exception):
     """The store has been asked often enough."""
 
 
-def visible(policy: Policy, caller: Caller, wish: List, index: str | None = None) -> Flow[Listed]:
+def visible(
+    policy: Policy, caller: Caller, wish: List, index: str | None = None, clock: Callable[[], float] = lambda: 0.0
+) -> Flow[Listed]:
     """List what the caller may read.
 
     Args:
@@ -37,11 +43,12 @@ def visible(policy: Policy, caller: Caller, wish: List, index: str | None = None
         caller: for whom.
         wish: what a store would be asked for.
         index: as in `paths.object_key`: keys that it hides cannot be asked for.
+        clock: seconds that pass.
 
     Returns:
         What is visible. `resume` may be the name of something that is not: nobody may read it in plain text.
     """
-    walk = _Walk(policy, caller, wish, index)
+    walk = _Walk(policy, caller, wish, index, clock)
     try:
         yield from walk.go()
     except _Full:
@@ -54,8 +61,11 @@ def visible(policy: Policy, caller: Caller, wish: List, index: str | None = None
 class _Walk:
     """One page on its way. Everything up to `after` has been judged; `last` is where what was found ends."""
 
-    def __init__(self, policy: Policy, caller: Caller, wish: List, index: str | None) -> None:
+    def __init__(
+        self, policy: Policy, caller: Caller, wish: List, index: str | None, clock: Callable[[], float]
+    ) -> None:
         self._policy, self._caller, self._wish, self._index = policy, caller, wish, index
+        self._clock, self._since, self._spent = clock, clock(), 0.0
         self._questions = MAX_QUESTIONS
         self.found: list[Item | str] = []
         self.after = self.last = wish.after
@@ -87,7 +97,9 @@ class _Walk:
                         return True
                     self._take(one, one.key)
                 else:
-                    self.after = self._past(one.key, start)
+                    folder = self._policy.nothing_below(self._caller, one.key, start)
+                    self.after = folder + _END if folder else one.key
+                self._look_at_the_clock()
             self.after = start + _END if listed.resume is None else max(self.after, listed.resume)
         return False
 
@@ -102,6 +114,7 @@ class _Walk:
                     if self._is_visible(one.key):
                         self._take(one, one.key)
                     self.after = one.key
+                self._look_at_the_clock()
             self.after = start + _END if listed.resume is None else max(self.after, listed.resume)
 
     def _folder(self, folder: str, *, known: bool) -> Flow[None]:
@@ -126,14 +139,10 @@ class _Walk:
     def _is_visible(self, key: str) -> bool:
         return object_key(key, self._index) == key and isinstance(self._policy.decide(self._caller, key), Allow)
 
-    def _past(self, key: str, start: str) -> str:
-        """Where to go on after a key that is hidden: after the largest folder that holds nothing to be seen."""
-        slash = key.find("/", len(start))
-        while slash >= 0:
-            if self._policy.below(self._caller, key[: slash + 1]) == "none":
-                return key[: slash + 1] + _END
-            slash = key.find("/", slash + 1)
-        return key
+    def _look_at_the_clock(self) -> None:
+        """Called after each name, so that every page gets on by one at least."""
+        if self._spent + self._clock() - self._since > MAX_SECONDS:
+            raise _Spent
 
     def _ask(self, start: str, *, folders: bool) -> Flow[Listed]:
         if self._questions == 0:
@@ -141,4 +150,7 @@ class _Walk:
         self._questions -= 1
         wanted = self._wish.limit - len(self.found) + 1
         whole = self._questions == MAX_QUESTIONS - 1 and wanted < MAX_NAMES  # most first pages need no more than these
-        return (yield from list_keys(List(start, self.after, wanted if whole else MAX_NAMES, folders)))
+        self._spent += self._clock() - self._since
+        listed = yield from list_keys(List(start, self.after, wanted if whole else MAX_NAMES, folders))
+        self._since = self._clock()
+        return listed

@@ -332,16 +332,13 @@ class _Node:
                 if glob.matches(segment):
                     yield node
 
-    def rules_below(self, caller: Caller) -> Iterator[Rule]:
-        """Rules that speak of something below this place, as far as the caller's claims can lead there."""
-        if self.loops:
-            yield from self.ends.rules
-        claims = (node for claim, node in self.claims.items() if caller.segments(claim.name, claim.digest))
-        globs = (node for starts in self.globs.values() for ends in starts.values() for node in ends.values())
-        for node in (*self.literals.values(), *claims, *globs, *([self.depth] if self.depth else [])):
-            if not node.loops:
-                yield from node.ends.rules
-            yield from node.rules_below(caller)
+    def below(self, caller: Caller) -> Iterator[_Node]:
+        """The places that some segment leads to, as far as the caller's claims can lead there."""
+        yield from self.literals.values()
+        yield from (node for claim, node in self.claims.items() if caller.segments(claim.name, claim.digest))
+        yield from (node for starts in self.globs.values() for ends in starts.values() for node in ends.values())
+        if self.depth is not None:
+            yield self.depth
 
 
 class _Ends:
@@ -381,6 +378,7 @@ class Policy:
         self._remembered = lru_cache(maxsize=DECISIONS)(self._decide)
         self._reaches = lru_cache(maxsize=DECISIONS)(self._reach)
         self._starts = lru_cache(maxsize=64)(self._prefixes)
+        self._known_effects = lru_cache(maxsize=16)(_nothing_known)
 
     @property
     def claim_names(self) -> frozenset[str]:
@@ -454,15 +452,51 @@ class Policy:
         """
         return self._reaches(caller, prefix)
 
+    def nothing_below(self, caller: Caller, key: str, known: str) -> str:
+        """The largest folder on the way to a key in which the caller may read nothing; "" if there is none.
+
+        Args:
+            caller: verified claims, or `ANONYMOUS`.
+            key: as in `decide`.
+            known: what the key starts with; folders that are not longer are not asked about.
+        """
+        places, end = _with_depth({self._root: None}), 0
+        for segment in key.split("/")[:-1]:
+            places = self._step(places, segment, caller)
+            end += len(segment) + 1
+            if end > len(known) and self._reach_of(places, caller) == "none":
+                return key[:end]
+        return ""
+
     def _reach(self, caller: Caller, prefix: str) -> Reach:
         places = self._places(caller, prefix[:-1]) if prefix else _with_depth({self._root: None})
-        whole = [rule for place in places if place.loops for rule in place.ends.rules if not rule.refusal(caller)]
-        if any(not rule.allows for rule in whole):
+        return self._reach_of(places, caller)
+
+    def _reach_of(self, places: Iterable[_Node], caller: Caller) -> Reach:
+        whole = {
+            rule.allows for place in places if place.loops for rule in place.ends.rules if not rule.refusal(caller)
+        }
+        if False in whole:
             return "none"
-        within = {rule.allows for place in places for rule in place.rules_below(caller) if not rule.refusal(caller)}
+        within = frozenset[bool]().union(*(self._effects(place, caller) for place in places))
         if whole and False not in within:
             return "all"
         return "some" if True in within else "none"
+
+    def _effects(self, place: _Node, caller: Caller) -> frozenset[bool]:
+        """Of the rules for the caller that speak of something below a place: does one allow, does one deny?"""
+        known = self._known_effects(caller)
+        effects = known.get(place)
+        if effects is None:
+            found = (
+                {rule.allows for rule in place.ends.rules if not rule.refusal(caller)} if place.loops else set[bool]()
+            )
+            for below in place.below(caller):
+                if len(found) < 2:
+                    found |= self._effects(below, caller)
+                    found |= {rule.allows for rule in below.ends.rules if not rule.refusal(caller)}
+            effects = known[place] = frozenset(found)
+        return effects
 
     def prefixes(self, caller: Caller, prefix: str) -> tuple[str, ...]:
         """Where the keys that the caller may read can only be: prefixes in order, none of which starts another.
@@ -489,10 +523,17 @@ class Policy:
         """All places of the tree that the key leads to: the patterns are walked side by side, segment by segment."""
         places = _with_depth({self._root: None})
         for segment in key.split("/"):
-            places = _with_depth({node: None for place in places for node in place.step(segment, caller)})
+            places = self._step(places, segment, caller)
             if not places:
                 break
         return places
+
+    def _step(self, places: Iterable[_Node], segment: str, caller: Caller | None) -> dict[_Node, None]:
+        return _with_depth({node: None for place in places for node in place.step(segment, caller)})
+
+
+def _nothing_known(_: Caller) -> dict[_Node, frozenset[bool]]:
+    return {}
 
 
 def _starts(rule: Rule, caller: Caller) -> set[str]:

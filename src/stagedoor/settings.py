@@ -435,7 +435,7 @@ def _check_keys(read: Reader, passes: PassSettings) -> None:
 
 def _key_id(read: Reader, name: str, text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", text):
-        read.fail(name, f"{text!r} is no key id", "letters and digits, as CloudFront shows it")
+        read.fail(name, "this is no key id", "letters and digits, as CloudFront shows it")
     return text
 
 

@@ -257,7 +257,11 @@ class Reader:
     def secret(self, name: str, text: str) -> bytes | None:
         """The secret that `text` names, or None where only AWS can tell it. It is never part of a message."""
         scheme, _, rest = text.partition(":")
+        if "-----BEGIN" in text or len(text) > 1024:
+            self.fail(name, "a secret does not stand here itself", 'write where it is: "env:NAME" or "file:path"')
         if scheme == "env" and rest:
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", rest):
+                self.fail(name, "that is no name of an environment variable", 'for example "env:STAGEDOOR_KEY"')
             value = self._secret_environ.get(rest)
             if not value:
                 self.fail(name, f"the environment variable {rest} is not set", "set it where stagedoor is started")

@@ -153,6 +153,8 @@ class Signer:
             InvalidTarget: a URL or resource that cannot be signed, a moment or a network that is none.
         """
         url = _written(url).removesuffix("?")  # the query begins with the pass
+        if "#" in url:
+            raise InvalidTarget("the URL has a fragment, which no server sees; leave out '#' and what follows")
         if without_pass(url.partition("?")[2].encode()) != url.partition("?")[2].encode():
             raise InvalidTarget("the URL carries a pass already")
         if not url.startswith(("https://", "http://")):
@@ -260,34 +262,46 @@ class Passes:
 
     def _verify(self, path: bytes, query: bytes, fields: PassFields, client: str, now: float) -> Grant:
         """In stages: the fields, the policy's shape, the signature, and only then what the policy says."""
-        key_id, policy = fields.get("Key-Pair-Id", ""), fields.get("Policy")
-        if not key_id:
-            raise InvalidPass("the pass names no key", code="pass-no-key", aws=MISSING_KEY)
-        if key_id not in self.keys:
-            raise InvalidPass("the pass names a key that is not known here", code="pass-unknown-key", aws=_UNKNOWN_KEY)
-        if ("Policy" in fields) == ("Expires" in fields):
-            raise InvalidPass("a pass has either Policy or Expires", code="pass-policy", aws=_POLICY)
-        url = self._url(path, query)
+        grant = self._seen(fields) or self._signed_policy(fields)
+        url = f"{self._site}{path.decode('latin-1')}" + (f"?{query.decode('latin-1')}" if query else "")
         if _UNFIT.search(url):
             raise InvalidPass("no pass is for a URL with such characters", code="pass-resource")
-        grant = self._canned(fields, url) if policy is None else self._custom(policy, fields, url)
+        if grant is None:
+            grant = self._canned(fields, url)
+        elif not opens(grant.terms.resource, url):
+            raise InvalidPass("the pass is for another resource", code="pass-resource")
         refusal = grant.terms.refusal(client, now)
         if refusal:
             raise InvalidPass(_REFUSALS[refusal], code=refusal)
         return grant
 
-    def _url(self, path: bytes, query: bytes) -> str:
-        return f"{self._site}{path.decode('latin-1')}" + (f"?{query.decode('latin-1')}" if query else "")
+    def _seen(self, fields: PassFields) -> Grant | None:
+        """What a custom policy grants whose signature was found to be right before."""
+        found = self._signed.get(fields.get("Signature", ""))
+        return found[1] if found is not None and found[0] == fields else None
 
-    def _custom(self, policy: str, fields: PassFields, url: str) -> Grant:
-        grant = self._check(policy, fields)
-        if grant is None:
+    def _signed_policy(self, fields: PassFields) -> Grant | None:
+        """What a custom policy grants, after its signature was checked; None: the policy is canned."""
+        key_id, policy = fields.get("Key-Pair-Id", ""), fields.get("Policy")
+        if not key_id:
+            raise InvalidPass("the pass names no key", code="pass-no-key", aws=MISSING_KEY)
+        if key_id not in self.keys:
+            raise InvalidPass("the pass names a key that is not known here", code="pass-unknown-key", aws=_UNKNOWN_KEY)
+        if (policy is None) == ("Expires" not in fields):
+            raise InvalidPass("a pass has either Policy or Expires", code="pass-policy", aws=_POLICY)
+        if policy is None:
+            return None
+        raw = _disarm(policy) if len(policy) <= MAX_POLICY_CHARACTERS else None
+        if raw is None:
+            raise InvalidPass("the policy is not base64", code="pass-policy", aws=_POLICY)
+        grant = Grant(_read(raw), key_id)
+        if not self._is_signed(raw, fields):
             raise InvalidPass("the signature is not of this policy", code="pass-signature")
-        if not matches(grant.terms.resource, url):
-            raise InvalidPass("the pass is for another resource", code="pass-resource")
+        _remember(self._signed, fields["Signature"], (fields, grant))
         return grant
 
     def _canned(self, fields: PassFields, url: str) -> Grant:
+        """What a canned policy grants, which is of this URL or of none."""
         if not _EPOCH.match(fields["Expires"]):
             raise InvalidPass("Expires is no moment in epoch seconds", code="pass-policy", aws=_POLICY)
         for resource in _spellings(url):
@@ -295,25 +309,6 @@ class Passes:
             if self._is_signed(terms.canned(), fields):
                 return Grant(terms, fields["Key-Pair-Id"])
         raise InvalidPass("the signature is not of this URL and end", code="pass-signature")
-
-    def _check(self, policy: str, fields: PassFields) -> Grant | None:
-        """What a custom policy grants; None if its signature is wrong."""
-        known = self._seen(fields)
-        if known is not None:
-            return known
-        raw = _disarm(policy) if len(policy) <= MAX_POLICY_CHARACTERS else None
-        if raw is None:
-            raise InvalidPass("the policy is not base64", code="pass-policy", aws=_POLICY)
-        grant = Grant(_read(raw), fields["Key-Pair-Id"])
-        if not self._is_signed(raw, fields):
-            return None
-        _remember(self._signed, fields["Signature"], (fields, grant))
-        return grant
-
-    def _seen(self, fields: PassFields) -> Grant | None:
-        """What a custom policy grants whose signature was found to be right before."""
-        found = self._signed.get(fields.get("Signature", ""))
-        return found[1] if found is not None and found[0] == fields else None
 
     def _is_signed(self, text: str | bytes, fields: PassFields) -> bool:
         signature = _disarm(fields.get("Signature", ""))
@@ -369,6 +364,21 @@ def _epoch(value: object) -> int:
 def _is_epoch(moment: object) -> TypeGuard[int]:
     """A whole number of seconds, and not of milliseconds."""
     return type(moment) is int and 0 <= moment < 10**12
+
+
+def opens(resource: str, url: str) -> bool:
+    """Does the resource of a custom policy name this URL, and the object that it is of?
+
+    A `*` stands for any characters, a query too; but whoever asks can write any query, so `*.jpg` must not be met by
+    `/secret.pdf?.jpg`: up to its query the URL must be named as well.
+    """
+    if not matches(resource, url):
+        return False
+    path, mark, _ = url.partition("?")
+    if not mark or matches(resource, path):
+        return True
+    start = re.search(r"\\\?", resource) or re.search(r"\?", resource)  # where the resource's own query begins
+    return start is not None and matches(resource[: start.start()], path)
 
 
 def matches(pattern: str, url: str) -> bool:

@@ -231,15 +231,19 @@ def private_cache_control(stored: bytes, fresh_for: int | None = None) -> bytes:
     dropped = _SHARED if fresh_for is None else _SHARED | _STALE
     kept = []
     for directive in _DIRECTIVE.findall(stored) if stored.count(b'"') % 2 == 0 else ():
-        name, _, value = directive.strip().lower().partition(b"=")
-        if fresh_for is not None and name == b"max-age":
+        name, equals, value = (part.strip() for part in directive.partition(b"="))
+        if fresh_for is not None and name.lower() == b"max-age":
             seconds = value.strip(b'" ')
-            kept.append(b"max-age=%d" % min(int(seconds[:12]) if seconds.isdigit() else 0, fresh_for))
-        elif name and name not in dropped:
-            kept.append(directive.strip())
-    if not any(directive.lower().startswith((b"max-age", b"no-cache", b"no-store")) for directive in kept):
-        kept.append(b"no-cache")
-    return b", ".join((b"private", *kept))
+            name, equals, value = (
+                b"max-age",
+                b"=",
+                b"%d" % min(int(seconds[:12]) if seconds.isdigit() else 0, fresh_for),
+            )
+        if name and name.lower() not in dropped:
+            kept.append((name, equals, value))
+    if {name.lower() for name, _, _ in kept}.isdisjoint((b"max-age", b"no-cache", b"no-store")):
+        kept.append((b"no-cache", b"", b""))
+    return b", ".join((b"private", *(b"".join(parts) for parts in kept)))
 
 
 _SHARED = frozenset((b"public", b"private", b"s-maxage", b"proxy-revalidate"))

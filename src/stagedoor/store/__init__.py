@@ -10,13 +10,15 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple, Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from ..errors import InvalidTarget
 from ..messages import Item, List, Listed, Pairs
 from ..paths import OWN_PREFIX, check_key
+
+MAX_NOTED = 1000
+"""Names that the log of one process tells as left out of listings."""
 
 _log = logging.getLogger("stagedoor")
 
@@ -165,10 +167,21 @@ def is_usable(name: str) -> bool:
     return True
 
 
-@lru_cache(maxsize=1024)
+_noted: set[tuple[str, str]] = set()
+
+
 def note_left_out(what: str, why: str) -> None:
-    """Say in the log what listings leave out; not again for every page."""
-    _log.warning("left out of a listing: %s: %s", what, why)
+    """Say in the log what listings leave out: each thing once, and not without end."""
+    if len(_noted) < MAX_NOTED and (what, why) not in _noted:
+        _noted.add((what, why))
+        _log.warning("left out of a listing: %s: %s", what, why)
+        if len(_noted) == MAX_NOTED:
+            _log.warning("left out of listings: more than can be said here; from now on nothing is")
+
+
+def forget_what_was_noted() -> None:
+    """Say everything anew, as after a start."""
+    _noted.clear()
 
 
 def usable(entries: Iterable[Item | str]) -> tuple[Item | str, ...]:
