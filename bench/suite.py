@@ -73,11 +73,11 @@ def measure(*, quick: bool) -> report.Result:
     os.sched_setaffinity(0, cores.client_set)
     result: report.Result = {
         "date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d"),
-        "commit": _commit(),
+        "commit": commit(),
         "rounds": rounds,
         "seconds": seconds,
         "connections": load.CONNECTIONS,
-        "machine": _machine(len(usable)) | {"cores": cores.note},
+        "machine": machine(len(usable)) | {"cores": cores.note},
         "versions": _versions(),
         "token_bytes": 0,
         "refused": {},
@@ -172,7 +172,7 @@ def _keep(result: report.Result) -> None:
     say(f"kept as {path.relative_to(peers.ROOT)}")
 
 
-def _machine(count: int) -> dict[str, str]:
+def machine(count: int) -> dict[str, str]:
     model = "unknown processor"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -208,7 +208,7 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _commit() -> str:
+def commit() -> str:
     def git(*command: str) -> str:
         done = subprocess.run(
             ["git", *command], cwd=peers.ROOT, capture_output=True, text=True, timeout=10, check=False

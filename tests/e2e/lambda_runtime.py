@@ -24,6 +24,7 @@ import threading
 import time
 import uuid
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -57,6 +58,7 @@ class Function:
         content: the zip.
         handler: as Lambda's setting names it.
         python: interpreter that has `awslambdaric`.
+        client: another client of the Runtime API, instead of that one; it gets the handler behind its arguments.
         cpu: share of one processor, or None for all of it.
         init_cpu: the same while it starts.
     """
@@ -67,6 +69,7 @@ class Function:
         handler: str,
         *,
         python: str = sys.executable,
+        client: Sequence[str] = (),
         cpu: float | None = None,
         init_cpu: float | None = None,
     ) -> None:
@@ -83,7 +86,7 @@ class Function:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
         begun = time.perf_counter()
         self._process = subprocess.Popen(
-            ["sh", "-c", self._groups.enter + 'exec "$@"', "sh", python, "-m", "awslambdaric", handler],
+            ["sh", "-c", self._groups.enter + 'exec "$@"', "sh", *(client or (python, "-m", "awslambdaric")), handler],
             env=_environment(self._root, self._api.address),
             cwd=self._root,
             stdin=subprocess.DEVNULL,
