@@ -83,7 +83,14 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
         for path in (SOURCE / "stagedoor").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert package == source
+    example = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "examples/aws").rglob("*")
+        if path.is_file()
+        and "__pycache__" not in path.parts
+        and path.name not in (".gitignore", "try-on-a-real-account.sh")
+    }
+    assert package == source | {f"stagedoor/{name}" for name in example}
     assert {"stagedoor/py.typed", "stagedoor/demo/page/index.html", f"{about}/licenses/LICENSE"} <= names
 
 
@@ -125,6 +132,11 @@ def test_init_check_serve(installed: Installed) -> None:
     finally:
         code = server.stop()
     assert code in (0, -signal.SIGTERM)
+
+
+def test_init_aws_copies_an_app(installed: Installed) -> None:
+    installed.run("stagedoor", "init", "--aws", "my-site")
+    assert {"app.py", "cdk.json", "stagedoor.toml"} <= {path.name for path in (installed.home / "my-site").iterdir()}
 
 
 def test_demo(installed: Installed) -> None:
