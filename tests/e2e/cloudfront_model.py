@@ -4,8 +4,8 @@ It does what the site relies on, in CloudFront's order: a behaviour by the norma
 the function at viewer-request, the cache, the origin, and headers for the viewer. What the distribution says of any of
 these is read from the template; a policy or kind of origin that is not known here is an error.
 
-Where CloudFront's pages leave something open, the model takes what is worse for the site: a response headers policy adds
-nothing to answers that the function at viewer-request made.
+Where CloudFront's pages leave something open, the model takes what is worse for the site: a response headers policy
+adds nothing to answers that the function at viewer-request made.
 
 Not modelled: the firewall, compression, HTTP/2 and 3, many edge locations, and origin shields. Objects are fetched
 whole, and parts are cut from the copy; CloudFront may fetch parts.
