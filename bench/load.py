@@ -92,10 +92,10 @@ def run_wrk(server: Server, load: Load, site: Site, cores: Cores, seconds: float
     ranged = "true" if load.ranges else "false"
     fill = {"token": site.token, "ranged": ranged, "count": LARGE // RANGE, "size": RANGE}
     script.write_text(_SCRIPT % fill)
-    before, machine = _used(server), _machine_seconds()
+    before, machine = _used(server), machine_seconds()
     answer = _wrk(script, f"http://127.0.0.1:{server.port}/{FOLDER}/{load.file}", cores, seconds)
     used, behind, client = (after - earlier for after, earlier in zip(_used(server), before, strict=True))
-    others = _machine_seconds() - machine - used - behind - client
+    others = machine_seconds() - machine - used - behind - client
     wall, megabytes = answer["us"] / 1e6, answer["bytes"] / 1e6
     if not answer["requests"]:
         raise CannotRun(f"{server.name} answered nothing in {seconds} s of {load.name}")
@@ -120,7 +120,7 @@ def _used(server: Server) -> tuple[float, float, float]:
     return server.cpu_seconds(), behind, children.ru_utime + children.ru_stime
 
 
-def _machine_seconds() -> float:
+def machine_seconds() -> float:
     """Processor seconds that all processes used so far, and those that a hypervisor gave to others (proc(5))."""
     with Path("/proc/stat").open() as file:
         user, nice, system, _idle, _wait, _irq, _softirq, steal, *_ = (

@@ -6,13 +6,15 @@ import argparse
 import datetime as dt
 import json
 import os
+import resource
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench import suite
+from bench import load, suite
 from bench.peers import CannotRun
 
 from . import ROOT, contest, cost, page, pool
@@ -41,6 +43,21 @@ def main() -> int:
     return 0
 
 
+class Quiet:
+    """Watches what other work takes of the machine from now on."""
+
+    def __init__(self) -> None:
+        self._begun, self._used = time.monotonic(), self._others()
+
+    def others(self) -> float:
+        """Share of a core."""
+        return max(0.0, (self._others() - self._used) / (time.monotonic() - self._begun))
+
+    def _others(self) -> float:
+        mine = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return load.machine_seconds() - sum(one.ru_utime + one.ru_stime for one in mine)
+
+
 def measure(python: str, node: str, rounds: int) -> page.Result:
     """Make the whole run.
 
@@ -56,6 +73,7 @@ def measure(python: str, node: str, rounds: int) -> page.Result:
             refused = {one.name: contest.check(one, tokens) for one in everybody if one.checks}
             limits = contest.limits(everybody[0])
             shares = contest.SHARES if limits["cpu"] == "share" else contest.SHARES[:1]
+            quiet = Quiet()
             starts = contest.starts(everybody, tokens, rounds, shares, suite.say)
     return page.Result(
         date=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d"),
@@ -67,6 +85,7 @@ def measure(python: str, node: str, rounds: int) -> page.Result:
         zips={one.name: len(one.zip) for one in everybody if one.checks},
         refused=refused,
         starts=starts,
+        others=quiet.others(),
         gateway_rate=cost.gateway_rate(ROOT / "docs" / "benchmarks.md"),
     )
 

@@ -64,11 +64,15 @@ SHARES = (
 
 
 class Start(TypedDict):
-    """One cold start: milliseconds until it asked for an event, for the first answer, for both; then warm."""
+    """One cold start: milliseconds until it asked for an event, for the first answer, for both; then warm.
+
+    `cpu_ms`: processor time of both, which other work on the machine does not lengthen.
+    """
 
     ready_ms: float
     first_ms: float
     cold_ms: float
+    cpu_ms: float
     warm_ms: float
     new_token_ms: float
     resident_mb: float
@@ -210,6 +214,7 @@ def start(one: Contestant, share: Share, tokens: Tokens, times: int) -> Start:
     fresh = [asked(tokens.fresh(number)) for number in range(1, times + 1)]
     with _started(one, share) as function:
         first = function(usual, PATIENCE).seconds
+        cpu = function.cpu_seconds
         for _ in range(20 if share.running is None else 3):  # let a just-in-time compiler see it
             function(usual, PATIENCE)
         middle = statistics.median if share.running is None else statistics.fmean  # a share is served in pieces
@@ -219,6 +224,7 @@ def start(one: Contestant, share: Share, tokens: Tokens, times: int) -> Start:
             ready_ms=function.init_seconds * 1000,
             first_ms=first * 1000,
             cold_ms=(function.init_seconds + first) * 1000,
+            cpu_ms=cpu * 1000,
             warm_ms=warm * 1000,
             new_token_ms=new * 1000,
             resident_mb=function.peak_mb,

@@ -4,6 +4,9 @@ It does what the site relies on, in CloudFront's order: a behaviour by the norma
 the function at viewer-request, the cache, the origin, and headers for the viewer. What the distribution says of any of
 these is read from the template; a policy or kind of origin that is not known here is an error.
 
+Where CloudFront's pages leave something open, the model takes what is worse for the site: a response headers policy
+adds nothing to answers that the function at viewer-request made.
+
 Not modelled: the firewall, compression, HTTP/2 and 3, many edge locations, and origin shields. Objects are fetched
 whole, and parts are cut from the copy; CloudFront may fetch parts.
 
@@ -118,7 +121,13 @@ class CloudFront:
         self.down = False
 
     def ask(
-        self, target: str, method: str = "GET", *, body: bytes = b"", scheme: str = "https", **fields: str
+        self,
+        target: str,
+        method: str = "GET",
+        *,
+        body: bytes = b"",
+        scheme: str = "https",
+        **fields: str | Sequence[str],
     ) -> Answer:
         """Ask as a viewer does: a raw target, and header fields as keywords."""
         asked = event(target, method, client=VIEWER, **fields)

@@ -21,12 +21,14 @@ import pytest
 from aws_cdk import aws_lambda as lambda_
 from cloudfront import DOMAIN, Edge, request_of, unpacked
 from stores import endpoint, let_in
-from synth import app
 from test_cdk_example import EXAMPLE, load
+from test_serve import certificate
 
 from e2e import lambda_runtime
 from e2e.cloudfront_model import VIEWER, Answer, Clock, CloudFront, Event, Hook, ask_bucket
+from e2e.cloudfront_server import serving
 from e2e.deployed import ACCOUNT, REGION, Deployed
+from e2e.test_doctor import ask as ask_doctor
 from stagedoor.catalogue import open_catalogue
 from stagedoor.cdk import ContentApi, PrivateAssetBucket
 from stagedoor.lambda_api import lambda_function
@@ -38,6 +40,7 @@ pytestmark = pytest.mark.needs("node")
 PASSWORD = "Curtain-Call-1!"
 SITE = f"https://{DOMAIN}"
 PICTURE = "/pictures/shore.png"
+ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "owner", "AWS_SECRET_ACCESS_KEY": "owner", "AWS_DEFAULT_REGION": REGION}
 PASSES = """
 [passes]
 key_id = "K1"
@@ -62,9 +65,7 @@ class Pool:
         self.id: str = self._cognito.create_user_pool(PoolName="Users")["UserPool"]["Id"]
         for group in ("students", "teachers"):
             self._cognito.create_group(UserPoolId=self.id, GroupName=group)
-        flows = ["ALLOW_ADMIN_USER_PASSWORD_AUTH"]
-        made = self._cognito.create_user_pool_client(UserPoolId=self.id, ClientName="Web", ExplicitAuthFlows=flows)
-        self.client: str = made["UserPoolClient"]["ClientId"]
+        self.client = self._make_client("Web")
         self.issuer = f"https://cognito-idp.{REGION}.amazonaws.com/{self.id}"
         self.jwks = f"{endpoint()}/{self.id}/.well-known/jwks.json"
 
@@ -75,20 +76,38 @@ class Pool:
         self._cognito.admin_set_user_password(**who, Password=PASSWORD, Permanent=True)
         for group in groups:
             self._cognito.admin_add_user_to_group(**who, GroupName=group)
-        secret = {"USERNAME": name, "PASSWORD": PASSWORD}
-        flow = "ADMIN_USER_PASSWORD_AUTH"
-        answer = self._cognito.admin_initiate_auth(
-            UserPoolId=self.id, ClientId=self.client, AuthFlow=flow, AuthParameters=secret
-        )
+        issued = self._sign_in(name, self.client)
         attributes = self._cognito.admin_get_user(**who)["UserAttributes"]
         sub = next(one["Value"] for one in attributes if one["Name"] == "sub")
-        issued = answer["AuthenticationResult"]
         return Account(sub, issued["IdToken"], issued["AccessToken"])
+
+    def of_another_app(self, name: str) -> str:
+        """A token that the same user got for another client of the pool."""
+        return str(self._sign_in(name, self._make_client("Mobile"))["AccessToken"])
+
+    def _make_client(self, name: str) -> str:
+        flows = ["ALLOW_ADMIN_USER_PASSWORD_AUTH"]
+        made = self._cognito.create_user_pool_client(UserPoolId=self.id, ClientName=name, ExplicitAuthFlows=flows)
+        return str(made["UserPoolClient"]["ClientId"])
+
+    def _sign_in(self, name: str, client: str) -> Any:
+        answer = self._cognito.admin_initiate_auth(
+            UserPoolId=self.id,
+            ClientId=client,
+            AuthFlow="ADMIN_USER_PASSWORD_AUTH",
+            AuthParameters={"USERNAME": name, "PASSWORD": PASSWORD},
+        )
+        return answer["AuthenticationResult"]
 
 
 def aws(service: str) -> Any:
     keys = {"aws_access_key_id": "owner", "aws_secret_access_key": "owner"}
     return boto3.client(service, endpoint_url=endpoint(), region_name=REGION, **keys)
+
+
+def app(folder: Path) -> cdk.App:
+    """An app that leaves the check of property types to cfn-lint."""
+    return cdk.App(builtin_cloud_formation_validation=False, outdir=str(folder))
 
 
 class Api:
@@ -177,7 +196,7 @@ def keys(pool: Pool) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def assembly(settings: Path, keys: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    scope = app()
+    scope = app(tmp_path_factory.mktemp("assembly"))
     code = lambda_.Code.from_asset(str(EXAMPLE / "content"))  # its function runs from source here
     load("app").build(scope, settings, keys=keys, api=code)
     return Path(scope.synth().directory)
@@ -545,7 +564,7 @@ def keyed(settings: Path, keys: dict[str, bytes], tmp_path_factory: pytest.TempP
     assert public in text
     file = settings.with_name("passes.toml")
     file.write_text(text.replace(public, ""))
-    scope = app()
+    scope = app(tmp_path_factory.mktemp("assembly"))
     stack = cdk.Stack(scope, "Keyed", env=cdk.Environment(account=ACCOUNT, region=REGION))
     site = PrivateAssetBucket(stack, "Site", settings=file, keys=keys, door="passes")
     ContentApi(stack, "Api", site=site, code=lambda_.Code.from_asset(str(EXAMPLE / "content")))
@@ -586,3 +605,36 @@ def test_a_pass_for_everything_cannot_list_the_bucket(keyed: World, ann: Account
     answer = keyed.front.ask(target)
     assert (answer.status, b"users" in answer.body) == (403, False)
     assert keyed.front.asked[-1].target == "/"
+
+
+# --- an attack
+
+
+def test_the_doctor_lacks_only_what_is_advice(
+    world: World, pool: Pool, ann: Account, ben: Account, settings: Path, tmp_path: Path
+) -> None:
+    certificate(tmp_path)
+    words = ["--path", f"/users/{ann.sub}/photo.png", "--public", "/public/logo.png", "--settings", str(settings)]
+    for name in (f"users/{ann.sub}/photo.png", "public/logo.png"):
+        world.stack.s3.put_object(Bucket=world.bucket, Key=name, Body=name.encode(), ContentType="image/png")
+    tokens = {
+        "--token": ann.access_token,
+        "--other-token": ben.access_token,
+        "--foreign-token": pool.of_another_app("ann"),
+    }
+    for option, token in tokens.items():
+        (tmp_path / option[2:]).write_text(token)
+        words += [option, str(tmp_path / option[2:])]
+    with serving(world.front, tmp_path) as url:
+        told = ask_doctor(
+            tmp_path,
+            url,
+            *words,
+            env={"SSL_CERT_FILE": str(tmp_path / "cert.pem"), "AWS_ENDPOINT_URL": endpoint(), **ENVIRONMENT},
+        )
+    assert told.named("found") == [], told.answer
+    assert told.named("note") == ["hsts"], "no header is added here to what the function itself answers"
+    assert told.code == 0
+    assert {"pass-tampered", "pass-expired", "certificate"} <= set(told.named("good"))
+    written = json.dumps(world.front.log) + world.api.log.getvalue()
+    assert all(token.rpartition(".")[2] not in written for token in tokens.values())
