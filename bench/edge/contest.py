@@ -66,7 +66,7 @@ SHARES = (
 class Start(TypedDict):
     """One cold start: milliseconds until it asked for an event, for the first answer, for both; then warm.
 
-    `cpu_ms`: processor time of both, which other work on the machine does not lengthen.
+    `cpu_ms`: processor time of both, which other work on the machine hardly lengthens.
     """
 
     ready_ms: float

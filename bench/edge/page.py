@@ -266,7 +266,7 @@ def _quiet(others: float) -> str:
         return "The machine did nothing else."
     return (
         f"Other work took {others:.0%} of a core meanwhile: the machine was not quiet, and of times by the clock the "
-        "least is nearer to the truth than the median. Processor time is not lengthened by that."
+        "least is nearer to the truth than the median. Processor time is hardly lengthened by that: trust it most."
     )
 
 
