@@ -23,7 +23,7 @@ from .outputs import output
 from .private_asset_bucket import PrivateAssetBucket
 
 MEMORY_MB = 512
-TIMEOUT = Duration.seconds(10)
+TIMEOUT = Duration.seconds(15)
 PER_SECOND = 100
 """Requests of all callers together, at each entrance."""
 
