@@ -367,7 +367,7 @@ def test_where_there_is_no_catalogue_or_no_key_it_says_so() -> None:
 
 def test_an_entry_of_a_folder_is_decided_as_what_its_address_opens() -> None:
     rules = ({"path": "docs/**", "allow": "anyone"}, {"path": "docs/index.html", "deny": "anyone"})
-    visitor = site(rules=rules, site=Site(SITE, index="index.html"))
+    visitor = site(rules=rules, site=Site(SITE, index_file="index.html"))
     visitor.catalogue["home"] = Content("home", "docs/")
     assert problem(visitor.reply("/-/contents/home?signed", authorization=ANN)) == (403, "denied")
 

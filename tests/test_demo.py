@@ -296,7 +296,7 @@ def test_every_rule_of_the_demo_has_something_to_do() -> None:
     callers = {one.sub: Caller("demo", ISSUER, one.claims()) for one in PEOPLE}
     keys = ["index.html", "app/app.js", *(one.key for one in files.SAMPLES)]
     used = {
-        one.rule.index
+        one.rule.position
         for caller in callers.values()
         for key in keys
         for one in policy.explain(caller, key)

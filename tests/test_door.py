@@ -289,7 +289,7 @@ def test_the_empty_key_is_never_served() -> None:
 
 def test_index_is_the_key_that_the_policy_sees() -> None:
     rules = [{"path": "docs/index.html", "allow": "anyone"}, {"path": "index.html", "allow": "signed-in"}]
-    visitor = Visitor(rules, site=Site(SITE, index="index.html"))
+    visitor = Visitor(rules, site=Site(SITE, index_file="index.html"))
     assert visitor.serve("/docs/").key == "docs/index.html"
     assert visitor.serve("/", authorization=ANN).key == "index.html"
     assert visitor.reply("/").status == 401

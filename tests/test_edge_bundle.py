@@ -101,6 +101,16 @@ def test_nothing_but_the_standard_library_is_imported() -> None:
                 assert {module.split(".")[0] for module in modules} <= {*sys.stdlib_module_names, "__future__"}, name
 
 
+def test_a_start_waits_for_nothing_that_a_decision_does_not_need(tmp_path: Path) -> None:
+    """`inspect`, which dataclasses bring, and the others here cost more processor time than all of the core."""
+    inside(make()).extractall(tmp_path)
+    heavy = {"asyncio", "dataclasses", "html", "http.client", "inspect", "pathlib", "ssl", "threading"}
+    script = f"import sys, stagedoor.edge.lambda_function as f; print(sorted({heavy} & set(sys.modules)), f.__file__)"
+    # -S: site-packages of an editable installation load some of these themselves
+    told = subprocess.run([sys.executable, "-S", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines()[-1] == f"[] {tmp_path}/stagedoor/edge/lambda_function.py"
+
+
 def test_everybody_may_read_the_files_and_none_is_dated() -> None:
     for entry in inside(make()).infolist():
         assert (entry.external_attr >> 16) & 0o777 == 0o644

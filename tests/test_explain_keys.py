@@ -21,7 +21,7 @@ NEVER = ["-/", "-/whoami", "-/explain", "-/x/"]
 
 
 def with_index(rules: tuple[dict[str, str], ...] = ONLY_INDEXES) -> Visitor:
-    return Visitor(rules, site=Site(SITE, Places(), index="index.html"))
+    return Visitor(rules, site=Site(SITE, Places(), index_file="index.html"))
 
 
 @pytest.mark.parametrize("key", FOLDERS)

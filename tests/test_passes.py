@@ -242,7 +242,7 @@ def test_a_network_is_of_ipv4_addresses(client: str, network: str | None, comes:
 
 
 def test_index_documents_are_opened_by_the_address_that_was_signed() -> None:
-    visitor = guarded(site=Site(SITE, index="index.html"))
+    visitor = guarded(site=Site(SITE, index_file="index.html"))
     for target in ("/docs/", "/docs/index.html", "/"):
         assert visitor.serve(signed(target)).key == f"{target[1:].removesuffix('index.html')}index.html"
         assert visitor.serve(target, cookie=pass_cookies("/*")).key.endswith("index.html")
@@ -413,7 +413,7 @@ def test_a_file_is_named_as_the_store_has_it(given: str, key: str) -> None:
 
 
 def test_the_file_of_a_folder_is_its_index() -> None:
-    visitor = guarded([{"path": "**", "allow": "signed-in"}], site=Site(SITE, index="index.html"))
+    visitor = guarded([{"path": "**", "allow": "signed-in"}], site=Site(SITE, index_file="index.html"))
     for given in ("docs/", "", "/"):
         reply = visitor.post("/-/urls", {"file": given}, authorization=ANN)
         assert visitor.serve(url_of(reply)).key == f"{given.removeprefix('/')}index.html"

@@ -184,7 +184,7 @@ class Api:
         wish, purpose = self._listing_wish(request, caller)
         if not caller.signed_in and not door.policy.prefixes(caller, ""):
             return door.unauthorized(request, None)
-        listed = yield from visible(door.policy, caller, wish, door.site.index, self.clock)
+        listed = yield from visible(door.policy, caller, wish, door.site.index_file, self.clock)
         items = [one for one in listed.found if isinstance(one, Item)]
         page: dict[str, object] = {
             "Prefix": wish.prefix,
@@ -221,7 +221,7 @@ class Api:
         if not caller.signed_in and not door.policy.prefixes(caller, ""):  # then no id is worth a question
             return door.unauthorized(request, None)
         content = (yield from look_up(Lookup(id_))) if id_ else None
-        key = paths.object_key(content.key, door.site.index) if content else None
+        key = paths.object_key(content.key, door.site.index_file) if content else None
         if content is None or not key:
             return door.problem(request, 404, "unknown-content", "there is no content of this id", caller=caller.label)
         if not isinstance(door.policy.decide(caller, key), Allow):
@@ -344,7 +344,7 @@ def _object_key(door: Door, asked: str) -> str | None:
     """The key of an object that somebody wrote out, perhaps with the slash that its path starts with."""
     asked = asked.removeprefix("/")
     paths.check_key(asked)
-    return paths.object_key(asked, door.site.index)
+    return paths.object_key(asked, door.site.index_file)
 
 
 def folders_of(asked: object) -> list[str]:

@@ -8,7 +8,6 @@ credential is never ignored in favour of a weaker one. Of two different values u
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
@@ -29,8 +28,7 @@ COOKIE_PREFIX = "CloudFront-"
 PASS_COOKIES = {COOKIE_PREFIX.encode() + name: name for name in PASS_PARAMETERS}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Places:
+class Places(NamedTuple):
     """Where to look. There is one of them for a site.
 
     Attributes:

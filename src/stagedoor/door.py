@@ -8,7 +8,6 @@ under `/-/` is in `api`; the door knows only how it is asked for.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 from urllib.parse import quote
 
@@ -42,22 +41,21 @@ _EXPOSED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(NamedTuple):
     """What the door guards.
 
     Attributes:
         url: the public origin, without a slash at the end; the Host header decides nothing.
         places: where credentials may be.
-        index: file name that stands for a folder (`/docs/` answers `docs/index.html`), or None.
+        index_file: file name that stands for a folder (`/docs/` answers `docs/index.html`), or None.
         fallback: key that stands in for missing ones when a browser navigates (client-side routes), or None.
         login_page: URL of a sign-in page for navigations without a credential, or None.
         origins: other origins whose scripts may read answers (CORS).
     """
 
     url: str
-    places: Places = field(default_factory=Places)
-    index: str | None = None
+    places: Places = Places()
+    index_file: str | None = None
     fallback: str | None = None
     login_page: str | None = None
     origins: frozenset[str] = frozenset()
@@ -103,7 +101,7 @@ class Door:
     ) -> None:
         self.passes = passes or Passes(site.url, {})
         if not self.passes.keys:
-            site = replace(site, places=replace(site.places, pass_cookies=False))
+            site = site._replace(places=site.places._replace(pass_cookies=False))
         self.site, self.policy, self.tokens, self.sessions = site, policy, tokens, sessions
         self.endpoints = endpoints or {}
         self._in_session = Callers()
@@ -193,7 +191,7 @@ class Door:
             return (yield from self._own(request, now))
         if method != "GET" and method != "HEAD":
             return self._not_allowed(request, OBJECT_METHODS)
-        key = paths.object_key(paths.decode(request.path), self.site.index)
+        key = paths.object_key(paths.decode(request.path), self.site.index_file)
         if key is None:
             return self.problem(request, 404, "not-found", "there is nothing of this name")
         if key == "":

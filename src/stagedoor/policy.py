@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from .errors import RuleError
@@ -120,12 +120,11 @@ def _segment(text: str) -> Segment:
 # --- rules
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One rule, compiled. All its conditions must hold for it to apply.
 
     Attributes:
-        index: 0-based place in the policy; rules are named by it.
+        position: 0-based place in the policy; rules are named by it.
         pattern: the path pattern as written.
         segments: the same, parsed.
         allows: True for an allow rule, False for a deny rule.
@@ -133,19 +132,19 @@ class Rule:
         groups, claims, issuers, emails: the conditions; empty means none.
     """
 
-    index: int
+    position: int
     pattern: str
     segments: tuple[Segment, ...]
     allows: bool
     who: Who
     groups: frozenset[str] = frozenset()
-    claims: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    claims: Mapping[str, frozenset[str]] = MappingProxyType({})
     issuers: frozenset[str] = frozenset()
     emails: frozenset[str] = frozenset()
-    name: str = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "name", f"rules[{self.index}]")
+    @property
+    def name(self) -> str:
+        return f"rules[{self.position}]"
 
     @property
     def effect(self) -> str:
@@ -417,7 +416,7 @@ class Policy:
         for node in self._places(caller, key):
             for rule in node.ends.candidates(caller):
                 best = allowed if rule.allows else denied
-                if (best is None or rule.index < best.index) and not rule.refusal(caller):
+                if (best is None or rule.position < best.position) and not rule.refusal(caller):
                     if rule.allows:
                         allowed = rule
                     else:
@@ -430,13 +429,13 @@ class Policy:
 
     def explain(self, caller: Caller, key: str) -> tuple[Explained, ...]:
         """Say for every rule, in order, whether it applies to this caller and key, and if not why."""
-        matching = {rule.index for node in self._places(caller, key) for rule in node.ends.rules}
-        reachable = {rule.index for node in self._places(None, key) for rule in node.ends.rules}
+        matching = {rule.position for node in self._places(caller, key) for rule in node.ends.rules}
+        reachable = {rule.position for node in self._places(None, key) for rule in node.ends.rules}
         explained = []
         for rule in self.rules:
-            if rule.index in matching:
+            if rule.position in matching:
                 reason = rule.refusal(caller)
-            elif rule.index in reachable:
+            elif rule.position in reachable:
                 reason = _unbound(rule, caller)
             else:
                 reason = "the path does not match"

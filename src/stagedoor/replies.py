@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -96,16 +95,7 @@ def problem(
         caller: for the log.
     """
     if page:
-        words = "Sign in as somebody else" if status == 403 else "Sign in"
-        action = f'<a class="button" href="{html.escape(sign_in)}">{words}</a>' if sign_in else ""
-        body = _PAGE.format(
-            title=html.escape(_TITLES.get(status, HTTPStatus(status).phrase)),
-            status=f"{status} {HTTPStatus(status).phrase}",
-            detail=html.escape(detail[:1].upper() + detail[1:]),
-            action=action,
-            code=html.escape(code),
-            style=_STYLE,
-        ).encode()
+        body = _page(status, code, detail, sign_in)
         content: Pairs = (
             (b"content-type", b"text/html; charset=utf-8"),
             (b"content-security-policy", PAGE_POLICY.encode()),
@@ -115,6 +105,20 @@ def problem(
         body = _dump({**fields, "code": code, "detail": detail})
         content = ((b"content-type", b"application/problem+json"),)
     return Reply(status, base_headers() + content + extra, body, code, caller)
+
+
+def _page(status: int, code: str, detail: str, sign_in: str) -> bytes:
+    from html import escape  # brings a table of entities, which each cold start at the edge would wait for
+
+    words = "Sign in as somebody else" if status == 403 else "Sign in"
+    return _PAGE.format(
+        title=escape(_TITLES.get(status, HTTPStatus(status).phrase)),
+        status=f"{status} {HTTPStatus(status).phrase}",
+        detail=escape(detail[:1].upper() + detail[1:]),
+        action=f'<a class="button" href="{escape(sign_in)}">{words}</a>' if sign_in else "",
+        code=escape(code),
+        style=_STYLE,
+    ).encode()
 
 
 def pass_error(error: InvalidPass) -> Reply:

@@ -10,8 +10,7 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 
 from .errors import InvalidToken, SessionTooLarge
 from .tokens import Caller, check_claims, json_object, split
@@ -23,11 +22,10 @@ MAX_COOKIE_BYTES = 4096
 """Browsers keep cookies of this size, name and attributes included (RFC 6265 §6.1)."""
 
 
-@dataclass(frozen=True, slots=True)
 class Sessions:
     """Issues and verifies session cookies.
 
-    Attributes:
+    Args:
         site: the site's origin: `aud` of every session.
         keys: secrets of at least 32 bytes; the first signs, all verify.
         issuers: exact `iss` -> the issuer's name; a session of any other issuer does not count.
@@ -36,12 +34,17 @@ class Sessions:
         secure: False only for an http site on loopback.
     """
 
-    site: str
-    keys: tuple[bytes, ...] = field(repr=False)
-    issuers: Mapping[str, str]
-    lifetime: float = 8 * 3600.0
-    cookie: str = "__Host-stagedoor"
-    secure: bool = True
+    def __init__(
+        self,
+        site: str,
+        keys: Sequence[bytes],
+        issuers: Mapping[str, str],
+        lifetime: float = 8 * 3600.0,
+        cookie: str = "__Host-stagedoor",
+        secure: bool = True,
+    ) -> None:
+        self._site, self._keys, self._issuers = site, keys, issuers
+        self._lifetime, self._cookie_name, self._secure = lifetime, cookie, secure
 
     def set_cookie(self, caller: Caller, claims: Mapping[str, object], sid: bytes, now: float) -> str:
         """Make the Set-Cookie value that turns a verified caller into a session.
@@ -56,13 +59,13 @@ class Sessions:
             SessionTooLarge: browsers would drop the cookie.
             InvalidToken: the token that the caller came with has expired.
         """
-        expires = int(min(now + self.lifetime, caller.expires))
+        expires = int(min(now + self._lifetime, caller.expires))
         if expires <= now:  # within the leeway of its issuer
             raise InvalidToken("the token has expired; a session never outlives it", code="token-expired")
-        key = self.keys[0]
+        key = self._keys[0]
         token = _sign(
             {"alg": "HS256", "typ": "JWT", "kid": _kid(key)},
-            {**claims, "iss": caller.issuer_url, "aud": self.site, "sid": _encode(sid), "exp": expires},
+            {**claims, "iss": caller.issuer_url, "aud": self._site, "sid": _encode(sid), "exp": expires},
             key,
         )
         cookie = self._cookie(token, max(0, expires - int(now)))
@@ -75,8 +78,8 @@ class Sessions:
         return self._cookie("", 0)
 
     def _cookie(self, value: str, seconds: int) -> str:
-        secure = "; Secure" if self.secure else ""
-        return f"{self.cookie}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
+        secure = "; Secure" if self._secure else ""
+        return f"{self._cookie_name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
 
     def verify(self, token: str, now: float) -> Caller:
         """Turn the cookie's value back into the caller.
@@ -87,14 +90,14 @@ class Sessions:
         jws = split(token)
         if jws.header.get("alg") != "HS256":
             raise InvalidToken("a session is signed with HS256", code="session-algorithm")
-        if not any(verify_hs256(key, jws.signed, jws.signature) for key in self.keys):
+        if not any(verify_hs256(key, jws.signed, jws.signature) for key in self._keys):
             raise InvalidToken("the session was not signed by this site", code="session-signature")
         claims = json_object(jws.payload, "session")
         issuer = str(claims.get("iss"))
-        name = self.issuers.get(issuer)
+        name = self._issuers.get(issuer)
         if name is None:
             raise InvalidToken("the session's issuer is not configured any more", code="session-issuer")
-        expires = check_claims(claims, _Issuer(issuer, frozenset((self.site,))), now)
+        expires = check_claims(claims, _Issuer(issuer, frozenset((self._site,))), now)
         return Caller(name, issuer, claims, expires=expires)
 
 

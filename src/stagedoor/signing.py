@@ -15,7 +15,6 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, NamedTuple, TypeAlias, TypeGuard, TypeVar
 from urllib.parse import unquote
@@ -114,19 +113,20 @@ class Grant(NamedTuple):
 # --- issuing
 
 
-@dataclass(frozen=True, slots=True)
 class Signer:
     """Issues passes.
 
-    Attributes:
+    Args:
         key_id: id of the public key at CloudFront, or any name that verifiers know the key by.
         sign: the private-key operation.
         hash: `sha256`, or `sha1`, which is all that some old verifiers know.
     """
 
-    key_id: str
-    sign: Sign = field(repr=False)
-    hash: Hash = "sha256"
+    def __init__(self, key_id: str, sign: Sign, hash: Hash = "sha256") -> None:  # noqa: A002 - the setting's name
+        self.key_id, self.sign, self.hash = key_id, sign, hash
+
+    def __repr__(self) -> str:
+        return f"Signer({self.key_id!r}, hash={self.hash!r})"
 
     def url(
         self,

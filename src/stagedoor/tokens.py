@@ -14,7 +14,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
@@ -51,8 +51,7 @@ class SignaturePort(Protocol):
         """Raise InvalidKeySet if this is not a key that the port can use."""
 
 
-@dataclass(frozen=True, slots=True)
-class Issuer:
+class Issuer(NamedTuple):
     """One provider whose tokens count.
 
     Attributes:
@@ -72,7 +71,7 @@ class Issuer:
     token_use: frozenset[str] = frozenset()
     jwks: str | None = None
     algorithms: frozenset[str] = frozenset(("RS256",))
-    claims: Mapping[str, str] = field(default_factory=dict)
+    claims: Mapping[str, str] = MappingProxyType({})
     leeway: float = 0.0
 
 

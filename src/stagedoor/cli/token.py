@@ -54,7 +54,7 @@ def command(
     settings = load(file)
     if jwks is not None:
         keys = jwks.absolute().as_uri()
-        settings = replace(settings, issuers=tuple(replace(issuer, jwks=keys) for issuer in settings.issuers))
+        settings = replace(settings, issuers=tuple(issuer._replace(jwks=keys) for issuer in settings.issuers))
     value, now = read_token(" ".join(text or ["-"])), time.time()
     header, claims = _peek(value)
     issuer = next((one for one in settings.issuers if one.issuer == claims.get("iss")), None)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import rsa
 from ..credentials import Places
@@ -20,8 +19,7 @@ FORM = 1
 """Version of the form of `config.json`; the bundle's code reads this one alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """The settings of one bundle.
 
     Attributes:
