@@ -187,6 +187,11 @@ def test_401_403_405_400_404(edge: Edge) -> None:
     assert header(edge.objects(event("/users/ann/a")), "www-authenticate") == 'Bearer realm="stagedoor"'
 
 
+def test_answers_of_its_own_ask_for_https_alone(edge: Edge) -> None:
+    for target in ("/users/ann/a.png", "/%2e%2e/", "/-/x"):
+        assert header(edge.objects(event(target)), "strict-transport-security") == "max-age=31536000"
+
+
 def test_head_has_no_body(edge: Edge) -> None:
     answer = edge.objects(event("/users/ann/a", "HEAD"))
     assert answer["status"] == "401"

@@ -107,7 +107,9 @@ def test_a_start_waits_for_nothing_that_a_decision_does_not_need(tmp_path: Path)
     heavy = {"asyncio", "dataclasses", "html", "http.client", "inspect", "pathlib", "ssl", "threading"}
     script = f"import sys, stagedoor.edge.lambda_function as f; print(sorted({heavy} & set(sys.modules)), f.__file__)"
     # -S: site-packages of an editable installation load some of these themselves
-    told = subprocess.run([sys.executable, "-S", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        [sys.executable, "-S", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert told.stdout.splitlines()[-1] == f"[] {tmp_path}/stagedoor/edge/lambda_function.py"
 
 

@@ -6,7 +6,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -389,6 +389,7 @@ def test_a_malformed_event_gets_an_answer(monkeypatch: pytest.MonkeyPatch, funct
 
 
 SECRET = b"known to CloudFront and to us"
+FROM_CLOUDFRONT = f"X-Stagedoor-Entrance: {SECRET.decode()}"
 VIEWER, EDGE = "198.51.100.7", "130.176.0.1"
 
 
@@ -398,10 +399,10 @@ VIEWER, EDGE = "198.51.100.7", "130.176.0.1"
         ((), VIEWER, VIEWER),
         ((f"X-Forwarded-For: {VIEWER}",), EDGE, EDGE),
         ((f"X-Forwarded-For: {VIEWER}", "X-Stagedoor-Entrance: guessed"), EDGE, EDGE),
-        ((f"X-Forwarded-For: {VIEWER}", f"X-Stagedoor-Entrance: {SECRET.decode()}"), EDGE, VIEWER),
-        ((f"X-Forwarded-For: 9.9.9.9, {VIEWER}", f"X-Stagedoor-Entrance: {SECRET.decode()}"), EDGE, VIEWER),
-        ((f"X-Stagedoor-Entrance: {SECRET.decode()}",), EDGE, EDGE),
-        ((f"X-Forwarded-For: {VIEWER}", *[f"X-Stagedoor-Entrance: {SECRET.decode()}"] * 2), EDGE, EDGE),
+        ((f"X-Forwarded-For: {VIEWER}", FROM_CLOUDFRONT), EDGE, VIEWER),
+        ((f"X-Forwarded-For: 9.9.9.9, {VIEWER}", FROM_CLOUDFRONT), EDGE, VIEWER),
+        ((FROM_CLOUDFRONT,), EDGE, EDGE),
+        ((f"X-Forwarded-For: {VIEWER}", *[FROM_CLOUDFRONT] * 2), EDGE, EDGE),
     ],
 )
 def test_cloudfronts_word_on_the_client_counts_only_with_its_secret(
@@ -410,6 +411,17 @@ def test_cloudfronts_word_on_the_client_counts_only_with_its_secret(
     request = read(event("/-/whoami", "GET", *lines, peer=peer), SECRET).request
     assert request.client == client
     assert ENTRANCE not in request.headers
+
+
+@pytest.mark.parametrize("lines", [(), ("X-Stagedoor-Entrance: guessed",), ("X-Stagedoor-Entrance: ",)])
+@pytest.mark.parametrize("target", ["/-/whoami", "/-/s3objects", "/-/%", "/nothing"])
+def test_nobody_comes_to_the_sites_entrance_past_cloudfront(folder: Path, target: str, lines: tuple[str, ...]) -> None:
+    with contextmanager(started)(folder, settings_text(more=MORE), SECRET) as function:
+        answer = answered(function, target, "GET", bearer_line(ANN), *lines)
+        assert (answer["statusCode"], told(answer)["code"]) == (403, "entrance")
+        through = answered(function, "/-/whoami", "GET", bearer_line(ANN), FROM_CLOUDFRONT)
+        own = answered(function, "/v1/whoami", "GET", bearer_line(ANN), stage="v1")
+        assert [through["statusCode"], own["statusCode"]] == [200, 200]
 
 
 def test_without_a_secret_nobodys_word_counts() -> None:
@@ -534,7 +546,8 @@ def test_secrets_and_what_deployment_knows_come_from_aws_and_the_environment(fol
         "ENTRANCE_SECRET": f"ssm:/{bucket}/entrance",
     }
     function = make(write(folder, settings_text('store = "memory:"')), environ)
-    made = told(answered(function, "/-/urls", "POST", bearer_line(ANN), body=b'{"file": "team/x"}'))
+    lines = (bearer_line(ANN), FROM_CLOUDFRONT)
+    made = told(answered(function, "/-/urls", "POST", *lines, body=b'{"file": "team/x"}'))
     assert made["signedUrl"].startswith("https://d111111abcdef8.cloudfront.net/team/x?")
     assert "Key-Pair-Id=K2JCJMDEHXQW5F" in made["signedUrl"]
     assert function.entrance == SECRET

@@ -19,6 +19,8 @@ MAX_ANSWER_BYTES = 40_960
 """An answer made at viewer-request, header fields included."""
 _NOT_OURS = frozenset((b"content-length", b"connection", b"keep-alive", b"transfer-encoding", b"via"))
 """Header fields that CloudFront sets itself, or lets no function set."""
+_HTTPS_ALONE = (b"strict-transport-security", b"max-age=31536000")
+"""As the distribution's response-headers policy says it of objects; what a function answers is not CloudFront's."""
 
 
 class Malformed(StagedoorError):
@@ -70,7 +72,7 @@ def written(reply: Reply, method: str) -> Event:
 
 def _written(reply: Reply, method: str) -> Event:
     headers: dict[str, list[dict[str, str]]] = {}
-    for name, value in reply.headers:
+    for name, value in (*reply.headers, _HTTPS_ALONE):
         if name not in _NOT_OURS:
             field = {"key": name.decode("latin-1"), "value": value.decode("latin-1")}
             headers.setdefault(name.decode("latin-1"), []).append(field)

@@ -41,11 +41,13 @@ class Read(NamedTuple):
         request: `body` is as sent; whoever answers looks at its length.
         id: of the request, as API Gateway's own log has it.
         refused: why the target is none, or could be read in two ways; then `request` has no path.
+        bypassed: True: the site's entrance was asked, and not by CloudFront. So its firewall did not see this.
     """
 
     request: Request
     id: str
     refused: InvalidTarget | None = None
+    bypassed: bool = False
 
 
 def read(event: object, entrance: bytes | None = None) -> Read:
@@ -53,7 +55,8 @@ def read(event: object, entrance: bytes | None = None) -> Read:
 
     Args:
         event: as Lambda hands it over.
-        entrance: the secret that CloudFront sends as `ENTRANCE`; only then its word on the client's address counts.
+        entrance: the secret that CloudFront sends as `ENTRANCE`: then its word on the client's address counts, and
+            the site's entrance is for nobody else. None: anybody may come in, and nobody's word counts.
 
     Raises:
         InvalidRequest: it is no HTTP API event of format 2.0.
@@ -71,12 +74,14 @@ def read(event: object, entrance: bytes | None = None) -> Read:
         raise InvalidRequest(f"this is no event of an HTTP API: {type(error).__name__}", code="event") from None
     if version != "2.0":
         raise InvalidRequest("set the payload format version of the integration to 2.0", code="event")
-    client = _client(peer, headers, entrance)
+    by_cloudfront = _shows(headers, entrance)
+    bypassed = entrance is not None and stage == DEFAULT_STAGE and not by_cloudfront
+    client = _viewer(peer, headers) if by_cloudfront else peer
     kept = {name: values for name, values in headers.items() if name != ENTRANCE}
     try:
-        return Read(Request(method, _path(path, stage), _query(query), kept, body, client), id_)
+        return Read(Request(method, _path(path, stage), _query(query), kept, body, client), id_, bypassed=bypassed)
     except InvalidTarget as error:
-        return Read(Request(method, b"", b"", kept, b"", client), id_, error)
+        return Read(Request(method, b"", b"", kept, b"", client), id_, error, bypassed)
 
 
 def written(reply: Reply, method: str = "") -> Event:
@@ -139,15 +144,18 @@ def _query(raw: str) -> bytes:
     return raw.encode()
 
 
-def _client(peer: str, headers: Headers, entrance: bytes | None) -> str:
-    """Who asks: API Gateway's peer, or whom CloudFront names, if it is CloudFront that asks.
+def _shows(headers: Headers, entrance: bytes | None) -> bool:
+    """Is it CloudFront that asks? Without the secret anybody could say so."""
+    told = headers.get(ENTRANCE, ())
+    return entrance is not None and len(told) == 1 and hmac.compare_digest(told[0], entrance)
+
+
+def _viewer(peer: str, headers: Headers) -> str:
+    """Whom CloudFront names.
 
     CloudFront and then API Gateway add the address of their peer at the end of `X-Forwarded-For`; what stands before
-    these two was sent by the client, and counts for nothing. Without the secret anybody could send both.
+    these two was sent by the client, and counts for nothing.
     """
-    told = headers.get(ENTRANCE, ())
-    if entrance is None or len(told) != 1 or not hmac.compare_digest(told[0], entrance):
-        return peer
     hops = [hop.strip() for hop in b",".join(headers.get(b"x-forwarded-for", ())).decode("latin-1").split(",")]
     if hops[-1] == peer:
         hops.pop()

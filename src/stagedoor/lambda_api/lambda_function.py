@@ -23,7 +23,7 @@ from .. import aws_secrets, replies
 from ..api import MAX_BODY_BYTES
 from ..assemble import make_door
 from ..door import run
-from ..errors import InvalidRequest, InvalidTarget, SettingsError, StagedoorError, Unavailable
+from ..errors import InvalidRequest, SettingsError, StagedoorError, Unavailable
 from ..messages import Reply, Request
 from ..settings import Settings, load
 from .event import Event, Read, read, written
@@ -59,7 +59,7 @@ class Function:
         """Answer one request; what goes wrong on our side is told to nobody but the log."""
         request = asked.request
         self.outside.begin()
-        refused = self._refused(request, asked.refused)
+        refused = self._refused(asked)
         if refused is not None:
             return refused._replace(headers=self.door.dressed(request, refused.headers))
         self._keep_keys_fresh(request, now)
@@ -67,9 +67,12 @@ class Function:
         assert isinstance(answer, Reply), "an object, though only /-/ is answered here"
         return answer
 
-    def _refused(self, request: Request, error: InvalidTarget | None) -> Reply | None:
-        if error is not None:
-            return self.door.problem(request, 400, error.code, str(error))
+    def _refused(self, asked: Read) -> Reply | None:
+        request = asked.request
+        if asked.bypassed:
+            return replies.problem(403, "entrance", f"ask at {self.settings.url}, which stands before this")
+        if asked.refused is not None:
+            return self.door.problem(request, 400, asked.refused.code, str(asked.refused))
         if not request.path.startswith(b"/-/"):
             return self.door.problem(request, 404, "not-found", "there is nothing of this name")
         size = sum(len(name) + len(value) for name, values in request.headers.items() for value in values)
