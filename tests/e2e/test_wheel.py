@@ -86,9 +86,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
     example = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "examples/aws").rglob("*")
-        if path.is_file()
-        and "__pycache__" not in path.parts
-        and path.name not in (".gitignore", "try-on-a-real-account.sh")
+        if path.is_file() and "__pycache__" not in path.parts
     }
     assert package == source | {f"stagedoor/{name}" for name in example}
     assert {"stagedoor/py.typed", "stagedoor/demo/page/index.html", f"{about}/licenses/LICENSE"} <= names
@@ -136,7 +134,9 @@ def test_init_check_serve(installed: Installed) -> None:
 
 def test_init_aws_copies_an_app(installed: Installed) -> None:
     installed.run("stagedoor", "init", "--aws", "my-site")
-    assert {"app.py", "cdk.json", "stagedoor.toml"} <= {path.name for path in (installed.home / "my-site").iterdir()}
+    copied = {path.name: path for path in (installed.home / "my-site").iterdir()}
+    assert {".gitignore", "app.py", "cdk.json", "stagedoor.toml"} <= set(copied)
+    assert os.access(copied["try-on-a-real-account.sh"], os.X_OK)
 
 
 def test_demo(installed: Installed) -> None:

@@ -81,6 +81,8 @@ def _copy_aws(folder: Path, *, force: bool) -> int:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
+        if target.suffix == ".sh":
+            target.chmod(0o755)
         say(f"wrote {target}")
     say("next:")
     say(f"  read {folder / 'README.md'}")

@@ -19,7 +19,10 @@ from ..tokens import ALGORITHMS, DISCOVERY, is_cognito, is_safe_url
 if TYPE_CHECKING:
     from ..settings import Settings
 
-AWS = (*("README.md", "app.py", "cdk.json", "import_app.py", "requirements.txt", "stagedoor.toml"), "content")
+AWS = (
+    *(".gitignore", "README.md", "app.py", "cdk.json", "import_app.py", "requirements.txt", "stagedoor.toml"),
+    *("try-on-a-real-account.sh", "content"),
+)
 """What is copied of `examples/aws`."""
 SESSION_KEY = "session.key"
 LOCAL = "127.0.0.1:8080"
