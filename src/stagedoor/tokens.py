@@ -340,6 +340,11 @@ class IssuerKeys:
 
     Asked for at most once per cool-down, whatever arrives; flows that wait at the same time yield the same
     `Fetch`, which the driver joins into one exchange.
+
+    Attributes:
+        keys: of the last good set.
+        document: that set as it was published; None: there was none yet.
+        failure: what went wrong when they were asked for last; "" if nothing did.
     """
 
     def __init__(self, issuer: Issuer, port: SignaturePort, on_change: Callable[[], None]) -> None:
@@ -347,7 +352,7 @@ class IssuerKeys:
         self.keys: tuple[Key, ...] = ()
         self.failure = ""
         self._port, self._on_change = port, on_change
-        self._document: bytes | None = None
+        self.document: bytes | None = None
         self._url: str | None = None
         self._asking = False
         self._asked = self._loaded = -math.inf
@@ -400,8 +405,8 @@ class IssuerKeys:
 
     def adopt(self, other: IssuerKeys) -> None:
         """Go on with the keys that were had under earlier settings, if the same place is asked for the same kinds."""
-        if other._document is not None and _source(other.issuer) == _source(self.issuer):
-            self.keys, self._document, self._loaded = other.keys, other._document, other._loaded
+        if other.document is not None and _source(other.issuer) == _source(self.issuer):
+            self.keys, self.document, self._loaded = other.keys, other.document, other._loaded
 
     def install(self, document: bytes, now: float) -> None:
         """Use this JWKS as if it had been fetched just now."""
@@ -409,9 +414,9 @@ class IssuerKeys:
         self._loaded = self._asked = now
 
     def _install(self, document: bytes) -> None:
-        if document != self._document:
+        if document != self.document:
             self.keys = parse_key_set(document, self._port, self.issuer.algorithms)
-            self._document = document
+            self.document = document
             self._on_change()
 
     def _discover(self) -> Flow[str]:

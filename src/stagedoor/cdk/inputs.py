@@ -19,7 +19,7 @@ from .. import crypto, tokens
 from ..door import run
 from ..edge.fetch import fetch
 from ..errors import SettingsError
-from ..messages import Answered, Fetch, Fetched, Wish
+from ..messages import Answered, Fetch, Wish
 from ..settings import PREFIX, Settings, load
 from ..tokens import IssuerKeys
 from . import scratch
@@ -99,24 +99,20 @@ def _published(source: IssuerKeys) -> bytes:
     jwks = source.issuer.jwks or ""
     if jwks.startswith("file:"):
         return Path(unquote(urlsplit(jwks).path)).read_bytes()
-    bodies = [b""]
-
-    def ask(wish: Wish) -> Answered:
-        assert isinstance(wish, Fetch)
-        answer = fetch(wish, FETCH_WITHIN)
-        if isinstance(answer, Fetched):
-            bodies.append(answer.body)
-        return answer
-
-    run(source.refresh(time.time()), ask)
-    if source.failure:
+    run(source.refresh(time.time()), _ask)
+    if source.document is None:
         raise SettingsError(
             source.failure,
             setting="keys",
             mend="the edge function carries the issuer's keys: make the template where the issuer can be asked, "
             "or give them: keys={issuer: document}",
         )
-    return bodies[-1]
+    return source.document
+
+
+def _ask(wish: Wish) -> Answered:
+    assert isinstance(wish, Fetch)
+    return fetch(wish, FETCH_WITHIN)
 
 
 def _pool_settings(url: str, user_pool_id: str | None, client_id: str | None) -> Settings:

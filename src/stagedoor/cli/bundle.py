@@ -88,10 +88,10 @@ def _keys(settings: Settings) -> dict[str, bytes] | None:
     sources = refresh(settings, time.time())
     found = {}
     for source in sources:
-        if source._document is None:
+        if source.document is None:
             complain("error", f"{source.failure}\n  the edge needs the keys now: see stagedoor check --online")
         else:
-            found[source.issuer.issuer] = source._document
+            found[source.issuer.issuer] = source.document
     return found if len(found) == len(sources) else None
 
 
