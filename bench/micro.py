@@ -13,12 +13,15 @@ from itertools import count, cycle
 from typing import TypedDict
 
 from stagedoor import crypto, door, rsa
+from stagedoor.caller import Caller
 from stagedoor.door import run
+from stagedoor.issuers import Issuer
+from stagedoor.jose import SignaturePort
 from stagedoor.messages import Fetched, Request, Serve, Wish
 from stagedoor.pass_keys import Kind, checks, load_signer, new_pair, read_public
 from stagedoor.policy import DECISIONS, Allow, Policy, compile_rules
 from stagedoor.signing import PassCheck, Passes, Signer
-from stagedoor.tokens import Caller, Issuer, SignaturePort, Tokens
+from stagedoor.tokens import Tokens
 
 from . import keys
 from .peers import Site, start_stagedoor

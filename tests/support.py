@@ -11,13 +11,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from stagedoor import crypto
 from stagedoor.api import Api
+from stagedoor.caller import Caller
 from stagedoor.door import Door, Site, run
+from stagedoor.errors import InvalidToken
+from stagedoor.issuers import Issuer
 from stagedoor.messages import (
     Answered,
     Content,
@@ -39,7 +43,7 @@ from stagedoor.policy import compile_rules
 from stagedoor.session import Sessions
 from stagedoor.signing import Passes
 from stagedoor.store.memory import MemoryStore
-from stagedoor.tokens import Caller, Issuer, Tokens
+from stagedoor.tokens import Tokens
 
 T = TypeVar("T")
 
@@ -289,3 +293,22 @@ def put_keys_of_passes(settings: str, folder: Path) -> dict[str, str]:
         elif kind == "env":
             environ[name] = key.decode()
     return environ
+
+
+class Reader:
+    """Tokens of one site with the web behind it."""
+
+    def __init__(self, *issuers: Issuer, pages: Web | None = None) -> None:
+        self.web = web() if pages is None else pages
+        self.tokens = Tokens(issuers or (issuer(),), crypto)
+
+    def verify(self, text: str, now: float = NOW) -> Caller:
+        return run(self.tokens.verify(text, now), self.web)
+
+    def refusal(self, text: str, now: float = NOW) -> str:
+        """The code of the refusal."""
+        with pytest.raises(InvalidToken) as caught:
+            self.verify(text, now)
+        signature = text.rpartition(".")[2]
+        assert len(signature) < 20 or signature[:20] not in str(caught.value), "the message shows the token"
+        return caught.value.code

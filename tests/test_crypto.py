@@ -11,7 +11,7 @@ from wycheproof import Vector, accepts, key_sets, signatures
 from stagedoor import crypto
 from stagedoor.crypto import Seal
 from stagedoor.errors import InvalidKeySet
-from stagedoor.tokens import ALGORITHMS
+from stagedoor.jose import ALGORITHMS
 
 PUBLIC = [vector for vector in signatures() if not vector.secret]
 NOT_OFFERED = {"PS384", "PS512", "ES521", "ES512", "HS256", "HS384", "HS512", "None", "none"}

@@ -29,8 +29,9 @@ from stagedoor import crypto
 from stagedoor.demo import _listen, files, make_site
 from stagedoor.demo.provider import CLIENT_ID, CODE_LIFETIME, PEOPLE, Provider
 from stagedoor.door import run
+from stagedoor.issuers import Issuer
 from stagedoor.messages import Fetch, Fetched, Wish
-from stagedoor.tokens import Issuer, Tokens
+from stagedoor.tokens import Tokens
 
 SITE, ISSUER = "http://127.0.0.1:8080", "http://127.0.0.1:8081"
 VERIFIER = "v" * 43
@@ -289,8 +290,8 @@ async def test_settings_of_the_demo_raise_no_warnings(tmp_path: Path) -> None:
 
 def test_every_rule_of_the_demo_has_something_to_do() -> None:
     from stagedoor import settings
+    from stagedoor.caller import Caller
     from stagedoor.demo import RULES
-    from stagedoor.tokens import Caller
 
     policy = settings.parse(f'[site]\nurl = "{SITE}"\n{RULES}').policy
     callers = {one.sub: Caller("demo", ISSUER, one.claims()) for one in PEOPLE}

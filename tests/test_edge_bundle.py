@@ -81,8 +81,8 @@ def test_only_what_is_needed_is_inside() -> None:
     assert names == {
         f"stagedoor/{name}.py"
         for name in (
-            *("__init__", "credentials", "door", "errors", "messages", "paths", "policy", "replies", "rsa"),
-            *("session", "signing", "tokens"),
+            *("__init__", "caller", "credentials", "door", "errors", "issuers", "jose", "messages", "paths", "policy"),
+            *("replies", "rsa", "session", "signing", "tokens"),
             *("edge/__init__", "edge/config", "edge/event", "edge/fetch", "edge/lambda_function"),
         )
     }

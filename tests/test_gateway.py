@@ -34,7 +34,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from support import ISSUER, claims, key_set, rsa_signer, token
 
-from stagedoor import tokens
+from stagedoor import issuers
 from stagedoor.gateway import app as module
 from stagedoor.gateway.access_log import CLOUDFRONT_FIELDS, AccessLog, Entry
 from stagedoor.gateway.app import client_address
@@ -399,8 +399,8 @@ async def test_known_callers_go_on_while_the_issuer_is_away(
     """Its last good keys stay in use, also for tokens that have not been seen before."""
     issuer, url = provider
     monkeypatch.setattr(module, "MAINTAIN_EVERY", 0.05)
-    monkeypatch.setattr(tokens, "KEYS_MAX_AGE", 0.1)
-    monkeypatch.setattr(tokens, "COOL_DOWN", 0.1)
+    monkeypatch.setattr(issuers, "KEYS_MAX_AGE", 0.1)
+    monkeypatch.setattr(issuers, "COOL_DOWN", 0.1)
     async with serving(site, settings_text(jwks=url)) as here:
         known = bearer_line(fresh_token())
         assert (await ask(here.port, "/users/ann/a.txt", "GET", known)).status == 200
@@ -416,9 +416,9 @@ async def test_known_callers_go_on_while_the_issuer_is_away(
 
 
 async def test_a_changed_key_file_is_read_again(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert module.MAINTAIN_EVERY + tokens.KEY_FILE_MAX_AGE <= 10
+    assert module.MAINTAIN_EVERY + issuers.KEY_FILE_MAX_AGE <= 10
     monkeypatch.setattr(module, "MAINTAIN_EVERY", 0.05)
-    monkeypatch.setattr(tokens, "KEY_FILE_MAX_AGE", 0.05)
+    monkeypatch.setattr(issuers, "KEY_FILE_MAX_AGE", 0.05)
     async with serving(site) as here:
         line = bearer_line(fresh_token())
         assert (await ask(here.port, "/users/ann/a.txt", "GET", line)).status == 200

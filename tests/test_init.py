@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from stagedoor.caller import ANONYMOUS, Caller
 from stagedoor.cli import main
 from stagedoor.cli.starter import (
     SESSION_KEY,
@@ -29,7 +30,6 @@ from stagedoor.cli.starter import (
 )
 from stagedoor.policy import Allow
 from stagedoor.settings import Settings, load, parse
-from stagedoor.tokens import ANONYMOUS, Caller
 
 COGNITO = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbC123"
 BUCKET = Answers("s3://my-bucket/files", COGNITO, ("app",))

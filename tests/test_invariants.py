@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import KEYS_URL, NOW, RULES, SITE, Visitor, Web, bearer, claims, field, rsa_signer, token
 
-from stagedoor import crypto, paths, tokens
+from stagedoor import crypto, jose, paths
+from stagedoor.caller import ANONYMOUS, Caller
 from stagedoor.credentials import Places
 from stagedoor.door import Site
 from stagedoor.errors import InvalidTarget
 from stagedoor.messages import Fetch, Reply, Serve
 from stagedoor.policy import Allow, Policy
-from stagedoor.tokens import ANONYMOUS, Caller
 
 ANN = bearer(token(claims(groups=["students"])))
 EVERYTHING = [{"path": "**", "allow": "anyone"}]
@@ -231,7 +231,7 @@ def test_7_nothing_in_a_token_makes_us_fetch_a_url(header: dict[str, Any]) -> No
 
 
 def test_8_a_token_beyond_16_kb_is_not_even_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "base64url", None)
+    monkeypatch.setattr(jose, "base64url", None)
     reply = Visitor().reply("/users/ann/a", authorization=bearer("a" * (16 * 1024 + 1)))
     assert (reply.status, reply.reason) == (401, "token-too-long")
 

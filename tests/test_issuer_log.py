@@ -13,9 +13,9 @@ from stagedoor.door import arun
 from stagedoor.gateway import app
 from stagedoor.gateway.app import Gateway
 from stagedoor.gateway.fetch import Fetcher
+from stagedoor.issuers import COOL_DOWN, KEYS_MAX_AGE
 from stagedoor.messages import Fetch, Fetched, Reply, Serve
 from stagedoor.settings import parse
-from stagedoor.tokens import COOL_DOWN, KEYS_MAX_AGE
 
 SETTINGS = f"""
 [site]

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import Rules, caller
 
+from stagedoor.caller import ANONYMOUS, Caller
 from stagedoor.door import run
 from stagedoor.listing import MAX_QUESTIONS, MAX_SECONDS, visible
 from stagedoor.messages import Answered, Item, List, Listed, Wish
 from stagedoor.policy import Allow, Policy, compile_rules
-from stagedoor.tokens import ANONYMOUS, Caller
 
 ANN = caller(groups=["students", "choir"])
 

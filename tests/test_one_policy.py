@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from support import CLIENT, ISSUER, NOW, SESSION_KEY, SITE, b64, claims, key_set, rsa_signer, sealed, token
 
 from stagedoor import Gateway
+from stagedoor.caller import Caller
 from stagedoor.edge import bundle
 from stagedoor.pass_keys import load_signer, new_pair, signs
 from stagedoor.pass_keys import read_private as read_key
@@ -33,7 +34,6 @@ from stagedoor.session import Sessions
 from stagedoor.settings import parse
 from stagedoor.signing import Hash
 from stagedoor.store.memory import MemoryStore
-from stagedoor.tokens import Caller
 
 FOREIGN = "https://id.example.org/other"
 HERE = "203.0.113.7"

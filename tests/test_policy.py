@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import ISSUER, caller
 
+from stagedoor.caller import ANONYMOUS, Caller
 from stagedoor.errors import RuleError
 from stagedoor.policy import SESSION_MEMBERS, Allow, Deny, Policy, Rule, compile_rules
-from stagedoor.tokens import ANONYMOUS, Caller
 
 ANN = caller(groups=["students", "chess"], email="ann@example.com", email_verified=True)
 

@@ -14,7 +14,7 @@ from wycheproof import Vector, accepts, key_sets, signatures
 
 from stagedoor import crypto, rsa
 from stagedoor.errors import InvalidKeySet
-from stagedoor.tokens import octets
+from stagedoor.jose import octets
 
 OFFERED = [vector for vector in signatures() if vector.algorithm in rsa.ALGORITHMS]
 OTHERS = [vector for vector in signatures() if vector.algorithm not in rsa.ALGORITHMS]

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from support import ISSUER, NOW, SESSION_KEY, SITE, b64, caller, sealed, token
 from wycheproof import Vector, key_sets, signatures
 
+from stagedoor.caller import Caller
 from stagedoor.errors import InvalidToken, SessionTooLarge
+from stagedoor.jose import octets, split
 from stagedoor.session import MAX_COOKIE_BYTES, Sessions, verify_hs256
-from stagedoor.tokens import Caller, octets, split
 
 SID = b"0123456789abcdef"
 NEW_KEY = b"another key, for after the rotation!"

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from support import VECTORS
 
 from stagedoor.errors import InvalidKeySet, InvalidToken
-from stagedoor.tokens import SignaturePort, parse_key_set, split
+from stagedoor.issuers import parse_key_set
+from stagedoor.jose import SignaturePort, split
 
 
 class Vector(NamedTuple):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .caller import ANONYMOUS, Caller
 from .door import Door, arun, run
 from .errors import SettingsError, StagedoorError
 from .messages import Reply, Request, Serve
 from .policy import Allow, Deny, Policy, compile_rules
-from .tokens import ANONYMOUS, Caller
 
 if TYPE_CHECKING:
     from .gateway.app import Gateway

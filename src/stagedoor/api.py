@@ -15,15 +15,16 @@ from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 from . import credentials, paths, replies
+from .caller import Caller
 from .credentials import Places
 from .door import Door, Endpoint
 from .errors import InvalidRequest, InvalidToken, SessionTooLarge, WrongOrigin
+from .jose import json_object
 from .limits import Buckets
 from .listing import visible
 from .messages import Flow, Item, List, Lookup, Reply, Request, look_up
 from .policy import Allow, Policy
 from .signing import Signer
-from .tokens import Caller, json_object
 
 MAX_BODY_BYTES = 16_384
 MAX_COOKIE_PREFIXES = 8

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .errors import InvalidKeySet
-from .tokens import ALGORITHMS as ALL
-from .tokens import SignatureCheck, octets
+from .jose import ALGORITHMS as ALL
+from .jose import SignatureCheck, octets
 
 ALGORITHMS = frozenset(ALL)
 

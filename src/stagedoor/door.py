@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 from urllib.parse import quote
 
 from . import credentials, paths, replies
+from .caller import ANONYMOUS, Caller
 from .credentials import Credential, Places
 from .errors import (
     InvalidContent,
@@ -29,7 +30,7 @@ from .messages import Answered, Flow, Pairs, Reply, Request, Serve, Wish
 from .policy import Allow, Policy
 from .session import Sessions
 from .signing import MISSING_KEY, Grant, Passes
-from .tokens import ANONYMOUS, Caller, Callers, Tokens
+from .tokens import Callers, Tokens
 
 T = TypeVar("T")
 

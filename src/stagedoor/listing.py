@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .caller import Caller
 from .messages import Flow, Item, List, Listed, list_keys
 from .paths import object_key
 from .policy import Allow, Policy
-from .tokens import Caller
 
 MAX_QUESTIONS = 24
 """Questions to the store for one page."""

@@ -12,8 +12,8 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from .caller import Caller
 from .errors import RuleError
-from .tokens import Caller
 
 _NAME = r"[A-Za-z0-9_:.-]+"
 _CLAIM = re.compile(r"\{(" + _NAME + r")(?:\|(sha256|md5))?\}\Z")

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 
 from .errors import InvalidKeySet
-from .tokens import SignatureCheck, octets
+from .jose import SignatureCheck, octets
 
 ALGORITHMS = frozenset(("RS256", "RS384", "RS512"))
 

@@ -12,9 +12,11 @@ import hmac
 import json
 from collections.abc import Mapping, Sequence
 
+from .caller import Caller
 from .errors import InvalidToken, SessionTooLarge
-from .tokens import Caller, check_claims, json_object, split
-from .tokens import Issuer as _Issuer
+from .issuers import Issuer as _Issuer
+from .jose import json_object, split
+from .tokens import check_claims
 
 MIN_KEY_BYTES = 32
 """HS256 keys have at least the size of the hash output (RFC 7518 §3.2)."""

@@ -20,13 +20,14 @@ from urllib.parse import quote, unquote, urlsplit
 from . import crypto, lint, paths
 from .credentials import Places, Source
 from .errors import InvalidKey, InvalidKeySet, InvalidTarget, RuleError, SettingsError, StagedoorError
+from .issuers import Issuer, is_cognito, is_safe_url, parse_key_set
+from .jose import ALGORITHMS
 from .pass_keys import PassSettings, open_passes
 from .policy import Policy, compile_rules
 from .session import MIN_KEY_BYTES
 from .settings_reader import PREFIX as PREFIX
 from .settings_reader import Reader
 from .settings_reader import Setting as Setting
-from .tokens import ALGORITHMS, Issuer, is_cognito, is_safe_url, parse_key_set
 
 MADE_AT_START = "_STAGEDOOR_MADE_AT_START"
 """Environment variable by which a parent tells its workers the key that it made for them, in hexadecimal."""

@@ -21,8 +21,8 @@ from urllib.parse import unquote
 
 from .credentials import COOKIE_PREFIX, PassFields, without_pass
 from .errors import InvalidPass, InvalidTarget, InvalidToken
+from .jose import json_object
 from .messages import Request
-from .tokens import json_object
 
 K = TypeVar("K")
 V = TypeVar("V")

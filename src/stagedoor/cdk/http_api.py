@@ -14,9 +14,9 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from ..errors import SettingsError
+from ..issuers import Issuer
 from ..lambda_api.event import ENTRANCE
 from ..settings import Settings
-from ..tokens import Issuer
 from .nag import acknowledge
 
 STAGE = "v1"

@@ -15,13 +15,14 @@ from urllib.parse import unquote, urlsplit
 
 from aws_cdk import Token
 
-from .. import crypto, tokens
+from .. import crypto
 from ..door import run
 from ..edge.fetch import fetch
 from ..errors import SettingsError
+from ..issuers import IssuerKeys, is_cognito
 from ..messages import Answered, Fetch, Wish
 from ..settings import PREFIX, Settings, load
-from ..tokens import IssuerKeys
+from ..tokens import Tokens
 from . import scratch
 
 SettingsLike: TypeAlias = Settings | Path | str
@@ -89,7 +90,7 @@ def issuer_keys(settings: Settings, given: Mapping[str, bytes] | None) -> dict[s
         SettingsError: an issuer does not answer with its keys.
     """
     found = dict(given or {})
-    for source in tokens.Tokens(settings.issuers, crypto).issuers.values():
+    for source in Tokens(settings.issuers, crypto).issuers.values():
         if source.issuer.issuer not in found:
             found[source.issuer.issuer] = _published(source)
     return found
@@ -128,7 +129,7 @@ def _pool_settings(url: str, user_pool_id: str | None, client_id: str | None) ->
     region = user_pool_id.partition("_")[0]
     china = ".cn" if region.startswith("cn-") else ""
     issuer = f"https://cognito-idp.{region}.amazonaws.com{china}/{user_pool_id}"
-    if not tokens.is_cognito(issuer):
+    if not is_cognito(issuer):
         raise SettingsError(
             f"{user_pool_id!r} is no id of a user pool", setting="user_pool_id", mend="for example eu-central-1_AbC123"
         )

@@ -72,7 +72,7 @@ def _load(file: Path | None, as_json: bool) -> Settings | None:
 
 
 def _summary(settings: Settings) -> dict[str, Any]:
-    from ..tokens import discovery_url, known_keys_url
+    from ..issuers import discovery_url, known_keys_url
 
     host, port = settings.listen
     return {

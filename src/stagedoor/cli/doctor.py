@@ -202,7 +202,7 @@ def _bucket(url: str | None) -> str | None:
 
 def _keys(settings: Settings | None, file: Path | None) -> tuple[Mapping[str, object], ...]:
     """Public keys for forging with; that they are missing makes questions fewer, not wrong."""
-    from ..tokens import known_keys_url
+    from ..issuers import known_keys_url
 
     found: list[Mapping[str, object]] = []
     documents = [file.read_bytes()] if file else []
@@ -226,8 +226,8 @@ def _keys(settings: Settings | None, file: Path | None) -> tuple[Mapping[str, ob
 def _discovered(issuer: str) -> str:
     import json
 
+    from ..issuers import discovery_url, is_safe_url
     from ..messages import Fetch
-    from ..tokens import discovery_url, is_safe_url
     from .outside import fetch
 
     try:

@@ -12,8 +12,9 @@ from typing import Annotated, TypeVar
 import typer
 
 from ..errors import InvalidToken, SettingsError
+from ..issuers import discovery_url
+from ..jose import json_object
 from ..messages import Fetch
-from ..tokens import discovery_url, json_object
 from . import starter
 from .voice import WrongUsage, complain, say
 

@@ -15,8 +15,8 @@ from .target import prefix_of
 from .voice import SettingsFile, complain, say
 
 if TYPE_CHECKING:
+    from ..caller import Caller
     from ..messages import Item, Listed
-    from ..tokens import Caller
 
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
 

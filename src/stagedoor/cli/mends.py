@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from .voice import moment
 
 if TYPE_CHECKING:
+    from ..issuers import Issuer
     from ..settings import Settings
-    from ..tokens import Issuer
 
 CLOCKS_DIFFER = 120
 """Seconds up to which a token that is too old or too young may be a matter of clocks."""

@@ -11,17 +11,19 @@ from contextlib import closing
 from typing import TypeVar
 
 from .. import crypto, messages
+from ..caller import Caller
 from ..catalogue import open_catalogue
 from ..door import arun
 from ..errors import StagedoorError
 from ..gateway.fetch import Fetcher
+from ..issuers import IssuerKeys
 from ..listing import MAX_NAMES, visible
 from ..messages import Answered, Fetch, Fetched, Flow, List, Listed, Wish
 from ..pass_keys import PublicKey, open_passes, read_private, read_public
 from ..settings import Settings
 from ..signing import Signer
 from ..store import open_store
-from ..tokens import Caller, IssuerKeys, Tokens
+from ..tokens import Tokens
 
 T = TypeVar("T")
 

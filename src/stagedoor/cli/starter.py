@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from ..tokens import ALGORITHMS, DISCOVERY, is_cognito, is_safe_url
+from ..issuers import DISCOVERY, is_cognito, is_safe_url
+from ..jose import ALGORITHMS
 
 if TYPE_CHECKING:
     from ..settings import Settings

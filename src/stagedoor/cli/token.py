@@ -84,7 +84,7 @@ def read_token(text: str) -> str:
 
 def _peek(value: str) -> tuple[Mapping[str, object], Mapping[str, object]]:
     """Header and claims, as far as they can be read; nothing of it is verified."""
-    from ..tokens import json_object, split
+    from ..jose import json_object, split
 
     try:
         jws = split(value)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..issuers import Issuer, is_cognito
 from ..policy import Claim, Policy
-from ..tokens import Issuer, is_cognito
 from .objects import _LISTS
 from .visit import Evidence, SkipError, Visit
 from .wire import Origin, Wire

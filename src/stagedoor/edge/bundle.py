@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa as openssl_rsa
 
 from .. import packing, pass_keys, rsa
 from ..errors import InvalidKeySet, SettingsError
+from ..issuers import Issuer, parse_key_set
 from ..policy import Rule
 from ..settings import LISTS, TABLE, Settings
 from ..settings_reader import Reader
-from ..tokens import Issuer, parse_key_set
 from .config import FORM
 
 RUNTIME = "3.13"

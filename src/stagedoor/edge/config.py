@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from .. import rsa
 from ..credentials import Places
 from ..door import Door, Site
+from ..issuers import Issuer
 from ..policy import Policy, compile_rules
 from ..session import Sessions
 from ..signing import Passes
-from ..tokens import Issuer, Tokens
+from ..tokens import Tokens
 
 FORM = 1
 """Version of the form of `config.json`; the bundle's code reads this one alone."""

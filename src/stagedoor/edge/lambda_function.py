@@ -14,8 +14,8 @@ from typing import Any
 from .. import paths, replies
 from ..door import Door, run
 from ..errors import InvalidTarget, Unavailable
+from ..issuers import is_safe_url
 from ..messages import Answered, Fetch, Fetched, Reply, Request, Serve, Wish
-from ..tokens import is_safe_url
 from .config import Config
 from .event import Event, Malformed, read, written
 

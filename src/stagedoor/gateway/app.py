@@ -21,11 +21,11 @@ from ..assemble import make_door
 from ..catalogue import Catalogue, open_catalogue
 from ..door import arun
 from ..errors import CatalogueUnavailable, InvalidRequest, StagedoorError
+from ..issuers import IssuerKeys
 from ..messages import Answered, Content, Fetch, Flow, Headers, List, Reply, Request, Serve, Wish, collect
 from ..settings import Network, Settings
 from ..store import InstantStore, Store, open_store
 from ..threads import Threads
-from ..tokens import IssuerKeys
 from .access_log import AccessLog, Entry
 from .fetch import Fetcher
 from .objects import Answer, answer_object, answer_object_now, of_reply

@@ -1,0 +1,108 @@
+"""Who asks: the verified claims of one issuer, read as rules, paths and logs want them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Iterator, Mapping
+
+
+class Caller:
+    """Who asks: verified claims of one issuer, or `ANONYMOUS`.
+
+    Args:
+        issuer: the issuer's name in rules and logs; "" for nobody.
+        issuer_url: the exact `iss`.
+        claims: claims whose signature was checked.
+        names: our name -> the provider's claim.
+        expires: epoch seconds after which these claims no longer hold.
+    """
+
+    __slots__ = ("_segments", "_values", "claims", "expires", "issuer", "issuer_url", "label", "names")
+
+    def __init__(
+        self,
+        issuer: str,
+        issuer_url: str,
+        claims: Mapping[str, object],
+        names: Mapping[str, str] | None = None,
+        expires: float = math.inf,
+    ) -> None:
+        self.issuer, self.issuer_url, self.claims, self.names, self.expires = (
+            issuer,
+            issuer_url,
+            claims,
+            names or {},
+            expires,
+        )
+        self._values: dict[str, frozenset[str]] = {}
+        self._segments: dict[tuple[str, str], frozenset[str]] = {}
+        self.label = f"{issuer}:{self.subject}" if issuer else ""
+
+    @property
+    def signed_in(self) -> bool:
+        return self.issuer != ""
+
+    @property
+    def subject(self) -> str:
+        """The one value of `sub`, as rules see it; "" where there is none."""
+        subjects = self.values("sub")
+        return next(iter(subjects)) if len(subjects) == 1 else ""
+
+    def values(self, name: str) -> frozenset[str]:
+        """All values of a claim as text, looked up by our name: the exact claim first, else a dotted path into it."""
+        found = self._values.get(name)
+        if found is None:
+            found = self._values[name] = frozenset(_texts(_lookup(self.claims, self.names.get(name, name))))
+        return found
+
+    def segments(self, name: str, digest: str = "") -> frozenset[str]:
+        """The values of a claim that may stand as one path segment, hashed (`md5`, `sha256`, hex) if asked."""
+        found = self._segments.get((name, digest))
+        if found is None:
+            usable = (value for value in self.values(name) if is_segment(value))
+            if digest:
+                usable = (hashlib.new(digest, v.encode(), usedforsecurity=False).hexdigest() for v in usable)
+            found = self._segments[name, digest] = frozenset(usable)
+        return found
+
+    @property
+    def email(self) -> str:
+        """The one e-mail address, in lower case, if the issuer has verified it, else ""."""
+        if self.values("email_verified") != {"true"} or len(self.values("email")) != 1:
+            return ""
+        (email,) = self.values("email")
+        return email.lower() if email.isascii() else email
+
+    @property
+    def groups_left_out(self) -> bool:
+        """True if the provider says that it left the groups out of the token (Entra ID beyond 200 groups)."""
+        elsewhere = self.claims.get("_claim_names")
+        return isinstance(elsewhere, dict) and self.names.get("groups", "groups") in elsewhere
+
+
+ANONYMOUS = Caller("", "", {})
+
+
+def is_segment(value: str) -> bool:
+    """May this claim value stand for one whole path segment? Not if a path or a pattern could read it otherwise."""
+    return value not in ("", ".", "..") and not re.search(r"[/\\*?\x00-\x1f\x7f-\x9f\ud800-\udfff]", value)
+
+
+def _lookup(claims: Mapping[str, object], path: str) -> object:
+    if path in claims:
+        return claims[path]
+    value: object = claims
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Strings as they are, whole numbers in decimal, booleans as true/false; of a list every such member."""
+    for item in value if isinstance(value, list) else (value,):
+        if isinstance(item, bool):
+            yield "true" if item else "false"
+        elif isinstance(item, str | int):
+            yield str(item)

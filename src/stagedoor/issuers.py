@@ -1,0 +1,268 @@
+"""Issuers, and the keys that they publish: where they are found, which of them count, when they are asked for again.
+
+Nothing in a token makes us fetch anything (invariant 7): every address is in the settings, or follows from one there.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from .errors import InvalidKeySet, InvalidToken, KeysUnavailable
+from .jose import SignatureCheck, SignaturePort, json_object, octets
+from .messages import Fetch, Flow, fetch
+
+DISCOVERY = "/.well-known/openid-configuration"
+COOL_DOWN = 10.0
+"""Seconds between two questions to one issuer, whatever unknown `kid`s arrive meanwhile."""
+KEYS_MAX_AGE = 3600.0
+"""Seconds until published keys are asked for again, so that a key the issuer withdrew stops to count."""
+KEY_FILE_MAX_AGE = 5.0
+
+_KEY_TYPE = {"RS": ("RSA", None), "PS": ("RSA", None), "ES256": ("EC", "P-256"), "ES384": ("EC", "P-384")}
+_COGNITO = re.compile(r"https://cognito-idp\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/[A-Za-z0-9_-]+\Z")
+
+
+class Issuer(NamedTuple):
+    """One provider whose tokens count.
+
+    Attributes:
+        issuer: exact `iss` (RFC 7519 §4.1.1), also where discovery starts.
+        audience: accepted `aud` values, or `client_id` of a Cognito access token.
+        name: what rules and logs call it; default: the issuer itself.
+        token_use: Cognito's `token_use` values that are accepted; empty for every other provider.
+        jwks: URL (`https:`, `file:`) of the keys; None: found by discovery.
+        algorithms: accepted `alg` values.
+        claims: our name -> the provider's claim.
+        leeway: seconds of clock difference that `exp` and `nbf` forgive.
+    """
+
+    issuer: str
+    audience: frozenset[str]
+    name: str = ""
+    token_use: frozenset[str] = frozenset()
+    jwks: str | None = None
+    algorithms: frozenset[str] = frozenset(("RS256",))
+    claims: Mapping[str, str] = MappingProxyType({})
+    leeway: float = 0.0
+
+
+def is_cognito(issuer: str) -> bool:
+    """True for the issuer URL of an Amazon Cognito user pool."""
+    return _COGNITO.match(issuer) is not None
+
+
+# --- key sets
+
+
+class Key(NamedTuple):
+    """One public key of an issuer."""
+
+    kid: str | None
+    algorithms: frozenset[str]
+    check: SignatureCheck
+
+
+def parse_key_set(document: bytes, port: SignaturePort, algorithms: frozenset[str]) -> tuple[Key, ...]:
+    """Read a JWKS (RFC 7517 §5) and keep the keys that can verify one of `algorithms`.
+
+    Keys for encryption, of unknown types or of unsafe parameters are passed over. A set that holds secret or
+    private keys, or two keys of one `kid`, is refused as a whole: whoever published it made a mistake.
+
+    Raises:
+        InvalidKeySet: not a JWKS, or no key in it may be used; the message says why.
+    """
+    try:
+        keys = json_object(document, "key set").get("keys")
+    except InvalidToken:
+        keys = None
+    if not isinstance(keys, list) or not all(isinstance(jwk, dict) for jwk in keys):
+        raise InvalidKeySet("this is not a JWKS: a JSON object whose member 'keys' is a list of keys")
+    if any(jwk.get("kty") == "oct" or "d" in jwk for jwk in keys):
+        raise InvalidKeySet("the key set holds secret or private keys, which must never be published")
+    found, passed_over = [], []
+    for jwk in keys:
+        try:
+            found.append(_key(jwk, port, algorithms))
+        except InvalidKeySet as error:
+            passed_over.append(f"{jwk.get('kid')!r}: {error}")
+    kids = [key.kid for key in found if key.kid is not None]
+    if len(set(kids)) != len(kids):
+        raise InvalidKeySet("two keys of the set have the same kid")
+    if not found:
+        raise InvalidKeySet("the set holds no key that can be used" + "".join(f"; {why}" for why in passed_over[:5]))
+    return tuple(found)
+
+
+def _key(jwk: Mapping[str, object], port: SignaturePort, algorithms: frozenset[str]) -> Key:
+    kid, stated, operations = jwk.get("kid"), jwk.get("alg"), jwk.get("key_ops", ["verify"])
+    if jwk.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
+        raise InvalidKeySet("not for signatures (use, key_ops)")
+    if kid is not None and not isinstance(kid, str):
+        raise InvalidKeySet("kid is not a string")
+    fitting = frozenset(name for name in algorithms & port.ALGORITHMS if _fits(jwk, name) and stated in (None, name))
+    if not fitting:
+        raise InvalidKeySet(f"kty {jwk.get('kty')!r}, crv {jwk.get('crv')!r}, alg {stated!r} fit no accepted algorithm")
+    if jwk.get("kty") == "RSA":
+        _check_rsa(int.from_bytes(octets(jwk, "n")), int.from_bytes(octets(jwk, "e")))
+    return Key(kid, fitting, port.load(jwk))
+
+
+def _fits(jwk: Mapping[str, object], algorithm: str) -> bool:
+    """Key type and curve that an algorithm needs (RFC 7518 §3.1, RFC 8037 §3.1)."""
+    kty, curve = _KEY_TYPE.get(algorithm) or _KEY_TYPE.get(algorithm[:2], ("OKP", "Ed25519"))
+    return jwk.get("kty") == kty and jwk.get("crv") == curve
+
+
+# Primes of the fingerprint of CVE-2017-15361 (Nemec et al., "The Return of Coppersmith's Attack", 2017, §4.2).
+_ROCA_PRIMES = tuple(p for p in range(3, 168, 2) if all(p % d for d in range(3, p, 2)))
+
+
+def _check_rsa(n: int, e: int) -> None:
+    """Sizes by RFC 7518 §3.3 and NIST SP 800-56B §6.2; the upper bounds keep the work bounded."""
+    if not 2048 <= n.bit_length() <= 8192:
+        raise InvalidKeySet(f"RSA keys have 2048 to 8192 bits, this one {n.bit_length()}")
+    if not 3 <= e < 2**32 or e % 2 == 0 or n % 2 == 0:
+        raise InvalidKeySet("the RSA public exponent or modulus is unsafe")
+    if all(n % p in {pow(65537, i, p) for i in range(p)} for p in _ROCA_PRIMES):
+        raise InvalidKeySet("the RSA key was made by a faulty generator (ROCA, CVE-2017-15361)")
+
+
+def _source(issuer: Issuer) -> tuple[object, ...]:
+    return issuer.issuer, issuer.jwks, issuer.algorithms
+
+
+class IssuerKeys:
+    """The published keys of one issuer: when they are asked for, and the last good set.
+
+    Asked for at most once per cool-down, whatever arrives; flows that wait at the same time yield the same
+    `Fetch`, which the driver joins into one exchange.
+
+    Attributes:
+        keys: of the last good set.
+        document: that set as it was published; None: there was none yet.
+        failure: what went wrong when they were asked for last; "" if nothing did.
+    """
+
+    def __init__(self, issuer: Issuer, port: SignaturePort, on_change: Callable[[], None]) -> None:
+        self.issuer = issuer
+        self.keys: tuple[Key, ...] = ()
+        self.failure = ""
+        self._port, self._on_change = port, on_change
+        self.document: bytes | None = None
+        self._url: str | None = None
+        self._asking = False
+        self._asked = self._loaded = -math.inf
+
+    @property
+    def max_age(self) -> float:
+        return KEY_FILE_MAX_AGE if (self.issuer.jwks or "").startswith("file:") else KEYS_MAX_AGE
+
+    def stale(self, now: float) -> bool:
+        """Is it time to ask on one's own account: the keys are too old, or the last answer was none?"""
+        return (self.failure != "" or now - self._loaded >= self.max_age) and self.due(now)
+
+    def due(self, now: float) -> bool:
+        """May the issuer be asked now? While somebody is asking, others may join."""
+        return self._asking or now - self._asked >= min(COOL_DOWN, self.max_age)
+
+    def candidates(self, header: Mapping[str, object]) -> tuple[Key, ...]:
+        """Keys that may have signed under this header: its `kid`, or without one the only key that fits."""
+        fitting = tuple(key for key in self.keys if header["alg"] in key.algorithms)
+        if "kid" in header:
+            return tuple(key for key in fitting if key.kid == header["kid"])
+        return fitting if len(fitting) == 1 else ()
+
+    def knows(self, header: Mapping[str, object]) -> bool:
+        """Is there nothing to gain from asking the issuer again?"""
+        if "kid" in header:
+            return any(key.kid == header["kid"] for key in self.keys)
+        return bool(self.keys)
+
+    def refresh(self, now: float) -> Flow[None]:
+        """Ask for the keys; afterwards `keys` is the last good set and `failure` says what went wrong, if anything."""
+        if not self._asking:
+            self._asked, self._url = now, self.issuer.jwks
+        self._asking = True
+        try:
+            if self._url is None:
+                self._url = yield from self._discover()
+            fetched = yield from fetch(Fetch(self._url))
+            if fetched.error:
+                raise KeysUnavailable(f"{self._url}: {fetched.error}")
+            self._install(fetched.body)
+            self._loaded, self.failure = now, ""
+        except (KeysUnavailable, InvalidKeySet) as error:
+            self.failure = f"keys of issuer {self.issuer.issuer}: {error}"
+        except GeneratorExit:  # whoever asked has gone; until somebody may ask again nothing is known
+            self.failure = f"keys of issuer {self.issuer.issuer}: the question was broken off"
+            raise
+        finally:
+            self._asking = False
+
+    def adopt(self, other: IssuerKeys) -> None:
+        """Go on with the keys that were had under earlier settings, if the same place is asked for the same kinds."""
+        if other.document is not None and _source(other.issuer) == _source(self.issuer):
+            self.keys, self.document, self._loaded = other.keys, other.document, other._loaded
+
+    def install(self, document: bytes, now: float) -> None:
+        """Use this JWKS as if it had been fetched just now."""
+        self._install(document)
+        self._loaded = self._asked = now
+
+    def _install(self, document: bytes) -> None:
+        if document != self.document:
+            self.keys = parse_key_set(document, self._port, self.issuer.algorithms)
+            self.document = document
+            self._on_change()
+
+    def _discover(self) -> Flow[str]:
+        """Find the keys' address (OpenID Connect Discovery 1.0 §4); Cognito's is known."""
+        known = known_keys_url(self.issuer.issuer)
+        if known is not None:
+            return known
+        url = discovery_url(self.issuer.issuer)
+        fetched = yield from fetch(Fetch(url))
+        if fetched.error:
+            raise KeysUnavailable(f"{url}: {fetched.error}")
+        try:
+            document = json_object(fetched.body, "discovery document")
+        except InvalidToken:
+            raise KeysUnavailable(f"{url} is not a JSON object") from None
+        if document.get("issuer") != self.issuer.issuer:
+            raise KeysUnavailable(
+                f"{url} names another issuer: {str(document.get('issuer'))[:200]!r}; settings name it exactly so"
+            )
+        address = document.get("jwks_uri")
+        local = self.issuer.issuer.startswith("http:")
+        if not isinstance(address, str) or not is_safe_url(address) or (address.startswith("http:") and not local):
+            raise KeysUnavailable(f"{url}: its jwks_uri is not an https address")
+        return address
+
+
+def known_keys_url(issuer: str) -> str | None:
+    """Where a Cognito user pool publishes its keys (Cognito "Verifying JSON web tokens"); None for other issuers."""
+    return f"{issuer.rstrip('/')}/.well-known/jwks.json" if is_cognito(issuer) else None
+
+
+def discovery_url(issuer: str) -> str:
+    """Where an issuer describes itself (OpenID Connect Discovery 1.0 §4)."""
+    return f"{issuer.rstrip('/')}{DISCOVERY}"
+
+
+def is_safe_url(url: str) -> bool:
+    """https, or http on this machine: the only addresses that issuers and keys may have."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    if parts.scheme == "https":
+        return host != ""
+    return parts.scheme == "http" and (
+        host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
+    )
