@@ -37,7 +37,7 @@ def site(scope: cdk.Stack, **arguments: Any) -> PrivateAssetBucket:
     """A site for the users of the pool, if nothing else is said."""
     if "settings" not in arguments:
         arguments = {"user_pool_id": POOL, "user_pool_client_id": CLIENT, **arguments}
-    return PrivateAssetBucket(scope, "Site", **{"keys": keys(), **arguments})
+    return PrivateAssetBucket(scope, "Site", **{"issuer_keys": keys(), **arguments})
 
 
 def made(build: Callable[[cdk.Stack], object]) -> Template:

@@ -146,8 +146,8 @@ def test_with_two_issuers_api_gateway_cannot_ask_for_a_token(write: Callable[...
     settings = write(f'[[issuers]]\nissuer = "{other}"\naudience = ["x"]\nname = "other"')
     both = {**keys(), other: keys()[POOL_URL]}
     with pytest.raises(SettingsError, match="own_url=False"):
-        made(lambda scope: api(scope, settings=settings, keys=both))
-    template = made(lambda scope: api(scope, own_url=False, settings=settings, keys=both))
+        made(lambda scope: api(scope, settings=settings, issuer_keys=both))
+    template = made(lambda scope: api(scope, own_url=False, settings=settings, issuer_keys=both))
     assert not of_type(template, "AWS::ApiGatewayV2::Authorizer")
     assert [one["RouteKey"] for one in of_type(template, "AWS::ApiGatewayV2::Route").values()] == ["ANY /-/{proxy+}"]
 

@@ -19,6 +19,7 @@ from cloudfront import Edge, event, unpacked
 from commands import Said
 from support import ISSUER, KEYS_URL, NOW, SESSION_KEY, bearer, ec_signer, key_set, rsa_signer, token
 
+from stagedoor import packing
 from stagedoor.edge import bundle
 from stagedoor.errors import SettingsError
 from stagedoor.pass_keys import new_pair
@@ -66,7 +67,7 @@ def config(made: bundle.Bundle) -> str:
 
 
 def test_it_is_small_and_twice_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle, "RUNTIME", HERE)
+    monkeypatch.setattr(packing, "RUNTIME", HERE)
     first = make()
     assert first.compiled
     assert len(first.content) < 300_000
@@ -122,7 +123,7 @@ def test_everybody_may_read_the_files_and_none_is_dated() -> None:
 def test_bytecode_is_for_the_runtime_and_counts_without_a_look_at_the_source(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(bundle, "RUNTIME", HERE)
+    monkeypatch.setattr(packing, "RUNTIME", HERE)
     made = make()
     tag = f"cpython-{HERE.replace('.', '')}"
     sources = [name for name in made.files if name.endswith(".py")]
@@ -139,7 +140,7 @@ def test_bytecode_is_for_the_runtime_and_counts_without_a_look_at_the_source(
 
 
 def test_without_such_a_python_it_works_and_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(bundle, "RUNTIME", "2.6")
+    monkeypatch.setattr(packing, "RUNTIME", "2.6")
     made = make()
     assert not made.compiled
     assert not any(name.endswith(".pyc") for name in made.files)
@@ -259,9 +260,9 @@ def test_the_command_asks_for_the_keys_and_says_what_to_do_next(tell: Callable[.
 
 
 def test_it_says_whether_there_is_bytecode(tell: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle, "RUNTIME", "2.6")
+    monkeypatch.setattr(packing, "RUNTIME", "2.6")
     assert "no python2.6 was found" in tell("edge").err
-    monkeypatch.setattr(bundle, "RUNTIME", HERE)
+    monkeypatch.setattr(packing, "RUNTIME", HERE)
     assert "was found" not in tell("edge").err
 
 

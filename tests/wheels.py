@@ -10,7 +10,7 @@ _TAGS = {"cryptography": "cp311-abi3-manylinux_2_28_", "cffi": "cp313-cp313-many
 """As the ones for the runtime are named. What is in ours runs in this interpreter."""
 
 
-def put_wheels(folder: Path, architecture: str = "x86_64", *, small: bool = False) -> Path:
+def put_wheels(folder: Path, architecture: str = "aarch64", *, small: bool = False) -> Path:
     """Write wheels of `cryptography` and `cffi` into a folder.
 
     Args:

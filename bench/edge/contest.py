@@ -146,7 +146,7 @@ def _ours(tokens: Tokens, python: str) -> bytes:
     """Our zip with bytecode for the interpreter that runs it here; on AWS that is 3.13."""
     version = tell(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])")
     path = f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"
-    with mock.patch.object(bundle, "RUNTIME", version), mock.patch.dict(os.environ, PATH=path):
+    with mock.patch.object(packing, "RUNTIME", version), mock.patch.dict(os.environ, PATH=path):
         made = bundle.make(settings.parse(SETTINGS, None, {}), {ISSUER: tokens.key_set})
     if not made.compiled:
         raise CannotRun(f"{python} made no bytecode")

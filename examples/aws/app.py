@@ -66,7 +66,7 @@ class Site(cdk.Stack):
         # A domain of your own:
         #   zone = route53.HostedZone.from_lookup(self, "Zone", domain_name="example.com")
         #   custom_domain=CustomDomain(zone, "assets.example.com")
-        site = PrivateAssetBucket(self, "Site", settings=settings, keys=keys)
+        site = PrivateAssetBucket(self, "Site", settings=settings, issuer_keys=keys)
         ContentApi(self, "Api", site=site, code=api)
 
 

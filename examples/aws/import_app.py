@@ -34,7 +34,7 @@ def build(app: cdk.App, *, keys: Mapping[str, bytes] | None = None) -> None:
         asset_bucket_region=app.node.try_get_context("region"),
         user_pool_id=given(app, "pool"),
         user_pool_client_id=given(app, "client"),
-        keys=keys,
+        issuer_keys=keys,
     )
     cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
 

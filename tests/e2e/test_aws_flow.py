@@ -568,7 +568,7 @@ def keyed(settings: Path, keys: dict[str, bytes], tmp_path_factory: pytest.TempP
     file.write_text(text.replace(public, ""))
     scope = app(tmp_path_factory.mktemp("assembly"))
     stack = cdk.Stack(scope, "Keyed", env=cdk.Environment(account=ACCOUNT, region=REGION))
-    site = PrivateAssetBucket(stack, "Site", settings=file, keys=keys, door="passes")
+    site = PrivateAssetBucket(stack, "Site", settings=file, issuer_keys=keys, door="passes")
     ContentApi(stack, "Api", site=site, code=lambda_.Code.from_asset(str(EXAMPLE / "content")))
     made = world_of(Deployed(Path(scope.synth().directory), "Keyed", endpoint()), file, tmp_path_factory.mktemp("edge"))
     yield made

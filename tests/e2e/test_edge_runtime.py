@@ -17,6 +17,7 @@ from serving import fresh_token
 from support import ISSUER, KEYS_URL, SITE, bearer, key_set, rsa_signer
 
 from e2e.lambda_runtime import CPU_SHARE, Function, FunctionFailed
+from stagedoor import packing
 from stagedoor.edge import bundle
 from stagedoor.pass_keys import load_signer, new_pair
 from stagedoor.settings import parse
@@ -45,7 +46,7 @@ public_keys = {{ K1 = "env:PUBLIC" }}
 @pytest.fixture(scope="module")
 def content() -> bytes:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bundle, "RUNTIME", f"{sys.version_info[0]}.{sys.version_info[1]}")  # what runs it here
+        patch.setattr(packing, "RUNTIME", f"{sys.version_info[0]}.{sys.version_info[1]}")  # what runs it here
         settings = parse(SETTINGS, None, {"PUBLIC": PAIR.public.decode()})
         return bundle.make(settings, {ISSUER: key_set(rsa_signer())}).content
 

@@ -19,7 +19,7 @@ from wheels import put_wheels
 
 from e2e import lambda_runtime
 from e2e.lambda_runtime import Function
-from stagedoor.lambda_api import bundle
+from stagedoor import packing
 from stagedoor.lambda_api.bundle import HANDLER, ApiBundle, make_api_zip
 from stagedoor.settings import load
 
@@ -67,7 +67,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, environ: dict[str, str]) -> A
         for name, value in environ.items():
             if name.startswith("AWS_"):
                 patch.setenv(name, value)
-        patch.setattr(bundle, "RUNTIME", f"{sys.version_info[0]}.{sys.version_info[1]}")  # what runs it here
+        patch.setattr(packing, "RUNTIME", f"{sys.version_info[0]}.{sys.version_info[1]}")  # what runs it here
         settings = load(folder / "stagedoor.toml", {})
         return make_api_zip(settings, given=frozenset(AT_DEPLOYMENT), wheels=put_wheels(folder / "wheels"), environ={})
 

@@ -98,8 +98,8 @@ class ContentApi(Construct):
             given.secrets.extend(_kept_keys(settings))
         if settings.passes.key_id is not None:
             given.secrets.extend(_kept_by_aws(settings))
-        if site.keys is not None:
-            given.set("PASSES_KEY_ID", site.keys.signing.public_key_id)
+        if site.pass_keys is not None:
+            given.set("PASSES_KEY_ID", site.pass_keys.signing.public_key_id)
             given.set("PASSES_PUBLIC_KEYS", "{}")
         return given
 
@@ -114,7 +114,7 @@ class ContentApi(Construct):
             "Function",
             description="Stagedoor: what is under /-/",
             runtime=functions.RUNTIME,
-            architecture=lambda_.Architecture.ARM_64,
+            architecture=lambda_.Architecture.custom(bundle.ARCHITECTURE),
             handler=bundle.HANDLER,
             code=code,
             memory_size=MEMORY_MB,
@@ -170,5 +170,5 @@ def _code(settings: Settings, given: _Given) -> lambda_.Code:
         raise SettingsError("these settings come from no file", setting="settings", mend="give the path of their file")
     names = frozenset(given.variables)
     environ = {**os.environ, PREFIX + "SITE_URL": settings.url}
-    zipped = bundle.make_api_zip(settings, given=names, architecture="aarch64", environ=environ)
+    zipped = bundle.make_api_zip(settings, given=names, environ=environ)
     return lambda_.Code.from_asset(str(scratch.write("api.zip", zipped.content)))

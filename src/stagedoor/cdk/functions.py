@@ -8,9 +8,9 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from ..edge import bundle
+from .. import packing
 
-RUNTIME = lambda_.Runtime(f"python{bundle.RUNTIME}", lambda_.RuntimeFamily.PYTHON, supports_inline_code=True)
+RUNTIME = lambda_.Runtime(f"python{packing.RUNTIME}", lambda_.RuntimeFamily.PYTHON, supports_inline_code=True)
 
 
 def own_log(scope: Construct, name: str) -> tuple[iam.Role, logs.LogGroup]:

@@ -104,9 +104,9 @@ def _published(source: IssuerKeys) -> bytes:
     if source.document is None:
         raise SettingsError(
             source.failure,
-            setting="keys",
+            setting="issuer_keys",
             mend="the edge function carries the issuer's keys: make the template where the issuer can be asked, "
-            "or give them: keys={issuer: document}",
+            "or give them: issuer_keys={issuer: document}",
         )
     return source.document
 

@@ -41,13 +41,13 @@ class PrivateAssetBucket(Construct):
         user_pool_id, user_pool_client_id: of Cognito, as plain text, instead of settings.
         settings: of the site, or the path of their file. `site.url` and `site.store` are what this construct makes;
             of `s3://bucket/prefix` the prefix counts.
-        keys: the issuers' keys, JWKS document by issuer; None: they are asked for while the template is made.
+        issuer_keys: JWKS document by issuer; whose is missing is asked for it while the template is made.
         door: `edge`: a function checks tokens, sessions and passes. `passes`: CloudFront checks signed URLs and
             cookies itself, which is quicker and cheaper; a `ContentApi` hands them out.
         cache: False: every request goes to the bucket.
         price_class: how much of the world has the site near.
         firewall: False: no web ACL is made; set one yourself, or go without.
-        requests: of one address within five minutes, before the firewall stops it.
+        requests_per_address: within five minutes, before the firewall stops it.
         alarm_topic: who hears the alarms.
         removal_policy: what becomes of a new bucket when the stack goes.
 
@@ -57,7 +57,7 @@ class PrivateAssetBucket(Construct):
         settings: what the site decides with.
         url: origin of the site.
         edge: its functions.
-        keys: its keys of passes; None at the edge door.
+        pass_keys: those that CloudFront checks with; None at the edge door.
 
     Raises:
         SettingsError: something is missing, contradictory, not possible at this door, or not known yet.
@@ -75,12 +75,12 @@ class PrivateAssetBucket(Construct):
         user_pool_id: str | None = None,
         user_pool_client_id: str | None = None,
         settings: SettingsLike | None = None,
-        keys: Mapping[str, bytes] | None = None,
+        issuer_keys: Mapping[str, bytes] | None = None,
         door: Literal["edge", "passes"] = "edge",
         cache: bool = True,
         price_class: cloudfront.PriceClass = cloudfront.PriceClass.PRICE_CLASS_100,
         firewall: bool = True,
-        requests: int = waf.REQUESTS,
+        requests_per_address: int = waf.REQUESTS,
         alarm_topic: sns.ITopic | None = None,
         removal_policy: RemovalPolicy = RemovalPolicy.RETAIN,
     ) -> None:
@@ -94,9 +94,9 @@ class PrivateAssetBucket(Construct):
             if asset_bucket_name_import
             else bucket.asset_bucket(self, logs, asset_bucket_name, removal_policy)
         )
-        self.keys = self._pass_keys() if door == "passes" else None
-        self.edge = self._edge(keys, own_domain=custom_domain is not None)
-        acl = waf.firewall(self, requests).attr_arn if firewall else None
+        self.pass_keys = self._pass_keys() if door == "passes" else None
+        self.edge = self._edge(issuer_keys, own_domain=custom_domain is not None)
+        acl = waf.firewall(self, requests_per_address).attr_arn if firewall else None
         self.distribution = self._distribution(custom_domain, cache, price_class, acl)
         self.url = f"https://{name or self.distribution.distribution_domain_name}"
         if asset_bucket_name_import:
@@ -113,10 +113,10 @@ class PrivateAssetBucket(Construct):
         passes.refuse_what_passes_cannot(self.settings)
         return passes.PassKeys(self, "PassKeys", settings=self.settings)
 
-    def _edge(self, keys: Mapping[str, bytes] | None, *, own_domain: bool) -> EdgeFunctions:
-        settings = passes.for_api_alone(self.settings) if self.keys else self.settings
-        issuer_keys = inputs.issuer_keys(settings, keys)
-        return EdgeFunctions(self, "Edge", settings=settings, keys=issuer_keys, own_domain=own_domain)
+    def _edge(self, given: Mapping[str, bytes] | None, *, own_domain: bool) -> EdgeFunctions:
+        settings = passes.for_api_alone(self.settings) if self.pass_keys else self.settings
+        keys = inputs.issuer_keys(settings, given)
+        return EdgeFunctions(self, "Edge", settings=settings, keys=keys, own_domain=own_domain)
 
     def _distribution(
         self,
@@ -155,13 +155,13 @@ class PrivateAssetBucket(Construct):
 
     def _objects(self, cache: bool) -> cloudfront.BehaviorOptions:
         """How objects are served: the check first, then the cache, then the bucket."""
-        checks = [self.edge.objects] if self.keys is None else None
+        checks = [self.edge.objects] if self.pass_keys is None else None
         return cloudfront.BehaviorOptions(
             origin=origins.S3BucketOrigin.with_origin_access_control(
                 self.bucket, origin_access_levels=self._levels(), origin_path=self.prefix
             ),
             edge_lambdas=checks,
-            trusted_key_groups=[self.keys.group] if self.keys else None,
+            trusted_key_groups=[self.pass_keys.group] if self.pass_keys else None,
             viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
             allowed_methods=cloudfront.AllowedMethods.ALLOW_GET_HEAD_OPTIONS,
             cached_methods=cloudfront.CachedMethods.CACHE_GET_HEAD,
@@ -177,7 +177,7 @@ class PrivateAssetBucket(Construct):
 
         A pass is for a URL as it is written, so there `/` must not list the bucket, and a missing object is a 403.
         """
-        listed = [cloudfront.AccessLevel.LIST] if self.keys is None else []
+        listed = [cloudfront.AccessLevel.LIST] if self.pass_keys is None else []
         return [cloudfront.AccessLevel.READ, *listed]
 
     @property
@@ -188,7 +188,7 @@ class PrivateAssetBucket(Construct):
 
     def _print_statements(self) -> None:
         actions = {"s3:GetObject": self.bucket.arn_for_objects("*")}
-        if self.keys is None:
+        if self.pass_keys is None:
             actions["s3:ListBucket"] = self.bucket.bucket_arn
         bucket.statement_to_merge(self, self.distribution, actions)
 

@@ -61,6 +61,7 @@ def edge(
     if keys is None:
         return 1
     from ..edge import bundle
+    from ..packing import RUNTIME
 
     made = bundle.make(settings, keys, own_domain=not cloudfront_domain)
     out.mkdir(parents=True, exist_ok=True)
@@ -73,7 +74,7 @@ def edge(
     else:
         complain("note", "no [login] session_keys are set, so session cookies count for nothing at the edge")
     if not made.compiled:
-        complain("note", f"no python{bundle.RUNTIME} was found, so there is no bytecode inside and starts are slower")
+        complain("note", f"no python{RUNTIME} was found, so there is no bytecode inside and starts are slower")
     _tell(path, made, as_json)
     return 0
 
@@ -96,7 +97,8 @@ def _keys(settings: Settings) -> dict[str, bytes] | None:
 
 
 def _tell(path: Path, made: Bundle, as_json: bool) -> None:
-    from ..edge.bundle import API, OBJECTS, RUNTIME
+    from ..edge.bundle import API, OBJECTS
+    from ..packing import RUNTIME
 
     digest = hashlib.sha256(made.content).hexdigest()
     if as_json:

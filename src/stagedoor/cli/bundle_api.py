@@ -15,16 +15,16 @@ from .voice import AsJson, SettingsFile, complain, say, say_json
 class Architecture(StrEnum):
     """As Lambda has them."""
 
-    x86_64 = "x86_64"
     arm64 = "arm64"
+    x86_64 = "x86_64"
 
 
 def command(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="default: dist, here")] = Path("dist"),
     file: SettingsFile = None,
     architecture: Annotated[
-        Architecture, typer.Option(metavar="NAME", help="x86_64 or arm64; default: x86_64")
-    ] = Architecture.x86_64,
+        Architecture, typer.Option(metavar="NAME", help="arm64 or x86_64; default: arm64")
+    ] = Architecture.arm64,
     given: Annotated[
         list[str] | None,
         typer.Option("--env", metavar="NAME", help="a variable that the function will have; may be repeated"),
@@ -44,8 +44,8 @@ def command(
     example:
       stagedoor bundle api --out dist --env STAGEDOOR_SITE_STORE
     """
-    from ..edge.bundle import RUNTIME
     from ..lambda_api.bundle import HANDLER, make_api_zip
+    from ..packing import RUNTIME
     from ..settings import load
 
     settings = load(file)
@@ -54,7 +54,7 @@ def command(
     made = make_api_zip(
         settings,
         given=frozenset(given or ()),
-        architecture="aarch64" if architecture is Architecture.arm64 else "x86_64",
+        architecture=architecture.value,
         wheels=wheels,
     )
     out.mkdir(parents=True, exist_ok=True)

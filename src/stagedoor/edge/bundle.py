@@ -6,14 +6,11 @@ from the same settings the zip has the same bytes.
 
 from __future__ import annotations
 
-import ast
 import base64
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import rsa as openssl_rsa
@@ -26,15 +23,10 @@ from ..settings import LISTS, TABLE, Settings
 from ..settings_reader import Reader
 from .config import FORM
 
-RUNTIME = "3.13"
-"""Python of the Lambda runtime; the functions of a distribution are made for `python3.13`."""
 OBJECTS, API = "stagedoor.edge.lambda_function.objects", "stagedoor.edge.lambda_function.api"
 """The handlers: for every behaviour of objects, and for `/-/*`."""
 MAX_ZIP_BYTES = 1_048_576
 """A viewer-request function, in the stricter of AWS's tables ("Quotas on Lambda@Edge")."""
-
-_ENTRY = "edge/lambda_function.py"
-_PACKAGE = Path(__file__).parents[1]
 
 
 class Bundle(NamedTuple):
@@ -67,10 +59,8 @@ def make(settings: Settings, keys: Mapping[str, bytes], *, own_domain: bool = Tr
         SettingsError: the edge cannot do what a setting asks for.
     """
     config = configuration(settings, keys, own_domain=own_domain)
-    files = {f"stagedoor/{name}": (_PACKAGE / name).read_bytes() for name in sorted(_needed())}
-    files["stagedoor/__init__.py"] = b'"""The core of Stagedoor, as far as the edge needs it."""\n'
-    files["config.json"] = _json(config)
-    compiled = packing.compiled(files, RUNTIME)
+    files = {**packing.sources("edge/lambda_function.py"), "config.json": _json(config)}
+    compiled = packing.compiled(files)
     files |= compiled
     content = packing.zipped(files)
     if len(content) > MAX_ZIP_BYTES:
@@ -86,7 +76,7 @@ def configuration(settings: Settings, keys: Mapping[str, bytes], *, own_domain: 
     places = settings.places
     content: dict[str, Any] = {
         "form": FORM,
-        "version": _version(),
+        "version": packing.stagedoor_version(),
         "url": settings.url if own_domain else None,
         "site": {
             "places": {
@@ -185,37 +175,6 @@ def _table(rule: Rule) -> dict[str, Any]:
 def _base64url(number: int) -> str:
     raw = number.to_bytes((number.bit_length() + 7) // 8)
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def _version() -> str:
-    try:
-        return version("stagedoor")
-    except PackageNotFoundError:
-        return "0"
-
-
-# --- files
-
-
-def _needed() -> set[str]:
-    """The handlers, and everything of ours that they import, directly or not."""
-    found: set[str] = set()
-    waiting = [_ENTRY]
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting += _imports(name)
-    return found | {"edge/__init__.py"}
-
-
-def _imports(name: str) -> Iterator[str]:
-    folder = Path(name).parent
-    for node in ast.walk(ast.parse((_PACKAGE / name).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            base = folder if node.level == 1 else folder.parent
-            modules = [node.module] if node.module else [alias.name for alias in node.names]
-            yield from (str(base / f"{module.replace('.', '/')}.py") for module in modules if module)
 
 
 def _json(content: Mapping[str, Any]) -> bytes:

@@ -10,7 +10,6 @@ from the same settings, with the same release of `cryptography`, the zip has the
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
@@ -19,26 +18,29 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from .. import packing
-from ..edge.bundle import RUNTIME
 from ..errors import StagedoorError
 from ..settings import LISTS, PREFIX, SECTIONS, TABLE, Settings
 from ..settings_reader import Reader
 
-Architecture: TypeAlias = Literal["x86_64", "aarch64"]
+Architecture: TypeAlias = Literal["arm64", "x86_64"]
+"""In Lambda's words."""
 
+ARCHITECTURE: Architecture = "arm64"
+"""Of functions, if nobody says otherwise: the cheaper one."""
 HANDLER = "stagedoor.lambda_api.lambda_function.handler"
 MAX_UNPACKED_BYTES = 250 * 1_048_576
 """Lambda Developer Guide, "Lambda quotas"."""
 
-_ENTRY = "lambda_api/lambda_function.py"
-_PACKAGE = Path(__file__).parents[1]
+_OPENAPI = "openapi.json"
+_WHEELS = {"arm64": "aarch64", "x86_64": "x86_64"}
+"""Architecture, in the words of wheels (PEP 600)."""
 _PLATFORMS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
 """Older than the C library of the runtime's Amazon Linux 2023 (2.34)."""
 _BOUGHT = {
@@ -47,9 +49,7 @@ _BOUGHT = {
 }
 """Distributions that are bundled, and which of their files."""
 _LEFT_OUT = re.compile(r".*(\.pyi|py\.typed|/RECORD|/sboms/.*)")
-_NOT_CALLED = frozenset(
-    ("./__init__.py", "catalogue/sqlite.py", "store/folder.py", "store/memory.py", "store/s3.py"),
-)
+_NOT_CALLED = frozenset(("catalogue/sqlite.py", "store/folder.py", "store/memory.py", "store/s3.py"))
 """Files whose imports are never reached: `checked` settings name other places."""
 _AT_HOME = ("gateway",)
 """Sections that say nothing to the function."""
@@ -80,7 +80,7 @@ def make_api_zip(
     settings: Settings,
     *,
     given: frozenset[str] = frozenset(),
-    architecture: Architecture = "x86_64",
+    architecture: Architecture = ARCHITECTURE,
     wheels: Path | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> ApiBundle:
@@ -99,14 +99,13 @@ def make_api_zip(
         BundleError: pip could not get the wheels.
     """
     files = baked(settings, given, os.environ if environ is None else environ)
-    files |= {f"stagedoor/{name}": (_PACKAGE / name).read_bytes() for name in sorted(_needed())}
-    files["stagedoor/__init__.py"] = b'"""As much of Stagedoor as the function needs."""\n'
-    files["stagedoor/openapi.json"] = (_PACKAGE / "openapi.json").read_bytes()
+    files |= packing.sources("lambda_api/lambda_function.py", leave_out=_NOT_CALLED)
+    files[f"stagedoor/{_OPENAPI}"] = Path(__file__).parents[1].joinpath(_OPENAPI).read_bytes()
     hash_ = _digest(json.dumps({name: _digest(body) for name, body in sorted(files.items())}).encode())[:12]
-    files["bundle.json"] = json.dumps({"stagedoor": _version(), "bundle": hash_}).encode()
+    files["bundle.json"] = json.dumps({"stagedoor": packing.stagedoor_version(), "bundle": hash_}).encode()
     with tempfile.TemporaryDirectory() as folder:
         files |= _bought(wheels or _downloaded(architecture, Path(folder)), architecture)
-    compiled = packing.compiled(files, RUNTIME)
+    compiled = packing.compiled(files)
     files |= compiled
     sizes = {name: len(body) for name, body in sorted(files.items())}
     if sum(sizes.values()) > MAX_UNPACKED_BYTES:
@@ -217,37 +216,13 @@ def _toml(value: object) -> str:
 # --- files
 
 
-def _needed() -> set[str]:
-    """The handler and everything of ours that it imports, directly or not, with the packages that it is in."""
-    found: set[str] = set()
-    waiting = [_ENTRY]
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting += _imports(name)
-    return found
-
-
-def _imports(name: str) -> Iterator[str]:
-    folder = Path(name).parent
-    if folder != Path():
-        yield f"{folder}/__init__.py"
-    for node in ast.walk(ast.parse((_PACKAGE / name).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            module = (folder if node.level == 1 else folder.parent) / (node.module or "").replace(".", "/")
-            for one in (module, *(module / alias.name for alias in node.names)):
-                found = (f"{one}.py", f"{one}/__init__.py")
-                yield from (path for path in found if path not in _NOT_CALLED and (_PACKAGE / path).is_file())
-
-
 def _downloaded(architecture: Architecture, folder: Path) -> Path:
     """The wheels of the release that runs here, for the function's system; pip looks where it is told to look."""
     wanted = [f"{name}=={version(name)}" for name in _BOUGHT]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--dest", str(folder), "--python-version", RUNTIME, "--only-binary", ":all:"]
+    command += ["--dest", str(folder), "--python-version", packing.RUNTIME, "--only-binary", ":all:"]
     for platform in _PLATFORMS:
-        command += ["--platform", f"{platform}_{architecture}"]
+        command += ["--platform", f"{platform}_{_WHEELS[architecture]}"]
     done = subprocess.run([*command, *wanted], capture_output=True, text=True, check=False)
     if done.returncode:
         mend = "put wheels of both into a folder, and name it"
@@ -259,21 +234,14 @@ def _bought(folder: Path, architecture: Architecture) -> dict[str, bytes]:
     """What is needed of the wheels in a folder."""
     files: dict[str, bytes] = {}
     for name, wanted in _BOUGHT.items():
-        found = sorted(folder.glob(f"{name}-*{architecture}.whl"))
+        found = sorted(folder.glob(f"{name}-*{_WHEELS[architecture]}.whl"))
         if len(found) != 1:
-            raise BundleError(f"there are {len(found)} wheels of {name} for {architecture}, and one is wanted")
+            raise BundleError(f"there are {len(found)} wheels of {name} for {_WHEELS[architecture]}, and one is wanted")
         with zipfile.ZipFile(found[0]) as wheel:
             for one in wheel.namelist():
                 if wanted.match(one) and not one.endswith("/") and not _LEFT_OUT.fullmatch(one):
                     files[one] = wheel.read(one)
     return files
-
-
-def _version() -> str:
-    try:
-        return version("stagedoor")
-    except PackageNotFoundError:
-        return "0"
 
 
 def _digest(content: bytes) -> str:
