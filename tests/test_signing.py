@@ -23,7 +23,7 @@ from stagedoor.credentials import COOKIE_PREFIX, PASS_PARAMETERS, Places, find, 
 from stagedoor.errors import InvalidPass, InvalidTarget
 from stagedoor.messages import Request
 from stagedoor.pass_keys import checks, load_signer, read_public
-from stagedoor.signing import Grant, Hash, Passes, Signer, Terms, matches
+from stagedoor.signing import Grant, Hash, Passes, Signer, Terms, matches, opens
 
 KEYS: Mapping[str, Mapping[str, str]] = json.loads((VECTORS / "cloudfront/keys.json").read_text("utf-8"))
 CHECKS = {key["id"]: checks(read_public(key["pub"])) for key in KEYS.values()}
@@ -777,3 +777,35 @@ def test_time_grows_with_the_url_and_no_faster(pattern: str) -> None:
     short, long = seconds(1990), seconds(7960)
     assert long < 0.5
     assert long < 10 * short + 0.002
+
+
+@pytest.mark.parametrize(
+    ("resource", "url"),
+    [
+        ("/img/*.jpg", "/img/secret.pdf?.jpg"),
+        ("/img/*?.jpg", "/img/secret.pdf?.jpg"),
+        ("/img/*?.jpg", "/img/deep/in/secret.pdf?x.jpg"),
+        ("/video?/*", "/video?/x"),
+        ("/a*?w=*", "/abc?w=1"),
+        ("/?*?w=1", "/ab?w=1"),
+    ],
+)
+def test_a_query_that_the_asker_made_up_names_no_object(resource: str, url: str) -> None:
+    assert matches(SITE + resource, SITE + url)
+    assert not opens(SITE + resource, SITE + url)
+
+
+@pytest.mark.parametrize(
+    ("resource", "url"),
+    [
+        ("/a.jpg?w=*", "/a.jpg?w=10"),
+        ("/a.jpg?to=/b", "/a.jpg?to=/b"),
+        ("/a.jpg?*", "/a.jpg?w=10"),
+        ("/img/*\\?w=1", "/img/a.jpg?w=1"),
+        ("/img/*", "/img/a.jpg?w=1"),
+        ("/img/*?.jpg", "/img/a1.jpg"),
+        ("/video?/*", "/video1/x?w=1"),
+    ],
+)
+def test_a_query_that_the_resource_names_belongs_to_its_object(resource: str, url: str) -> None:
+    assert opens(SITE + resource, SITE + url)

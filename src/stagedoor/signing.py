@@ -377,8 +377,19 @@ def opens(resource: str, url: str) -> bool:
     path, mark, _ = url.partition("?")
     if not mark or matches(resource, path):
         return True
-    start = re.search(r"\\\?", resource) or re.search(r"\?", resource)  # where the resource's own query begins
-    return start is not None and matches(resource[: start.start()], path)
+    named = _before_query(resource)
+    return named is not None and matches(named, path)
+
+
+def _before_query(resource: str) -> str | None:
+    """What stands before the resource's own query; None if it has no query.
+
+    That begins at `\\?`. AWS's signers write a bare `?`, which is a wildcard too: behind a `*` or before a slash it is
+    nothing but that, or `img/*?.jpg` would open every object to whoever writes `?x.jpg` behind its name.
+    """
+    before, mark, _ = resource.partition("\\?")
+    bare = re.match(r"([^*?]*)\?[^/]", resource)
+    return before if mark else bare[1] if bare else None
 
 
 def matches(pattern: str, url: str) -> bool:
