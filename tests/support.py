@@ -43,7 +43,7 @@ from stagedoor.policy import compile_rules
 from stagedoor.session import Sessions
 from stagedoor.signing import Passes
 from stagedoor.store.memory import MemoryStore
-from stagedoor.tokens import Tokens
+from stagedoor.tokens import REMEMBERED_BYTES, Tokens
 
 T = TypeVar("T")
 
@@ -298,9 +298,9 @@ def put_keys_of_passes(settings: str, folder: Path) -> dict[str, str]:
 class Reader:
     """Tokens of one site with the web behind it."""
 
-    def __init__(self, *issuers: Issuer, pages: Web | None = None) -> None:
+    def __init__(self, *issuers: Issuer, pages: Web | None = None, remember: int = REMEMBERED_BYTES) -> None:
         self.web = web() if pages is None else pages
-        self.tokens = Tokens(issuers or (issuer(),), crypto)
+        self.tokens = Tokens(issuers or (issuer(),), crypto, remember=remember)
 
     def verify(self, text: str, now: float = NOW) -> Caller:
         return run(self.tokens.verify(text, now), self.web)

@@ -420,20 +420,18 @@ def test_a_refused_token_is_not_remembered() -> None:
     assert reader.tokens.known(text, NOW) is None
 
 
-def test_the_memory_of_tokens_is_bounded_and_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_of_tokens_is_bounded_and_forgets_the_oldest() -> None:
     texts = [token(claims(sub=f"user-{serial:02}")) for serial in range(10)]
-    monkeypatch.setattr(tokens, "CACHE_BYTES", 3 * len(texts[0]) + 5)
-    reader = Reader()
+    reader = Reader(remember=3 * len(texts[0]) + 5)
     for text in [*texts, texts[-1], *texts[-2:]]:
         reader.verify(text)
     assert [reader.tokens.known(text, NOW) is not None for text in texts] == [False] * 7 + [True] * 3
 
 
-def test_the_bound_holds_after_tokens_are_verified_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bound_holds_after_tokens_are_verified_again() -> None:
     """An expired token within its leeway is checked and remembered each time; it must be counted once."""
     texts = [token(claims(sub=f"user-{serial:02}", exp=NOW - 1)) for serial in range(3)]
-    monkeypatch.setattr(tokens, "CACHE_BYTES", 3 * len(texts[0]))
-    reader = Reader(issuer(leeway=60.0))
+    reader = Reader(issuer(leeway=60.0), remember=3 * len(texts[0]))
     for text in texts * 5:
         reader.verify(text)
     assert all(text in reader.tokens._verified._callers for text in texts)

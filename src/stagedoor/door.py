@@ -105,7 +105,7 @@ class Door:
             site = site._replace(places=site.places._replace(pass_cookies=False))
         self.site, self.policy, self.tokens, self.sessions = site, policy, tokens, sessions
         self.endpoints = endpoints or {}
-        self._in_session = Callers()
+        self._in_session = Callers(tokens.remember)
         self._vary_origin = bool(site.origins)
 
     def answer(self, request: Request, now: float) -> Flow[Serve | Reply]:

@@ -206,8 +206,12 @@ class Explained(NamedTuple):
     reason: str
 
 
-def compile_rules(tables: Sequence[Mapping[str, object]]) -> Policy:
+def compile_rules(tables: Sequence[Mapping[str, object]], *, remember: int = DECISIONS) -> Policy:
     """Compile rules from plain tables, as `[[rules]]` of stagedoor.toml holds them.
+
+    Args:
+        tables: one for each rule.
+        remember: decisions, for as many pairs of caller and key.
 
     Raises:
         RuleError: with attribute `index` set to the table's place.
@@ -219,7 +223,7 @@ def compile_rules(tables: Sequence[Mapping[str, object]]) -> Policy:
         except RuleError as error:
             error.index = index
             raise
-    return Policy(rules)
+    return Policy(rules, remember)
 
 
 def _rule(index: int, table: Mapping[str, object]) -> Rule:
@@ -368,14 +372,14 @@ class _Ends:
 class Policy:
     """Compiled rules. `decide` answers one question; `explain` says for every rule why."""
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
+    def __init__(self, rules: Iterable[Rule], remember: int = DECISIONS) -> None:
         self.rules = tuple(rules)
         self._root = _Node()
         for rule in self.rules:
             self._root.add(rule)
         # A caller is one object as long as its token is remembered, and the decision follows from caller and key.
-        self._remembered = lru_cache(maxsize=DECISIONS)(self._decide)
-        self._reaches = lru_cache(maxsize=DECISIONS)(self._reach)
+        self._remembered = lru_cache(maxsize=remember)(self._decide)
+        self._reaches = lru_cache(maxsize=remember)(self._reach)
         self._starts = lru_cache(maxsize=64)(self._prefixes)
         self._known_effects = lru_cache(maxsize=16)(_nothing_known)
 

@@ -14,8 +14,8 @@ from .issuers import Issuer, IssuerKeys
 from .jose import SignaturePort, json_object, split
 from .messages import Flow
 
-CACHE_BYTES = 8 * 1_048_576
-"""Bound of the verified tokens that are remembered, in bytes of token text (their claims take about as much again)."""
+REMEMBERED_BYTES = 8 * 1_048_576
+"""Bound of the verified tokens that are remembered, in bytes of token text; their claims take some seven times that."""
 
 _TYPES = ("", "jwt", "at+jwt", "application/jwt", "application/at+jwt")
 
@@ -68,11 +68,15 @@ def _time(claims: Mapping[str, object], name: str) -> float | None:
 
 
 class Callers:
-    """Callers by the text of the credential that proved them, until they expire; bounded in bytes of text."""
+    """Callers by the text of the credential that proved them, until they expire.
 
-    def __init__(self) -> None:
+    Args:
+        limit: bytes of text.
+    """
+
+    def __init__(self, limit: int) -> None:
         self._callers: dict[str, Caller] = {}
-        self._size = 0
+        self._size, self._limit = 0, limit
 
     def get(self, text: str, now: float) -> Caller | None:
         caller = self._callers.get(text)
@@ -82,7 +86,7 @@ class Callers:
         if text not in self._callers:
             self._size += len(text)
         self._callers[text] = caller
-        while self._size > CACHE_BYTES:
+        while self._size > self._limit:
             oldest = next(iter(self._callers))
             del self._callers[oldest]
             self._size -= len(oldest)
@@ -98,10 +102,12 @@ class Tokens:
     Args:
         issuers: the providers whose tokens count.
         port: how signatures are checked.
+        remember: bound of the verified tokens that are remembered, in bytes of their text.
     """
 
-    def __init__(self, issuers: tuple[Issuer, ...], port: SignaturePort) -> None:
-        self._verified = Callers()
+    def __init__(self, issuers: tuple[Issuer, ...], port: SignaturePort, *, remember: int = REMEMBERED_BYTES) -> None:
+        self.remember = remember
+        self._verified = Callers(remember)
         self.issuers = {issuer.issuer: IssuerKeys(issuer, port, self._verified.clear) for issuer in issuers}
 
     def adopt(self, other: Tokens) -> None:

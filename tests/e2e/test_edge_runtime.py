@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from cloudfront import check, event, request_of
 from serving import fresh_token
-from support import ISSUER, KEYS_URL, SITE, bearer, key_set, rsa_signer
+from support import ISSUER, KEYS_URL, SITE, bearer, claims, key_set, rsa_signer, token
 
 from e2e.lambda_runtime import CPU_SHARE, Function, FunctionFailed
 from stagedoor import packing
@@ -108,8 +108,6 @@ def test_an_issuer_that_cannot_be_reached_is_no_reason_to_wait_or_to_open(object
 
 
 def fresh_token_of_another_key() -> str:
-    from support import claims, token
-
     return token(claims(exp=time.time() + 600), rsa_signer(kid="rsa-9"))
 
 
@@ -125,6 +123,17 @@ def test_memory_and_time_are_as_small_as_they_have_to_be(content: bytes, record_
         assert function.peak_mb < 40
         assert first.seconds < 2
         assert warm < 0.25, "a share of a processor comes in slices of 0.1 s"
+
+
+def test_callers_that_are_remembered_do_not_use_up_its_memory(content: bytes) -> None:
+    """Each token is good, new and of the longest kind, and what is read from it takes seven times its text."""
+    groups = [f"group-{number:04}" for number in range(840)]
+    with Function(content, bundle.OBJECTS) as function:
+        for number in range(700):
+            text = token(claims(exp=time.time() + 600, jti=str(number), groups=groups))
+            assert function(event("/users/ann/a", authorization=bearer(text))).value["uri"] == "/users/ann/a"
+        assert len(text) > 15_000
+        assert function.peak_mb < 56
 
 
 def test_a_zip_that_does_not_start_is_a_failure() -> None:

@@ -18,6 +18,10 @@ from ..tokens import Tokens
 
 FORM = 1
 """Version of the form of `config.json`; the bundle's code reads this one alone."""
+REMEMBERED_BYTES, DECISIONS = 512 * 1024, 128
+"""Tokens, and as much of sessions, in bytes of their text; decisions, each of which keeps its caller. The function has
+128 MB, and the claims of one token of the longest kind take 0.1 MB.
+"""
 
 
 class Config(NamedTuple):
@@ -55,7 +59,7 @@ class Config(NamedTuple):
             tuple(document["issuers"]),
             document["sessions"],
             document["passes"],
-            compile_rules(document["rules"]),
+            compile_rules(document["rules"], remember=DECISIONS),
             {one["jwks"]: _document(one) for one in document["issuers"] if (one["jwks"] or "").startswith("file:")},
         )
 
@@ -63,7 +67,7 @@ class Config(NamedTuple):
         """The door for a distribution of this domain name. Nobody has asked the issuers for keys since the bundling."""
         url = self.url or f"https://{domain}"
         issuers = tuple(_issuer(one) for one in self.issuers)
-        tokens = Tokens(issuers, rsa)
+        tokens = Tokens(issuers, rsa, remember=REMEMBERED_BYTES)
         for issuer, one in zip(issuers, self.issuers, strict=True):
             tokens.issuers[issuer.issuer].install(_document(one), -math.inf)
         passes = Passes(url, {name: rsa.load_for_passes(jwk) for name, jwk in self.passes.items()})
