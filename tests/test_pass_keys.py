@@ -20,8 +20,9 @@ from cryptography.x509.oid import NameOID
 from serving import prepare, settings_text
 from support import NOW, SITE, VECTORS, request
 
+from stagedoor import aws_secrets
 from stagedoor.credentials import Places, find
-from stagedoor.errors import InvalidKey, SettingsError
+from stagedoor.errors import InvalidKey, SettingsError, StoreRefused
 from stagedoor.pass_keys import (
     PassSettings,
     PrivateKey,
@@ -32,6 +33,7 @@ from stagedoor.pass_keys import (
     open_passes,
     read_private,
     read_public,
+    read_public_keys,
     signs,
 )
 from stagedoor.settings import Settings, parse
@@ -382,6 +384,50 @@ def test_without_a_private_key_passes_are_verified_and_not_issued() -> None:
     keys, signer = open_passes(PassSettings(public_keys={"K1": RSA["pub"].encode()}), None)
     assert (set(keys), signer) == ({"K1"}, None)
     assert open_passes(PassSettings(), None) == ({}, None)
+
+
+# --- public keys alone
+
+
+def refuses(secret: str, region: str | None = None) -> bytes:
+    raise StoreRefused(f"{secret} cannot be read: AccessDeniedException")
+
+
+def test_who_only_checks_asks_for_no_private_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aws_secrets, "read", refuses)
+    listed = {"K1": RSA["pub"].encode(), "K2": EC["pub"].encode()}
+    keys = read_public_keys(PassSettings("K1", "ssm:/private", "ssm:/words", listed), "us-east-1")
+    assert keys == {"K1": public("rsa"), "K2": public("ec")}
+
+
+def test_a_public_half_that_is_not_listed_comes_from_the_private_key() -> None:
+    keys = read_public_keys(PassSettings("K1", RSA["priv"].encode(), None, {"K2": EC["pub"].encode()}), None)
+    assert keys == {"K1": public("rsa"), "K2": public("ec")}
+
+
+@pytest.mark.parametrize(
+    ("passes", "setting"),
+    [
+        (PassSettings("K1", "ssm:/private", None, {"K2": EC["pub"].encode()}), "passes.private_key"),
+        (PassSettings(public_keys={"K1": "ssm:/public"}), "passes.public_keys"),
+    ],
+)
+@pytest.mark.parametrize(("region", "told"), [("eu-west-1", "in eu-west-1"), (None, "by default")])
+def test_a_key_that_aws_does_not_give_is_told_with_setting_and_region(
+    monkeypatch: pytest.MonkeyPatch, passes: PassSettings, setting: str, region: str | None, told: str
+) -> None:
+    monkeypatch.setattr(aws_secrets, "read", refuses)
+    with pytest.raises(SettingsError, match="AccessDeniedException") as caught:
+        read_public_keys(passes, region)
+    assert caught.value.setting == setting
+    assert told in caught.value.problem
+    assert ("public_keys = {" in caught.value.mend) == (setting == "passes.private_key")
+
+
+def test_a_listed_key_that_is_none_is_told_with_its_setting_and_no_region() -> None:
+    with pytest.raises(SettingsError, match="K1: this is no public key but a private one") as caught:
+        read_public_keys(PassSettings(public_keys={"K1": RSA["priv"].encode()}), None)
+    assert (caught.value.setting, "region" in caught.value.problem) == ("passes.public_keys", False)
 
 
 # --- new pairs

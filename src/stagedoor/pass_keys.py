@@ -10,14 +10,14 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, TypeAlias
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from .errors import InvalidKey
+from .errors import InvalidKey, SettingsError, StoreRefused, Unavailable
 from .signing import Hash, PassCheck, Sign, Signer
 
 Kind: TypeAlias = Literal["rsa", "ec"]
@@ -29,6 +29,7 @@ _HASH: dict[str, hashes.HashAlgorithm] = {"sha1": hashes.SHA1(), "sha256": hashe
 _PADDING = padding.PKCS1v15()
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]*KEY)-----(.*?)-----END \1-----", re.DOTALL)
 _LEGACY = re.compile(r"\s*Proc-Type:\s*(\S+)\s+DEK-Info:\s*(\S+)\s+")
+_LIST_IT = 'list its public half, which is all that is needed here: public_keys = { your-key-id = "file:public.pem" }'
 _TAKES = "CloudFront takes RSA with 2048 bits and ECDSA on P-256: stagedoor keys new"
 
 
@@ -177,6 +178,35 @@ def read_keys(passes: PassSettings, region: str | None) -> tuple[dict[str, Publi
     if not is_pair(private, own):
         raise InvalidKey(f"the private key is not that of public key {passes.key_id}")
     return public, private
+
+
+def read_public_keys(passes: PassSettings, region: str | None) -> dict[str, PublicKey]:
+    """Read all public keys, by id, for a door that checks passes and signs none.
+
+    The private key is looked at only where `public_keys` does not tell its public half: whoever makes a template or a
+    bundle need not be able to sign.
+
+    Args:
+        passes, region: as for `read_keys`.
+
+    Raises:
+        SettingsError: a key cannot be had or used.
+    """
+    public = _public_keys("passes.public_keys", replace(passes, key_id=None), region)
+    if passes.key_id is None or passes.key_id in public:
+        return public
+    return public | _public_keys("passes.private_key", replace(passes, public_keys={}), region)
+
+
+def _public_keys(setting: str, passes: PassSettings, region: str | None) -> dict[str, PublicKey]:
+    """What one setting says."""
+    try:
+        return read_keys(passes, region)[0]
+    except (InvalidKey, StoreRefused, Unavailable) as error:
+        where = f"; it was looked for in {region or 'the region that AWS is used in here by default'}"
+        at_aws = isinstance(passes.private_key, str) or any(isinstance(key, str) for key in passes.public_keys.values())
+        mend = _LIST_IT if setting == "passes.private_key" else ""
+        raise SettingsError(f"{error}{where if at_aws else ''}", setting=setting, mend=mend) from error
 
 
 class Pair(NamedTuple):

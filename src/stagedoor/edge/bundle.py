@@ -10,7 +10,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import rsa as openssl_rsa
@@ -145,15 +144,10 @@ def _issuer(number: int, issuer: Issuer, keys: bytes) -> dict[str, Any]:
 
 
 def _pass_keys(settings: Settings) -> Iterator[tuple[str, dict[str, str]]]:
-    """Public keys of passes as JWKs; at the edge RSA alone can be checked. The private key is looked at only where
-    nothing else tells its public half.
-    """
-    passes = settings.passes
-    if passes.key_id in passes.public_keys:
-        passes = replace(passes, key_id=None, private_key=None)
-    for name, key in sorted(pass_keys.read_keys(passes, settings.aws_region)[0].items()):
+    """Public keys of passes as JWKs; at the edge RSA alone can be checked."""
+    for name, key in sorted(pass_keys.read_public_keys(settings.passes, settings.aws_region).items()):
         if not isinstance(key, openssl_rsa.RSAPublicKey):
-            setting = "passes.public_keys" if name in passes.public_keys else "passes.private_key"
+            setting = "passes.public_keys" if name in settings.passes.public_keys else "passes.private_key"
             problem = f"the edge checks passes by RSA keys alone, and {name} is another"
             mend = "make an RSA pair (stagedoor keys new), or let CloudFront check them: the passes door"
             raise _refusal(settings, setting, problem, mend)
