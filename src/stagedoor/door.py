@@ -35,11 +35,13 @@ from .tokens import Callers, Tokens
 T = TypeVar("T")
 
 OBJECT_METHODS = "GET, HEAD, OPTIONS"
-_ASKED = b"Authorization, Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Range, Range"
-_EXPOSED = (
+ASKED_HEADERS = b"Authorization, Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Range, Range"
+"""Request headers that scripts of other origins may send."""
+EXPOSED_HEADERS = (
     b"Accept-Ranges, Content-Disposition, Content-Length, Content-Range, ETag, Last-Modified, Retry-After,"
     b" WWW-Authenticate"
 )
+"""Response headers that they may read."""
 
 
 class Site(NamedTuple):
@@ -301,7 +303,7 @@ class Door:
         if self.allowed_origin(request) and b"access-control-request-method" in request.headers:
             headers += (
                 (b"access-control-allow-methods", methods.encode()),
-                (b"access-control-allow-headers", _ASKED),
+                (b"access-control-allow-headers", ASKED_HEADERS),
                 (b"access-control-max-age", b"600"),
             )
         return Reply(204, headers, b"", "options")
@@ -321,7 +323,7 @@ class Door:
             *vary,
             (b"access-control-allow-origin", origin),
             (b"access-control-allow-credentials", b"true"),
-            (b"access-control-expose-headers", _EXPOSED),
+            (b"access-control-expose-headers", EXPOSED_HEADERS),
         )
 
     # --- endpoints of our own

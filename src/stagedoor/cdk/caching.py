@@ -8,6 +8,7 @@ from aws_cdk import Duration
 from aws_cdk import aws_cloudfront as cloudfront
 from constructs import Construct
 
+from ..door import ASKED_HEADERS, EXPOSED_HEADERS
 from ..gateway.objects import SANDBOX
 
 KEPT_FOR = Duration.days(1)
@@ -20,18 +21,13 @@ FOR_VIEWERS = "private, no-cache"
 The object's own Cache-Control stays between S3 and CloudFront, where `private` would switch the cache off.
 """
 PREFLIGHT_FOR = Duration.minutes(10)
-READABLE = ("Accept-Ranges", "Content-Length", "Content-Range", "Content-Disposition", "ETag", "Last-Modified")
-"""Response headers that scripts of other origins may read."""
-SENDABLE = (
-    "Authorization",
-    "If-Match",
-    "If-Modified-Since",
-    "If-None-Match",
-    "If-Range",
-    "If-Unmodified-Since",
-    "Range",
+ABOUT_THE_BUCKET = (
+    "x-amz-server-side-encryption",
+    "x-amz-server-side-encryption-aws-kms-key-id",
+    "x-amz-server-side-encryption-bucket-key-enabled",
+    "x-amz-version-id",
 )
-"""Request headers that they may send."""
+"""What S3 says of itself, and viewers need not know: a key's ARN holds the number of the account."""
 
 
 def cache_policy(scope: Construct, *, cache: bool) -> cloudfront.ICachePolicy:
@@ -76,7 +72,7 @@ def object_headers(scope: Construct, *, origins: Iterable[str], trust_html: bool
         ),
         security_headers_behavior=_security(None if trust_html else sandbox),
         cors_behavior=_cors(sorted(origins)),
-        remove_headers=["x-amz-server-side-encryption", "x-amz-version-id"],
+        remove_headers=list(ABOUT_THE_BUCKET),
     )
 
 
@@ -113,15 +109,20 @@ def _hsts() -> cloudfront.ResponseHeadersStrictTransportSecurity:
     )
 
 
+def _names(headers: bytes) -> list[str]:
+    """A list as the door writes it into a header."""
+    return headers.decode().split(", ")
+
+
 def _cors(origins: list[str]) -> cloudfront.ResponseHeadersCorsBehavior | None:
     if not origins:
         return None
     return cloudfront.ResponseHeadersCorsBehavior(
         access_control_allow_origins=origins,
         access_control_allow_credentials=True,
-        access_control_allow_headers=list(SENDABLE),
+        access_control_allow_headers=_names(ASKED_HEADERS),
         access_control_allow_methods=["GET", "HEAD", "OPTIONS"],
-        access_control_expose_headers=list(READABLE),
+        access_control_expose_headers=_names(EXPOSED_HEADERS),
         access_control_max_age=PREFLIGHT_FOR,
         origin_override=True,
     )
