@@ -257,7 +257,8 @@ def test_the_commands_for_aws_hand_on_the_keys_as_text(options: tuple[str, ...],
     key = told["publicKey"].strip()
     assert config == f"CallerReference=x,Name=stagedoor-x,EncodedKey='{key}'"
     *words, stored = given(told["ssm"])
-    assert words[:6] == ["ssm", "put-parameter", "--type", "SecureString", "--name", "/stagedoor/x"]
+    assert words[:6] == ["ssm", "put-parameter", "--type", "SecureString", "--region", "us-east-1"]
+    assert words[6:8] == ["--name", "/stagedoor/x"]
     assert is_pair(read_private(stored), read_public(key))
 
 
@@ -354,7 +355,7 @@ def test_a_rotation_can_change_the_kind_of_key(stage: Path, tell: Tell) -> None:
     write(stage, '[passes]\nkey_id = "K1"\nprivate_key = "file:K1.pem"')
     said = tell("keys", "rotate", "--type", "ec", "--json")
     assert answer(said)["type"] == "ec"
-    assert "Lambda@Edge" in said.err
+    assert "the edge door" in said.err
 
 
 @pytest.mark.parametrize(
@@ -388,6 +389,23 @@ def test_the_new_key_is_kept_where_the_present_one_is(
     assert told["keep"] is None if command is None else told["keep"].startswith(f"aws {command} --")
     assert bool(told["notes"]) == (command is None)
     assert read_public((stage / "stagedoor-K1.public.pem").read_bytes()) == read_public(KEYS["ec"]["pub"])
+
+
+def test_the_place_for_a_new_key_is_in_the_region_of_the_settings_if_they_name_one(stage: Path, tell: Tell) -> None:
+    site = '[site]\nurl = "https://assets.example.com"\nstore = "s3://bucket"\nregion = "eu-central-1"\n'
+    (stage / "stagedoor.toml").write_text(site)
+    assert "--region eu-central-1 --name /stagedoor/a" in answer(tell("keys", "new", "--id", "a", "--json"))["ssm"]
+    (stage / "stagedoor.toml").write_text(site + 'endpoint = "https://s3.internal:9000"\n')
+    assert "--region us-east-1 --name /stagedoor/b" in answer(tell("keys", "new", "--id", "b", "--json"))["ssm"]
+
+
+def test_the_public_key_is_named_as_the_constructs_want_it(stage: Path, tell: Tell) -> None:
+    said = tell("keys", "new", "--id", "a")
+    (named,) = [line.strip() for line in said.out.splitlines() if "public_keys" in line]
+    (stage / "stagedoor.toml").write_text(f'{SITE}[passes]\nkey_id = "a"\nprivate_key = "ssm:/stagedoor/a"\n{named}\n')
+    assert read_public((stage / "stagedoor-a.public.pem").read_bytes()) == read_public(
+        load(stage / "stagedoor.toml").passes.public_keys["a"]
+    )
 
 
 def test_a_region_of_the_settings_is_that_of_the_commands(stage: Path, tell: Tell) -> None:

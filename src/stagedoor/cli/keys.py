@@ -28,6 +28,9 @@ Id = Annotated[
 ]
 Der = Annotated[bool, typer.Option("--der", help="files in DER, as Java wants them, instead of PEM")]
 
+CDK_REGION = "us-east-1"
+"""Where `stagedoor.cdk` sets everything up, and so reads secrets."""
+
 app = typer.Typer(rich_markup_mode=None)
 
 
@@ -48,7 +51,7 @@ def command(context: typer.Context) -> int:
 @app.command("new")
 def new(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="where the files go; default: here")] = Path(),
-    kind: Annotated[Kind, typer.Option("--type", help="ec signs faster; Lambda@Edge will check rsa only")] = "rsa",
+    kind: Annotated[Kind, typer.Option("--type", help="ec signs faster; the edge door checks rsa alone")] = "rsa",
     id_: Id = None,
     der: Der = False,
     file: SettingsFile = None,
@@ -69,9 +72,9 @@ def new(
     made = _make(folder, kind, id_, der, read)
     settings = pairs.section({"key_id": made.id, "private_key": made.place})
     if as_json:
-        say_json({**pairs.about(made), "ssm": pairs.to_ssm(made, _parameter(made)), "settings": settings})
+        say_json({**pairs.about(made), "ssm": _to_ssm(made, read), "settings": settings})
     else:
-        _say_new(made, settings, read.source)
+        _say_new(made, settings, read)
     _note_kind(made)
     if present not in (None, made.id):
         complain("note", f"this site signs with {present}; to change over and refuse nobody: stagedoor keys rotate")
@@ -92,7 +95,8 @@ def rotate(
     """make the next key pair, and say how to change to it and refuse nobody.
 
     The settings stay as they are. Put in what each of the three steps shows,
-    and have every gateway read it (SIGHUP) before you go on to the next.
+    and have every gateway read it (SIGHUP; on AWS: cdk deploy) before you go on
+    to the next.
 
     \b
     example:
@@ -259,23 +263,32 @@ def _pem(key: PublicKey) -> str:
 
 
 def _parameter(made: pairs.Made) -> str:
+    """One parameter for each key, so that a rotation writes none over that is in use."""
     return f"/{pairs.SHELF}/{made.id}"
+
+
+def _to_ssm(made: pairs.Made, read: Reader) -> str:
+    own = None if read.text("site.endpoint") else read.text("site.region")
+    return pairs.to_ssm(made, _parameter(made), own or CDK_REGION)
 
 
 # --- what is said
 
 
-def _say_new(made: pairs.Made, settings: str, source: Path | None) -> None:
+def _say_new(made: pairs.Made, settings: str, read: Reader) -> None:
     _say_written(made)
-    say(f"\nin {source or 'stagedoor.toml'}:")
+    say(f"\nin {read.source or 'stagedoor.toml'}:")
     _say_block(settings)
     say("\nto keep the private key out of git:")
     _say_block(f"echo 'stagedoor-*.private.*' >> {shlex.quote(str(made.private.parent / '.gitignore'))}")
-    say("\nif CloudFront is to check passes: upload the public key, put it into the key group, and let key_id be")
-    say("the id that CloudFront shows:")
+    say(f'\nif AWS is to keep the private key: private_key = "ssm:{_parameter(made)}", and delete the file after.')
+    say(f"the region is the one it is read in: {CDK_REGION} where stagedoor.cdk sets the site up, else the gateway's:")
+    _say_block(_to_ssm(made, read))
+    say("\nif stagedoor.cdk sets the site up, it gives CloudFront the public key; name it in [passes]:")
+    _say_block(f'public_keys = {{ {made.id} = "{made.public_place}" }}')
+    say("\nif you set CloudFront up yourself, to check passes: upload the public key, put it into the key group, and")
+    say("let key_id be the id that CloudFront shows:")
     _say_block(pairs.to_cloudfront(made))
-    say(f'\nif AWS is to keep the private key: private_key = "ssm:{_parameter(made)}", and delete the file after:')
-    _say_block(pairs.to_ssm(made, _parameter(made)))
 
 
 def _say_change(
@@ -286,8 +299,8 @@ def _say_change(
     _say_written(made)
     if own_public is not None and not own_public.is_here:
         say(f"wrote {own_public.path}, the public half of {old}: after step 2 it is told nowhere else")
-    say("\nno settings were changed. after each step reload every gateway (SIGHUP, systemctl reload stagedoor),")
-    say("and go on when all of them have done so.")
+    say("\nno settings were changed. after each step reload every gateway (SIGHUP, systemctl reload stagedoor; on AWS:")
+    say("cdk deploy), and go on when all of them have done so.")
     say(f"\n1. all learn the new public key. in {where}:")
     _say_block(first)
     if change["keep"]:
@@ -299,8 +312,9 @@ def _say_change(
     say(f"\n3. if step 2 is done now, the last pass of {old} is over {moment(change['removable'], now)}.")
     say("from then on it can go, and its private key be deleted:")
     _say_block(third)
-    say("\nif CloudFront checks passes: before step 1 upload the new public key, put it into the key group, and write")
-    say(f"the id that CloudFront shows instead of {made.id} in every step; with step 3 take {old} out of the group:")
+    say("\nif stagedoor.cdk sets the site up, that is all. if you set CloudFront up yourself, to check passes: before")
+    say("step 1 upload the new public key, put it into the key group, and write the id that CloudFront shows instead")
+    say(f"of {made.id} in every step; with step 3 take {old} out of the group:")
     _say_block(pairs.to_cloudfront(made))
     say(f"\nURLs and cookies that stagedoor sign made to last longer than [passes] max_lifetime end with {old}, too.")
 
@@ -316,4 +330,6 @@ def _say_block(text: str) -> None:
 
 def _note_kind(made: pairs.Made) -> None:
     if made.kind == "ec":
-        complain("note", "EC signs several times faster, but Lambda@Edge will only check passes of RSA keys")
+        complain(
+            "note", "EC signs several times faster, but the edge door checks RSA alone"
+        )
