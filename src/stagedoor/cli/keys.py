@@ -330,6 +330,4 @@ def _say_block(text: str) -> None:
 
 def _note_kind(made: pairs.Made) -> None:
     if made.kind == "ec":
-        complain(
-            "note", "EC signs several times faster, but the edge door checks RSA alone"
-        )
+        complain("note", "EC signs several times faster, but the edge door checks RSA alone")
