@@ -144,6 +144,18 @@ def test_a_body_does_not_go_on(edge: Edge) -> None:
     assert "body" not in edge.objects(asked)
 
 
+def test_a_session_that_an_older_key_signed_counts_as_well(tmp_path: Path) -> None:
+    """The newest key signs, all verify."""
+    newest = "n" * 40
+    two = SESSIONS.replace('["env:SESSION"]', '["env:NEWEST", "env:SESSION"]')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ENVIRON, "NEWEST", newest)
+        edge = make(tmp_path, SETTINGS + two)
+    for key in (SESSION_KEY, newest.encode()):
+        line = Sessions(SITE, (key,), {ISSUER: "staff"}).set_cookie(caller(), {"sub": ["ann"]}, b"r" * 16, NOW)
+        assert edge.objects(event("/users/ann/a", cookie=line.partition(";")[0]))["uri"] == "/users/ann/a"
+
+
 def test_a_session_opens_what_its_caller_may_read(edge: Edge) -> None:
     made = Sessions(SITE, (SESSION_KEY,), {ISSUER: "staff"})
     cookie = made.set_cookie(caller(), {"sub": "ann"}, b"r" * 16, NOW).partition(";")[0]
@@ -292,6 +304,7 @@ def test_the_api_gets_its_requests_with_their_credentials(edge: Edge) -> None:
         ("/-/\\x", "400"),
         ("/-/" + "a" * 2000, "400"),
         ("/-/s3objects?" + "a" * 9000, "414"),
+        ("/-/" + "!" * 300 + "?" + "a" * 7500, "414"),  # three times as long in the one encoding
     ],
 )
 def test_the_api_behaviour_lets_nothing_else_through(edge: Edge, target: str, status: str) -> None:
@@ -393,6 +406,7 @@ class Issuer(http.server.ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answers)
         self.asked: list[str] = []
+        self.drips: dict[str, float] = {}
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -407,8 +421,10 @@ class _Answers(http.server.BaseHTTPRequestHandler):
             self.send_header("Location", f"{self.server.url}/elsewhere")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            for part in (body[:1], body[1:2], body[2:]):
-                time.sleep(wait / 3)
+            drip = self.server.drips.get(self.path, 0.0)
+            parts = [bytes((byte,)) for byte in body] if drip else [body[:1], body[1:2], body[2:]]
+            for part in parts:
+                time.sleep(drip or wait / 3)
                 self.wfile.write(part)
                 self.wfile.flush()
 
@@ -482,6 +498,45 @@ def test_a_key_set_without_end_is_not_read(tmp_path: Path, issuer: Issuer) -> No
     assert make(tmp_path, SETTINGS.replace(ISSUER, issuer.url)).objects(asked_with_new_key(issuer))["status"] == "503"
 
 
+def test_a_key_set_that_drips_is_waited_for_no_longer_and_leaves_no_thread(tmp_path: Path, issuer: Issuer) -> None:
+    """Each piece comes in time; all of them would take a minute."""
+    discovery(issuer)
+    issuer.drips["/keys"] = 0.05
+    edge, threads = make(tmp_path, SETTINGS.replace(ISSUER, issuer.url)), set(threading.enumerate())
+    begun = time.monotonic()
+    assert edge.objects(asked_with_new_key(issuer))["status"] == "503"
+    assert time.monotonic() - begun < 10
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("document", [b"", b'{"keys":[]}', b"[[[[", key_set(rsa_signer(), rsa_signer())])
+def test_what_is_wrong_with_an_issuers_keys_is_told_once_to_the_log(
+    tmp_path: Path, issuer: Issuer, capsys: pytest.CaptureFixture[str], document: bytes
+) -> None:
+    discovery(issuer, document)
+    edge = make(tmp_path, SETTINGS.replace(ISSUER, issuer.url))
+    capsys.readouterr()
+    for _ in range(3):
+        assert edge.objects(asked_with_new_key(issuer))["status"] == "503"
+    (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert line["unanswered"] == issuer.url
+    assert line["why"]
+
+
+def test_no_part_of_a_key_address_that_may_be_secret_is_in_the_log(
+    tmp_path: Path, issuer: Issuer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = SETTINGS.replace(ISSUER, issuer.url).replace(
+        "audience", f'jwks = "{issuer.url}/keys?apikey=s3cret"\naudience'
+    )
+    assert make(tmp_path, text).objects(asked_with_new_key(issuer))["status"] == "503"
+    told = capsys.readouterr().out
+    assert f"{issuer.url}/keys?…" in told
+    assert "s3cret" not in told
+
+
 def test_keys_are_asked_for_nowhere_but_over_https_or_on_this_machine(tmp_path: Path, issuer: Issuer) -> None:
     discovery(issuer)
     make(tmp_path, SETTINGS.replace(ISSUER, issuer.url))
@@ -532,3 +587,12 @@ def test_what_cloudfront_would_not_take_is_noticed() -> None:
     for answer in bad:
         with pytest.raises((AssertionError, KeyError, TypeError)):
             check(event(), answer)
+
+
+@pytest.mark.parametrize(
+    "target", ["/-/%?token=s3cret", "/public/a?token=s3cret&" + "a" * 9000, "/nothing?token=s3cret"]
+)
+def test_no_answer_sends_the_credential_of_its_address_on_as_a_referrer(edge: Edge, target: str) -> None:
+    for answer in (edge.objects(event(target)), edge.api(event(target))):
+        assert answer["status"] in ("400", "401", "404", "414")
+        assert header(answer, "referrer-policy") == "no-referrer"

@@ -229,6 +229,13 @@ def test_no_zip_is_made_that_cloudfront_would_not_take(monkeypatch: pytest.Monke
         make()
 
 
+@pytest.mark.parametrize("more", ['"issued":1e999', '"x":"\\ud800"'])
+def test_a_key_set_that_cannot_be_written_anew_starts_as_it_was_published(tmp_path: Path, more: str) -> None:
+    document = key_set(rsa_signer()).decode().replace("{", "{" + more + ",", 1).encode()
+    made = bundle.make(parse(TEXT, None, {}), {ISSUER: document})
+    assert Edge(unpacked(made.content, tmp_path), NOW).objects(event("/users/ann/a", authorization=bearer(token())))
+
+
 def test_keys_that_no_token_could_be_checked_with_are_refused() -> None:
     """Settings and published keys that do not fit would be found at the first request."""
     with pytest.raises(SettingsError, match=r"issuers\[0\]"):
@@ -256,7 +263,7 @@ def test_the_command_asks_for_the_keys_and_says_what_to_do_next(tell: Callable[.
     assert "next: " in said.err
     assert "session cookies count for nothing" in said.err
     baked = json.loads(inside_file("build/edge.zip"))
-    assert [one["keys"] for one in baked["issuers"]] == [json.loads(key_set(rsa_signer()))]
+    assert [one["keys"] for one in baked["issuers"]] == [key_set(rsa_signer()).decode()]
 
 
 def test_it_says_whether_there_is_bytecode(tell: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:

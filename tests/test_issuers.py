@@ -188,6 +188,14 @@ def test_a_new_key_is_found_after_the_cool_down() -> None:
     assert reader.verify(token(signer=fresh), NOW + 10).subject == "ann"
 
 
+def test_a_clock_that_is_set_back_keeps_nobody_waiting() -> None:
+    reader = Reader(pages=Web())
+    with pytest.raises(KeysUnavailable):
+        reader.verify(token(), NOW + 120)
+    reader.web.pages[KEYS_URL] = key_set(rsa_signer())
+    assert reader.verify(token(), NOW).subject == "ann"
+
+
 def test_flows_that_wait_at_the_same_time_ask_for_the_same() -> None:
     """The driver joins equal wishes into one exchange; all who waited are served by it."""
     everybody = Tokens((issuer(),), crypto)

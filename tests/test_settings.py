@@ -385,6 +385,9 @@ WRONG = {
     "tokens from nowhere": (with_("tokens", 'from = ["body"]'), "tokens.from", 13),
     "cookie with a bad name": (with_("tokens", 'cookie = "a b"'), "tokens.cookie", 13),
     "cookie of the session": (with_("tokens", 'cookie = "__Host-stagedoor"'), "tokens.cookie", 13),
+    "cookie of passes": (with_("tokens", 'cookie = "CloudFront-Policy"'), "tokens.cookie", 13),
+    "parameter of passes": (with_("tokens", 'query = "Expires"'), "tokens.query", 13),
+    "jwks with a password": (with_("issuers", 'jwks = "https://me:secret@id.example.com/k"'), "issuers[0].jwks", 6),
     "parameter with a bad name": (with_("tokens", 'query = "a&b"'), "tokens.query", 13),
     "rule without path": (MINIMAL.replace('path = "public/**"\n', ""), "rules[0].path", 9),
     "rule with a bad path": (MINIMAL.replace("public/**", "/public/**"), "rules[0].path", 10),
@@ -783,6 +786,7 @@ def test_a_secret_from_the_environment_may_be_any_bytes(home: Path) -> None:
         (MINIMAL[: MINIMAL.index("[[issuers")], "nobody can be signed in"),
         (MINIMAL + '[[rules]]\npath = "public/**"\nallow = "anyone"\n', "repeats rules[0]"),
         (MINIMAL + '[[rules]]\npath = "x"\ndeny = "anyone"\n', "takes nothing away"),
+        (with_("login", 'page = "https://assets.example.com/login.html"'), "sent in circles"),
         (
             MINIMAL
             + '[[issuers]]\nissuer = "https://two.example"\naudience = ["x"]\n'
@@ -795,6 +799,11 @@ def test_what_is_probably_not_meant_is_a_warning(home: Path, text: str, words: s
     warnings = read(home, text).warnings
     assert any(words in warning for warning in warnings)
     assert all(str(home / "stagedoor.toml") in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("page", ["https://assets.example.com/public/login.html", "https://app.example.com/login.html"])
+def test_a_sign_in_page_that_is_open_is_no_reason_to_warn(home: Path, page: str) -> None:
+    assert not [one for one in read(home, with_("login", f'page = "{page}"')).warnings if "circles" in one]
 
 
 # --- the table

@@ -167,8 +167,8 @@ class IssuerKeys:
         return (self.failure != "" or now - self._loaded >= self.max_age) and self.due(now)
 
     def due(self, now: float) -> bool:
-        """May the issuer be asked now? While somebody is asking, others may join."""
-        return self._asking or now - self._asked >= min(COOL_DOWN, self.max_age)
+        """May the issuer be asked now? While somebody is asking, others may join. (A clock may have been set back.)"""
+        return self._asking or not 0 <= now - self._asked < min(COOL_DOWN, self.max_age)
 
     def candidates(self, header: Mapping[str, object]) -> tuple[Key, ...]:
         """Keys that may have signed under this header: its `kid`, or without one the only key that fits."""
@@ -255,11 +255,13 @@ def discovery_url(issuer: str) -> str:
 
 
 def is_safe_url(url: str) -> bool:
-    """https, or http on this machine: the only addresses that issuers and keys may have."""
+    """https, or http on this machine, and no password in it: the only addresses that issuers and keys may have."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
     except ValueError:
+        return False
+    if "@" in parts.netloc:  # a password, which would be shown wherever the address is
         return False
     if parts.scheme == "https":
         return host != ""

@@ -18,12 +18,13 @@ from typing import Literal, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
 from . import crypto, lint, paths
-from .credentials import Places, Source
+from .caller import ANONYMOUS
+from .credentials import PASS_COOKIES, PASS_PARAMETERS, Places, Source
 from .errors import InvalidKey, InvalidKeySet, InvalidTarget, RuleError, SettingsError, StagedoorError
 from .issuers import Issuer, is_cognito, is_safe_url, parse_key_set
 from .jose import ALGORITHMS
 from .pass_keys import PassSettings, open_passes
-from .policy import Policy, compile_rules
+from .policy import Deny, Policy, compile_rules
 from .session import MIN_KEY_BYTES
 from .settings_reader import PREFIX as PREFIX
 from .settings_reader import Reader
@@ -201,7 +202,7 @@ def _settings(read: Reader) -> Settings:
         issuers=issuers,
         places=places,
         policy=policy,
-        login_page=_login_page(read, issuers),
+        login_page=_login_page(read, issuers, url, policy),
         session=_session(read),
         session_keys=session_keys,
         seal_secrets=session_keys or (_made_at_start(),),
@@ -341,6 +342,10 @@ def _places(read: Reader, url: str) -> Places:
         read.fail("tokens.cookie", f"{cookie!r} cannot be the name of this cookie (RFC 6265 §4.1.1)")
     if not re.fullmatch(r"[A-Za-z0-9_.~-]+", query):
         read.fail("tokens.query", f"{query!r} cannot be the name of a query parameter", "letters, digits, _ . ~ -")
+    for name, text, taken in (("cookie", cookie, PASS_COOKIES), ("query", query, PASS_PARAMETERS)):
+        if text.encode() in taken:
+            problem = f"{text!r} is a part of passes, so no token would ever be seen there"
+            read.fail(f"tokens.{name}", problem, 'another name, for example "token"')
     return Places(tuple(order), cookie, query, session)
 
 
@@ -357,7 +362,7 @@ def _policy(read: Reader, issuers: int) -> Policy:
     return policy
 
 
-def _login_page(read: Reader, issuers: tuple[Issuer, ...]) -> str | None:
+def _login_page(read: Reader, issuers: tuple[Issuer, ...], url: str, policy: Policy) -> str | None:
     read.texts("login.scopes")
     read.text("login.client_id")
     secret, chosen, page = read.text("login.client_secret"), read.text("login.issuer"), read.text("login.page")
@@ -367,7 +372,21 @@ def _login_page(read: Reader, issuers: tuple[Issuer, ...]) -> str | None:
         read.fail("login.issuer", f"{chosen!r} is none of the [[issuers]]", "use its name or its issuer URL")
     if page is not None and (not is_safe_url(page) or not page.isascii() or "#" in page or " " in page):
         read.fail("login.page", f"{page!r} is not an https URL", "http is for this machine only; no #fragment")
+    if page is not None and _is_closed(page, url, policy):
+        problem = "this page lies behind the door itself, so whoever has to sign in is sent in circles"
+        read.warn("login.page", problem, 'give it a rule with allow = "anyone", or another origin')
     return page
+
+
+def _is_closed(page: str, url: str, policy: Policy) -> bool:
+    """Is a page of this site closed to those who are not signed in?"""
+    parts = urlsplit(page)
+    if f"{parts.scheme}://{parts.netloc}" != url or parts.path.startswith("/-/"):
+        return False
+    try:
+        return isinstance(policy.decide(ANONYMOUS, paths.decode(parts.path.encode())), Deny)
+    except InvalidTarget:
+        return True
 
 
 def _session_keys(read: Reader, workers: int) -> tuple[bytes, ...]:

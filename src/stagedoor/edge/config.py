@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from ..session import Sessions
 from ..signing import Passes
 from ..tokens import Tokens
 
-FORM = 1
+FORM = 2
 """Version of the form of `config.json`; the bundle's code reads this one alone."""
 REMEMBERED_BYTES, DECISIONS = 512 * 1024, 128
 """Tokens, and as much of sessions, in bytes of their text; decisions, each of which keeps its caller. The function has
@@ -60,7 +59,11 @@ class Config(NamedTuple):
             document["sessions"],
             document["passes"],
             compile_rules(document["rules"], remember=DECISIONS),
-            {one["jwks"]: _document(one) for one in document["issuers"] if (one["jwks"] or "").startswith("file:")},
+            {
+                one["jwks"]: one["keys"].encode()
+                for one in document["issuers"]
+                if (one["jwks"] or "").startswith("file:")
+            },
         )
 
     def door(self, domain: str) -> Door:
@@ -69,7 +72,7 @@ class Config(NamedTuple):
         issuers = tuple(_issuer(one) for one in self.issuers)
         tokens = Tokens(issuers, rsa, remember=REMEMBERED_BYTES)
         for issuer, one in zip(issuers, self.issuers, strict=True):
-            tokens.issuers[issuer.issuer].install(_document(one), -math.inf)
+            tokens.issuers[issuer.issuer].install(one["keys"].encode(), -math.inf)
         passes = Passes(url, {name: rsa.load_for_passes(jwk) for name, jwk in self.passes.items()})
         return Door(self._site(url), self.policy, tokens, self._sessions(url, issuers), passes)
 
@@ -84,10 +87,6 @@ class Config(NamedTuple):
         keys = tuple(bytes.fromhex(key) for key in self.sessions["keys"])
         names = {issuer.issuer: issuer.name for issuer in issuers}
         return Sessions(url, keys, names, self.sessions["lifetime"], self.site["places"]["session"])
-
-
-def _document(one: Mapping[str, Any]) -> bytes:
-    return json.dumps(one["keys"]).encode()
 
 
 def _issuer(one: Mapping[str, Any]) -> Issuer:

@@ -7,6 +7,7 @@ they decide with is `config.json` beside the package, written by the bundler.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,7 @@ FETCH_WITHIN = 1.5
 MAX_TARGET_BYTES = 8192
 """CloudFront takes no longer URL ("Quotas")."""
 
+_QUERY = re.compile(r"\?\S*")
 _BESIDE = __file__.rpartition("/stagedoor/")[0]
 with open(f"{_BESIDE}/config.json", encoding="utf-8") as _file:  # noqa: PTH123 - pathlib costs each cold start 3 ms
     _config = Config.read(json.load(_file))
@@ -43,19 +45,14 @@ def api(event: Event, context: object = None) -> Any:  # noqa: ARG001 - Lambda's
     return _answered(event, _endpoint)
 
 
-def _answered(event: Event, answer: Callable[[Request, Event, str], Reply | Event]) -> Event:
+def _answered(event: Event, answer: Callable[[Request, Event, Door], Reply | Event]) -> Event:
     """Whatever happens there is an answer, and an exception never lets anybody in."""
     method = ""
     try:
         request, raw, domain = read(event)
         method = request.method
-        if len(request.path) + len(request.query) > MAX_TARGET_BYTES:
-            made: Reply | Event = replies.problem(
-                414, "target-too-long", f"an address has {MAX_TARGET_BYTES} bytes at most"
-            )
-        else:
-            made = answer(request, raw, domain)
-    except (Malformed, InvalidTarget) as error:
+        made = answer(request, raw, _door(domain))
+    except Malformed as error:
         made = replies.problem(400, error.code, str(error))
     except Exception as error:
         print(json.dumps({"stagedoor": _config.version, "fault": type(error).__name__}))  # noqa: T201 - CloudWatch
@@ -63,22 +60,38 @@ def _answered(event: Event, answer: Callable[[Request, Event, str], Reply | Even
     return written(made, method) if isinstance(made, Reply) else made
 
 
-def _object(request: Request, raw: Event, domain: str) -> Reply | Event:
-    door = _door(domain)
+def _object(request: Request, raw: Event, door: Door) -> Reply | Event:
+    if len(request.path) + len(request.query) > MAX_TARGET_BYTES:
+        return _too_long(door, request)
     answer = run(door.answer(request, time.time()), _Asking())
+    _tell_failures(door)
     if isinstance(answer, Serve):
         return _sent_on(raw, answer)
     if answer.reason == "gallery":  # an API may have one; whoever asks S3 for the empty key gets a listing
-        nothing = door.problem(request, 404, "not-found", "there is nothing of this name")
-        return nothing._replace(headers=door.dressed(request, nothing.headers))
+        return _refusal(door, request, 404, "not-found", "there is nothing of this name")
     return answer
 
 
-def _endpoint(request: Request, raw: Event, domain: str) -> Reply | Event:  # noqa: ARG001 - as `_object`
-    key = paths.decode(request.path)
+def _endpoint(request: Request, raw: Event, door: Door) -> Reply | Event:
+    try:
+        key = paths.decode(request.path)
+    except InvalidTarget as error:
+        return _refusal(door, request, 400, error.code, str(error))
     if not key.startswith(paths.OWN_PREFIX):
-        return replies.problem(404, "not-found", "there is nothing of this name")
-    return {**raw, "uri": paths.encode(key)}
+        return _refusal(door, request, 404, "not-found", "there is nothing of this name")
+    uri = paths.encode(key)
+    if len(uri) + len(request.query) > MAX_TARGET_BYTES:  # the canonical encoding can be three times as long
+        return _too_long(door, request)
+    return {**raw, "uri": uri}
+
+
+def _too_long(door: Door, request: Request) -> Reply:
+    return _refusal(door, request, 414, "target-too-long", f"an address has {MAX_TARGET_BYTES} bytes at most")
+
+
+def _refusal(door: Door, request: Request, status: int, code: str, detail: str) -> Reply:
+    made = door.problem(request, status, code, detail)
+    return made._replace(headers=door.dressed(request, made.headers))
 
 
 def _door(domain: str) -> Door:
@@ -114,10 +127,19 @@ class _Asking:
             return Fetched(_config.baked[wish.url])
         if not is_safe_url(wish.url):
             return Fetched(b"", "this is not an https address")
+        self._ends = self._ends or time.monotonic() + FETCH_WITHIN
         from .fetch import fetch  # heavy, and hardly ever needed
 
-        self._ends = self._ends or time.monotonic() + FETCH_WITHIN
-        answer = fetch(wish, self._ends - time.monotonic())
-        if answer.error:
-            print(json.dumps({"stagedoor": _config.version, "unanswered": wish.url, "why": answer.error}))  # noqa: T201
-        return answer
+        return fetch(wish, self._ends - time.monotonic())
+
+
+_told: dict[str, str] = {}
+
+
+def _tell_failures(door: Door) -> None:
+    """Say which issuer's keys could not be had, and why, once for each change. Of a URL its query is left out."""
+    for name, keys in door.tokens.issuers.items():
+        if keys.failure != _told.get(name, ""):
+            _told[name] = keys.failure
+            why = _QUERY.sub("?…", keys.failure)
+            print(json.dumps({"stagedoor": _config.version, "unanswered": name, "why": why}, ensure_ascii=False))  # noqa: T201 - CloudWatch
