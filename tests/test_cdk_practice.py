@@ -19,11 +19,13 @@ from synth import Template, app, distribution, made, of_type, only, plain, site,
 
 from stagedoor.cdk import ContentApi, CustomDomain
 from stagedoor.cdk.access_log import LEFT_OUT
+from stagedoor.cdk.http_api import SiteEntrance
 from stagedoor.errors import SettingsError
 
 pytestmark = pytest.mark.needs("node")
 
 DOMAIN = "assets.example.com"
+TOPIC = "arn:aws:sns:us-east-1:111111111111:alarms"
 CODE = Path(__file__).parent / "vectors"
 """Stands for the API's zip, which pip would have to be asked for."""
 
@@ -33,7 +35,7 @@ def build(scope: cdk.Stack) -> None:
     zone = route53.HostedZone.from_hosted_zone_attributes(
         scope, "Zone", hosted_zone_id="Z0123456789", zone_name="example.com"
     )
-    topic = sns.Topic.from_topic_arn(scope, "Topic", "arn:aws:sns:us-east-1:111111111111:alarms")
+    topic = sns.Topic.from_topic_arn(scope, "Topic", TOPIC)
     whole = site(scope, custom_domain=CustomDomain(zone, DOMAIN), alarm_topic=topic)
     ContentApi(scope, "Content", site=whole, code=lambda_.Code.from_asset(str(CODE)), alarm_topic=topic)
 
@@ -101,20 +103,49 @@ def test_a_domain_outside_of_its_zone_is_refused() -> None:
 # --- the firewall
 
 
-def test_the_firewall_has_managed_rules_and_a_limit(template: Template) -> None:
+def test_the_firewall_has_managed_rules_that_stop_requests(template: Template) -> None:
     acl = only(template, "AWS::WAFv2::WebACL")
-    assert acl["Scope"] == "CLOUDFRONT"
-    groups = [one["Statement"].get("ManagedRuleGroupStatement", {}).get("Name") for one in acl["Rules"]]
-    assert groups[:2] == ["AWSManagedRulesCommonRuleSet", "AWSManagedRulesKnownBadInputsRuleSet"]
-    (limit,) = (one for one in acl["Rules"] if "RateBasedStatement" in one["Statement"])
-    assert limit["Action"] == {"Block": {}}
+    assert (acl["Scope"], acl["DefaultAction"]) == ("CLOUDFRONT", {"Allow": {}})
+    groups = [one for one in acl["Rules"] if "ManagedRuleGroupStatement" in one["Statement"]]
+    assert [one["Statement"]["ManagedRuleGroupStatement"]["Name"] for one in groups] == [
+        "AWSManagedRulesCommonRuleSet",
+        "AWSManagedRulesKnownBadInputsRuleSet",
+        "AWSManagedRulesAmazonIpReputationList",
+    ]
+    assert all(one["OverrideAction"] == {"None": {}} for one in groups)
     assert distribution(template)["WebACLId"]
 
 
-def test_long_tokens_and_passes_come_through_the_firewall(template: Template) -> None:
-    common = only(template, "AWS::WAFv2::WebACL")["Rules"][0]["Statement"]["ManagedRuleGroupStatement"]
-    counting = {one["Name"] for one in common["RuleActionOverrides"]}
-    assert {"SizeRestrictions_QUERYSTRING", "SizeRestrictions_Cookie_HEADER"} <= counting
+def test_what_is_ours_comes_through_the_firewall_and_nothing_else_is_let_through(template: Template) -> None:
+    rules = only(template, "AWS::WAFv2::WebACL")["Rules"]
+    groups = [one["Statement"].get("ManagedRuleGroupStatement", {}) for one in rules]
+    changed = [one for group in groups for one in group.get("RuleActionOverrides", [])]
+    assert all(one["ActionToUse"] == {"Count": {}} for one in changed)
+    assert {one["Name"] for one in changed} == {
+        "NoUserAgent_HEADER",  # curl -A ''
+        *("SizeRestrictions_QUERYSTRING", "SizeRestrictions_Cookie_HEADER"),  # passes and tokens
+        *("SizeRestrictions_BODY", "SizeRestrictions_URIPATH"),  # keys of 1,024 bytes
+        *("EC2MetaDataSSRF_URIPATH", "GenericLFI_URIPATH", "GenericRFI_URIPATH"),  # a file may be called so
+        *("RestrictedExtensions_URIPATH", "CrossSiteScripting_URIPATH", "ExploitablePaths_URIPATH"),
+        "RestrictedExtensions_QUERYARGUMENTS",  # /-/explain?key=logs/app.log
+        "CrossSiteScripting_COOKIE",  # of a neighbour
+    }
+
+
+def test_one_address_may_ask_so_often_and_no_more() -> None:
+    template = made(lambda scope: site(scope, requests_per_address=321))
+    rules = only(template, "AWS::WAFv2::WebACL")["Rules"]
+    (limit,) = (one for one in rules if "RateBasedStatement" in one["Statement"])
+    assert limit["Statement"]["RateBasedStatement"] == {"Limit": 321, "AggregateKeyType": "IP"}
+    assert limit["Action"] == {"Block": {}}
+
+
+def test_no_metric_of_the_firewall_has_a_name_of_awss_own(template: Template) -> None:
+    acl = only(template, "AWS::WAFv2::WebACL")
+    names = [one["VisibilityConfig"]["MetricName"] for one in (acl, *acl["Rules"])]
+    assert names[0] == "firewall"
+    assert len(set(names)) == len(names)
+    assert not {"all", "default_action"} & {name.lower() for name in names}
 
 
 def test_the_firewall_writes_no_credential_down(template: Template) -> None:
@@ -151,15 +182,65 @@ def test_services_write_into_the_log_bucket_for_this_account_alone(template: Tem
     }
     for one in writing:
         assert one["Condition"]["StringEquals"] == {"aws:SourceAccount": "111111111111"}
-        assert one["Condition"]["ArnLike"]["aws:SourceArn"]
+    sources = {one["Principal"]["Service"]: one["Condition"]["ArnLike"]["aws:SourceArn"] for one in writing}
+    (assets,) = (name for name in of_type(template, "AWS::S3::Bucket") if "SiteAssets" in name)
+    assert sources["logging.s3.amazonaws.com"] == {"Fn::GetAtt": [assets, "Arn"]}
+    log = sources["delivery.logs.amazonaws.com"]["Fn::Join"][1]
+    name = only(template, "AWS::Logs::DeliverySource")["Name"]
+    assert log[-1] == f":logs:us-east-1:111111111111:delivery-source:{name}"
+
+
+def dimensions(alarm: Any) -> dict[str, Any]:
+    return {one["Name"]: one["Value"] for one in alarm["Dimensions"]}
 
 
 def test_distribution_edge_functions_and_api_are_watched(template: Template) -> None:
     alarms = of_type(template, "AWS::CloudWatch::Alarm").values()
-    assert {one["MetricName"] for one in alarms} == {
-        *("5xxErrorRate", "LambdaExecutionError", "LambdaValidationError", "LambdaLimitExceededErrors"),
-        *("Errors", "Throttles"),
+    watched = {(one["Namespace"], one["MetricName"]): (one["Statistic"], one["Threshold"]) for one in alarms}
+    assert watched == {
+        ("AWS/CloudFront", "5xxErrorRate"): ("Average", 1),
+        ("AWS/CloudFront", "LambdaExecutionError"): ("Sum", 0),
+        ("AWS/CloudFront", "LambdaValidationError"): ("Sum", 0),
+        ("AWS/CloudFront", "LambdaLimitExceededErrors"): ("Sum", 0),
+        ("AWS/Lambda", "Errors"): ("Sum", 0),
+        ("AWS/Lambda", "Throttles"): ("Sum", 0),
+        ("AWS/ApiGateway", "5xx"): ("Sum", 0),
     }
-    assert all(one["AlarmActions"] == ["arn:aws:sns:us-east-1:111111111111:alarms"] for one in alarms)
+    assert {one["ComparisonOperator"] for one in alarms} == {"GreaterThanThreshold"}
     assert only(template, "AWS::CloudFront::MonitoringSubscription")
-    assert only(template, "AWS::CloudWatch::Dashboard")
+
+
+def test_metrics_of_cloudfront_are_asked_for_where_cloudfront_keeps_them(template: Template) -> None:
+    (its_id,) = of_type(template, "AWS::CloudFront::Distribution")
+    alarms = of_type(template, "AWS::CloudWatch::Alarm").values()
+    for alarm in (one for one in alarms if one["Namespace"] == "AWS/CloudFront"):
+        assert dimensions(alarm) == {"DistributionId": {"Ref": its_id}, "Region": "Global"}
+    parts = only(template, "AWS::CloudWatch::Dashboard")["DashboardBody"]["Fn::Join"][1]
+    text = "".join(part if isinstance(part, str) else next(iter(part.values())) for part in parts)
+    asked = [metric for widget in json.loads(text)["widgets"] for metric in widget["properties"]["metrics"]]
+    assert [metric[:6] for metric in asked] == [
+        ["AWS/CloudFront", name, "DistributionId", its_id, "Region", "Global"]
+        for name in (
+            *("Requests", "4xxErrorRate", "5xxErrorRate", "CacheHitRate"),
+            *("LambdaExecutionError", "LambdaValidationError", "LambdaLimitExceededErrors"),
+        )
+    ]
+
+
+def test_both_entrances_of_the_api_are_watched_for_answers_of_5xx(template: Template) -> None:
+    alarms = of_type(template, "AWS::CloudWatch::Alarm").values()
+    watched = [dimensions(one) for one in alarms if one["Namespace"] == "AWS/ApiGateway"]
+    stages = of_type(template, "AWS::ApiGatewayV2::Stage").values()
+    entrances = [{"ApiId": one["ApiId"], "Stage": one["StageName"]} for one in stages]
+    assert sorted(watched, key=str) == sorted(entrances, key=str)
+
+
+def test_alarms_reach_who_was_named() -> None:
+    scope = stack()
+    topic = sns.Topic.from_topic_arn(scope, "Topic", TOPIC)
+    site(scope, alarm_topic=topic)
+    SiteEntrance(scope, "Entrance", per_second=1, alarm_topic=topic)
+    alarms = of_type(cdk.assertions.Template.from_stack(scope).to_json(), "AWS::CloudWatch::Alarm")
+    assert len(alarms) == 5
+    assert all(one["AlarmActions"] == [TOPIC] for one in alarms.values())
+    assert not any("AlarmActions" in one for one in of_type(plain(), "AWS::CloudWatch::Alarm").values())

@@ -11,12 +11,15 @@ from aws_cdk import aws_cloudfront_origins as origins
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from .. import rsa
 from ..errors import SettingsError
 from ..issuers import Issuer
 from ..lambda_api.event import ENTRANCE
 from ..settings import Settings
+from . import monitoring
 from .nag import acknowledge
 
 STAGE = "v1"
@@ -26,12 +29,17 @@ OWN_URL = {"/s3objects": GET, "/urls": POST, "/contents/{id}": GET, "/whoami": G
 
 
 class SiteEntrance(Construct):
-    """What CloudFront asks for `/-/*`. Cookies have to count there, so the function alone decides, as a door does."""
+    """What CloudFront asks for `/-/*`. Cookies have to count there, so the function alone decides, as a door does.
 
-    def __init__(self, scope: Construct, id_: str, *, per_second: int) -> None:
+    Args:
+        per_second: requests of all callers together.
+        alarm_topic: who hears that it answers with 5xx.
+    """
+
+    def __init__(self, scope: Construct, id_: str, *, per_second: int, alarm_topic: sns.ITopic | None = None) -> None:
         super().__init__(scope, id_)
         self._api = apigateway.HttpApi(self, "Api", create_default_stage=False, description="Stagedoor: /-/")
-        _stage(self, self._api, "$default", per_second)
+        _stage(self, self._api, "$default", per_second, alarm_topic)
 
     def origin(self, secret: secretsmanager.Secret) -> cloudfront.IOrigin:
         """The origin for CloudFront, which shows with a secret that it is CloudFront."""
@@ -60,13 +68,22 @@ class OwnUrl(Construct):
 
     Args:
         settings: with one issuer; API Gateway asks no more than one.
+        per_second, alarm_topic: as for `SiteEntrance`.
+        function: answers.
 
     Attributes:
         url: of the stage, with a slash at the end.
     """
 
     def __init__(
-        self, scope: Construct, id_: str, *, settings: Settings, per_second: int, function: lambda_.Function
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        settings: Settings,
+        per_second: int,
+        function: lambda_.Function,
+        alarm_topic: sns.ITopic | None = None,
     ) -> None:
         super().__init__(scope, id_)
         issuer = _only_issuer(settings)
@@ -84,7 +101,7 @@ class OwnUrl(Construct):
         integration = integrations.HttpLambdaIntegration("Function", function)
         for path, method in OWN_URL.items():
             api.add_routes(path=path, methods=[method], integration=integration)
-        _stage(self, api, STAGE, per_second)
+        _stage(self, api, STAGE, per_second, alarm_topic)
         self.url = f"{api.api_endpoint}/{STAGE}/"
 
 
@@ -95,7 +112,16 @@ def _only_issuer(settings: Settings) -> Issuer:
             setting="own_url",
             mend="own_url=False: programs can use the site's /-/ with any of them",
         )
-    return settings.issuers[0]
+    (issuer,) = settings.issuers
+    for other in sorted(issuer.algorithms - rsa.ALGORITHMS):
+        # API Gateway Developer Guide, "Control access to HTTP APIs with JWT authorizers": RSA alone; and the keys are
+        # those that the issuer's discovery document leads to, whatever `jwks` says
+        raise SettingsError(
+            f"tokens signed with {other} would be refused there: API Gateway checks RSA signatures alone",
+            setting="own_url",
+            mend="own_url=False: programs can use the site's /-/ with these tokens",
+        )
+    return issuer
 
 
 def _cors(settings: Settings) -> apigateway.CorsPreflightOptions | None:
@@ -108,8 +134,11 @@ def _cors(settings: Settings) -> apigateway.CorsPreflightOptions | None:
     )
 
 
-def _stage(scope: Construct, api: apigateway.HttpApi, name: str, per_second: int) -> None:
-    """A stage with a limit and a log, in which no query, cookie or token is written."""
+def _stage(
+    scope: Construct, api: apigateway.HttpApi, name: str, per_second: int, alarm_topic: sns.ITopic | None
+) -> None:
+    """A stage with a limit, an alarm, and a log in which no query, cookie or token is written."""
+    monitoring.watch_api(scope, api, name, alarm_topic)
     group = logs.LogGroup(scope, "Log", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY)
     made = apigateway.HttpStage(
         scope,

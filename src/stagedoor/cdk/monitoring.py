@@ -1,6 +1,7 @@
 """Alarms and a dashboard: is the site there, do the edge functions fail, does the cache do its work?
 
-Source: CloudFront Developer Guide, "Types of metrics for CloudFront".
+Source: CloudFront Developer Guide, "Types of metrics for CloudFront"; API Gateway Developer Guide, "Monitor CloudWatch
+metrics for HTTP APIs".
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from aws_cdk import Duration
+from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_cloudfront as cloudfront
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
@@ -26,9 +28,12 @@ def watch(scope: Construct, distribution: cloudfront.Distribution, topic: sns.IT
         distribution: with its additional metrics published.
         topic: who hears the alarms; None: they are seen in CloudWatch alone.
     """
-    unavailable = distribution.metric5xx_error_rate(period=PERIOD)
+    # CDK leaves Region out, and CloudFront keeps no metric without it: such an alarm would stay silent for ever
+    place = {"DistributionId": distribution.distribution_id, "Region": "Global"}
+    unavailable = distribution.metric5xx_error_rate(period=PERIOD, dimensions_map=place)
+    refused = distribution.metric4xx_error_rate(period=PERIOD, dimensions_map=place)
     failures = [
-        distribution.metric(name, period=PERIOD, statistic="Sum")
+        distribution.metric(name, period=PERIOD, statistic="Sum", dimensions_map=place)
         for name in ("LambdaExecutionError", "LambdaValidationError", "LambdaLimitExceededErrors")
     ]
     alarms = [
@@ -38,9 +43,9 @@ def watch(scope: Construct, distribution: cloudfront.Distribution, topic: sns.IT
     _tell(alarms, topic)
     board = cloudwatch.Dashboard(scope, "Dashboard")
     board.add_widgets(
-        _graph("Requests", [distribution.metric_requests(period=PERIOD)]),
-        _graph("Refused and unavailable, %", [distribution.metric4xx_error_rate(period=PERIOD), unavailable]),
-        _graph("From the cache, %", [distribution.metric_cache_hit_rate(period=PERIOD)]),
+        _graph("Requests", [distribution.metric_requests(period=PERIOD, dimensions_map=place)]),
+        _graph("Refused and unavailable, %", [refused, unavailable]),
+        _graph("From the cache, %", [distribution.metric_cache_hit_rate(period=PERIOD, dimensions_map=place)]),
         _graph("Failures of the edge functions", failures),
     )
     return board
@@ -53,6 +58,21 @@ def watch_function(scope: Construct, function: lambda_.Function, topic: sns.ITop
         _alarm(scope, "Throttles", function.metric_throttles(period=PERIOD), 0, "the API had no room for a request"),
     ]
     _tell(alarms, topic)
+
+
+def watch_api(scope: Construct, api: apigateway.IHttpApi, stage: str, topic: sns.ITopic | None) -> None:
+    """Hear of an API whose answers are 5xx; `topic` as for `watch`.
+
+    A function that cannot start says so with a 500 of its own, and for Lambda that is no error.
+    """
+    failed = cloudwatch.Metric(
+        namespace="AWS/ApiGateway",
+        metric_name="5xx",
+        dimensions_map={"ApiId": api.api_id, "Stage": stage},
+        statistic="Sum",
+        period=PERIOD,
+    )
+    _tell([_alarm(scope, "Unavailable", failed, 0, "the API answered with 5xx")], topic)
 
 
 def _tell(alarms: Iterable[cloudwatch.Alarm], topic: sns.ITopic | None) -> None:

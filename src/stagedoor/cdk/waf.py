@@ -1,6 +1,6 @@
 """The firewall in front of the distribution: AWS's managed rules and a limit for each address.
 
-Source: AWS WAF Developer Guide, "AWS Managed Rules rule groups list".
+Source: AWS WAF Developer Guide, "Baseline rule groups" and "IP reputation rule groups".
 """
 
 from __future__ import annotations
@@ -15,16 +15,34 @@ REQUESTS = 2000
 SECRET_HEADERS = ("authorization", "cookie", "referer")
 """Request headers that are not written down."""
 MANAGED = {
-    # Tokens and passes make queries and cookies long, files may be called anything, and the policy judges them.
     "AWSManagedRulesCommonRuleSet": (
+        # programs that give no name of theirs may still be somebody's
+        "NoUserAgent_HEADER",
+        # The door has limits of its own: tokens of 16 KB, keys of 1,024 bytes, which take three characters each when
+        # they are encoded, folders by the list. These rules stop a query of 2,048 bytes, cookies of 10,240, a body of
+        # 8,192 and a path of 1,024.
         "SizeRestrictions_QUERYSTRING",
         "SizeRestrictions_Cookie_HEADER",
+        "SizeRestrictions_BODY",
+        "SizeRestrictions_URIPATH",
+        # A path is the name of a file, and nothing behind reads more out of it: what the decoder finds ambiguous is
+        # refused there, and of the rest the policy decides. So `server/etc/hosts`, `a<b>.png`, `app.log` or a page of
+        # EC2's manual stay files like others.
+        "EC2MetaDataSSRF_URIPATH",
+        "GenericLFI_URIPATH",
+        "GenericRFI_URIPATH",
         "RestrictedExtensions_URIPATH",
+        "CrossSiteScripting_URIPATH",
+        # /-/explain?key=logs/app.log asks about such a name
+        "RestrictedExtensions_QUERYARGUMENTS",
+        # cookies of neighbours come along, and some of them hold markup; ours are read strictly, and shown to nobody
+        "CrossSiteScripting_COOKIE",
     ),
-    "AWSManagedRulesKnownBadInputsRuleSet": (),
+    # a file below `WEB-INF/` or `.git/` is one too; the other rules look for code that no honest request holds
+    "AWSManagedRulesKnownBadInputsRuleSet": ("ExploitablePaths_URIPATH",),
     "AWSManagedRulesAmazonIpReputationList": (),
 }
-"""Rule group -> its rules that only count."""
+"""Rule group -> its rules that only count; all others stop the request."""
 
 
 def firewall(scope: Construct, requests: int) -> waf.CfnWebACL:
@@ -40,7 +58,7 @@ def firewall(scope: Construct, requests: int) -> waf.CfnWebACL:
         "Firewall",
         scope="CLOUDFRONT",
         default_action=waf.CfnWebACL.DefaultActionProperty(allow={}),
-        visibility_config=_visible("all"),
+        visibility_config=_visible("firewall"),
         rules=[*rules, _limit(len(rules), requests)],
     )
     _log(scope, acl)
