@@ -188,6 +188,30 @@ def test_no_role_may_do_more_than_write_its_log_and_the_error_page(template: Tem
     assert not any(role.get("ManagedPolicyArns") for role in of_type(template, "AWS::IAM::Role").values())
 
 
+def test_an_edge_function_may_make_its_log_in_every_region_and_no_other(template: Template) -> None:
+    ((name, _),) = (one for one in of_type(template, "AWS::Lambda::Function").items() if "Objects" in one[0])
+    policies = of_type(template, "AWS::IAM::Policy").items()
+    (policy,) = (one for id_, one in policies if "ObjectsLogs" in id_)
+    allowed = {
+        (action, _text(resource))
+        for one in statements(policy)
+        for action in actions(one)
+        for resource in (one["Resource"] if isinstance(one["Resource"], list) else [one["Resource"]])
+    }
+    group = f"arn:<AWS::Partition>:logs:*:111111111111:log-group:/aws/lambda/us-east-1.<{name}>"
+    assert allowed == {
+        ("logs:CreateLogGroup", group),
+        ("logs:CreateLogGroup", f"{group}:*"),
+        ("logs:CreateLogStream", f"{group}:log-stream:*"),
+        ("logs:PutLogEvents", f"{group}:log-stream:*"),
+    }
+
+
+def _text(value: Any) -> str:
+    """A joined value, with its references in angle brackets."""
+    return "".join(part if isinstance(part, str) else f"<{part['Ref']}>" for part in value["Fn::Join"][1])
+
+
 # --- a bucket that is there already
 
 
@@ -198,8 +222,7 @@ def test_an_imported_bucket_keeps_its_policy_and_the_owner_is_told_what_to_add()
     assert not any("SiteAssets" in bucket["Ref"] for bucket in written)
     told = template["Outputs"]["BucketPolicyStatements"]["Value"]
     (its_id,) = of_type(template, "AWS::CloudFront::Distribution")
-    text = "".join(part if isinstance(part, str) else f"<{part['Ref']}>" for part in told["Fn::Join"][1])
-    text = text.replace("<AWS::Partition>", "aws").replace(f"<{its_id}>", "E2EXAMPLE")
+    text = _text(told).replace("<AWS::Partition>", "aws").replace(f"<{its_id}>", "E2EXAMPLE")
     condition = {"StringEquals": {"AWS:SourceArn": "arn:aws:cloudfront::111111111111:distribution/E2EXAMPLE"}}
     reader = {"Effect": "Allow", "Principal": {"Service": "cloudfront.amazonaws.com"}, "Condition": condition}
     assert json.loads(text) == [

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import Annotations, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_cloudfront as cloudfront
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
+from .. import packing
 from ..edge import bundle
 from ..settings import Settings
 from . import scratch
@@ -22,6 +23,15 @@ from .nag import acknowledge, acknowledge_wildcard
 
 MEMORY_MB = 128
 TIMEOUT = Duration.seconds(5)
+
+_NO_BYTECODE = (
+    f"the edge functions go without bytecode, for there is no python{packing.RUNTIME} here: whenever one starts, "
+    f"a visitor waits while Python compiles it. Install python{packing.RUNTIME}, and make the template again"
+)
+_KEYS_INSIDE = (
+    "session keys are in the code of the edge functions: whoever may read the functions, cdk.out or CDK's bucket of "
+    "assets can make sessions"
+)
 
 
 class EdgeFunctions(Construct):
@@ -40,8 +50,13 @@ class EdgeFunctions(Construct):
 
     @cached_property
     def bundle(self) -> bundle.Bundle:
-        """Their zip."""
-        return bundle.make(self._settings, self._keys, own_domain=self._own_domain)
+        """Their zip; the owner hears what is special about it."""
+        made = bundle.make(self._settings, self._keys, own_domain=self._own_domain)
+        if not made.compiled:
+            Annotations.of(self).add_warning_v2("stagedoor:noBytecode", _NO_BYTECODE)
+        if made.secret:
+            Annotations.of(self).add_info(_KEYS_INSIDE)
+        return made
 
     @cached_property
     def objects(self) -> cloudfront.EdgeLambda:
@@ -79,22 +94,25 @@ class EdgeFunctions(Construct):
         )
 
     def _code(self) -> lambda_.Code:
-        return lambda_.Code.from_asset(str(scratch.write("edge.zip", self.bundle.content)))
+        file = scratch.write("edge.zip", self.bundle.content)
+        file.chmod(0o600)  # CDK keeps a copy in its own folder, with these permissions; session keys may be in it
+        return lambda_.Code.from_asset(str(file))
 
     def _let_it_log(self, id_: str, role: iam.Role, function: lambda_.Function) -> None:
         """The log is written in the region whose edge ran the function, under the name of its home region."""
         stack = Stack.of(self)
         group = f"/aws/lambda/us-east-1.{function.function_name}"
         logs = f"arn:{stack.partition}:logs:*:{stack.account}:log-group:{group}"
-        streams = f"{logs}:log-stream:*"
+        # the first is the ARN of the group as IAM's reference has it, the second as CloudWatch Logs writes it
+        groups, streams = [logs, f"{logs}:*"], f"{logs}:log-stream:*"
         policy = iam.Policy(
             self,
             f"{id_}Logs",
             roles=[role],
             statements=[
-                iam.PolicyStatement(actions=["logs:CreateLogGroup"], resources=[logs]),
+                iam.PolicyStatement(actions=["logs:CreateLogGroup"], resources=groups),
                 iam.PolicyStatement(actions=["logs:CreateLogStream", "logs:PutLogEvents"], resources=[streams]),
             ],
         )
-        for resource in (logs, streams):
+        for resource in (*groups, streams):
             acknowledge_wildcard(policy, resource, "its own log alone, in whichever region the edge runs it")
