@@ -221,6 +221,47 @@ def test_the_function_may_read_the_keys_that_the_settings_name(write: Callable[.
     assert "parameter/stagedoor/session-key" in text
 
 
+def granted(template: Template, action: str) -> list[Any]:
+    """Resources for which the function's role has leave to do this."""
+    (policy,) = (one for name, one in of_type(template, "AWS::IAM::Policy").items() if "ContentFunctionRole" in name)
+    return [one["Resource"] for one in statements(policy) if action in actions(one)]
+
+
+def test_the_function_may_read_just_the_secrets_that_it_is_told_of(template: Template) -> None:
+    """An ARN of a secret is in the template as a reference, and must not be taken for a name."""
+    told = [value for value in the_function(template)["Environment"]["Variables"].values() if isinstance(value, dict)]
+    named = [part for value in told for part in value["Fn::Join"][1] if isinstance(part, dict)]
+    secrets = set(of_type(template, "AWS::SecretsManager::Secret"))
+    arns = [part for part in named if part.get("Ref") in secrets]
+    assert len(arns) == len(secrets) == 2
+    assert sorted(granted(template, "secretsmanager:GetSecretValue"), key=str) == sorted(arns, key=str)
+
+
+def test_what_the_shell_sets_and_public_keys_at_aws_may_be_read_too(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, pair: Pair
+) -> None:
+    kept = {"ssm:/from/the/shell": b"k" * 40, "ssm:/x/private": pair.private, "ssm:/x/public": pair.public}
+    monkeypatch.setattr(aws_secrets, "read", lambda text, *_: kept[text])
+    monkeypatch.setenv("STAGEDOOR_LOGIN_SESSION_KEYS", '["ssm:/from/the/shell"]')
+    passes = PASSES.replace("ssm:/stagedoor/private-key", "ssm:/x/private").replace("file:public.pem", "ssm:/x/public")
+    template = made(lambda scope: api(scope, settings=write(passes, SESSIONS)))
+    text = json.dumps(granted(template, "ssm:GetParameter"))
+    for name in ("from/the/shell", "x/private", "x/public"):
+        assert f"parameter/{name}" in text
+    assert "session-key" not in text, "the shell's stands for it"
+
+
+def test_the_owner_hears_that_sessions_do_not_open_what_is_at_the_edge(write: Callable[..., Path]) -> None:
+    def told(*more: str) -> bool:
+        scope = stack()
+        api(scope, settings=write(*more))
+        found = cdk.assertions.Annotations.from_stack(scope).find_info("*", cdk.assertions.Match.any_value())
+        return any("open nothing at the edge" in str(one.entry.data) for one in found)
+
+    assert told()
+    assert not told(SESSIONS)
+
+
 def test_a_secret_of_this_machine_is_refused_with_the_command_that_helps(write: Callable[..., Path]) -> None:
     settings = write(PASSES.replace("ssm:/stagedoor/private-key", "file:private.pem"))
     with pytest.raises(SettingsError, match="aws ssm put-parameter"):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aws_cdk import Duration, Stack
+from aws_cdk import Annotations, Duration, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from .. import packing
 from ..errors import SettingsError
 from ..lambda_api import bundle
 from ..lambda_api.lambda_function import ENTRANCE_VARIABLE
@@ -26,6 +27,15 @@ MEMORY_MB = 512
 TIMEOUT = Duration.seconds(15)
 PER_SECOND = 100
 """Requests of all callers together, at each entrance."""
+
+_NO_BYTECODE = (
+    f"the API's function goes without bytecode, for there is no python{packing.RUNTIME} here, and starts take longer. "
+    f"Install python{packing.RUNTIME}, and make the template again"
+)
+_NO_SESSIONS = (
+    "sessions that POST /-/session makes open nothing at the edge, for no [login] session_keys are set: "
+    'write session_keys = ["ssm:/stagedoor/session-key"], or let browsers bring the token in its cookie'
+)
 
 
 class ContentApi(Construct):
@@ -44,12 +54,12 @@ class ContentApi(Construct):
         function: answers.
         table: the catalogue; fill it with `stagedoor catalogue import`.
 
-    Sessions that `POST /-/session` makes count at the edge only with `[login] session_keys` in the settings: without
-    them AWS makes up a key, which keeps pages of listings together and which the edge does not have.
-
     Raises:
         SettingsError: the function could not do what a setting asks for, or a secret would get into its code.
         BundleError: the zip cannot be made.
+
+    Sessions that `POST /-/session` makes count at the edge only with `[login] session_keys` in the settings: without
+    them AWS makes up a key, which keeps pages of listings together and which the edge does not have.
     """
 
     def __init__(
@@ -68,13 +78,20 @@ class ContentApi(Construct):
         entrance_secret = secrets.made_up(
             self, "Entrance", "shows the API that CloudFront asks", "CloudFront and the function have to change at once"
         )
-        entrance = SiteEntrance(self, "SiteEntrance", per_second=per_second)
+        entrance = SiteEntrance(self, "SiteEntrance", per_second=per_second, alarm_topic=alarm_topic)
         site.add_api(entrance.origin(entrance_secret))
         given = self._given(site, f"secretsmanager:{entrance_secret.secret_arn}")
-        self.function = self._function(code or _code(site.settings, given), given, site)
+        self.function = self._function(code or self._code(site.settings, given), given, site)
         entrance.answer_by(self.function)
         if own_url:
-            own = OwnUrl(self, "OwnUrl", settings=site.settings, per_second=per_second, function=self.function)
+            own = OwnUrl(
+                self,
+                "OwnUrl",
+                settings=site.settings,
+                per_second=per_second,
+                function=self.function,
+                alarm_topic=alarm_topic,
+            )
             output(self, "RestApiUrl", own.url)
         monitoring.watch_function(self, self.function, alarm_topic)
         output(self, "CatalogueUrl", f"dynamodb://{self.table.table_name}")
@@ -94,13 +111,12 @@ class ContentApi(Construct):
             )
             given.set("LOGIN_SESSION_KEYS", f'["secretsmanager:{key.secret_arn}"]')
             given.secrets.append(f"secretsmanager:{key.secret_arn}")
-        else:
-            given.secrets.extend(_kept_keys(settings))
-        if settings.passes.key_id is not None:
-            given.secrets.extend(_kept_by_aws(settings))
+            if site.pass_keys is None:
+                Annotations.of(self).add_info(_NO_SESSIONS)
         if site.pass_keys is not None:
             given.set("PASSES_KEY_ID", site.pass_keys.signing.public_key_id)
             given.set("PASSES_PUBLIC_KEYS", "{}")
+        given.secrets.extend(_kept_by_aws(settings, given))
         return given
 
     def _function(self, code: lambda_.Code, given: _Given, site: PrivateAssetBucket) -> lambda_.Function:
@@ -126,6 +142,12 @@ class ContentApi(Construct):
         acknowledge(made, L1="the bytecode in the zip is that of this Python")
         return made
 
+    def _code(self, settings: Settings, given: _Given) -> lambda_.Code:
+        made = bundle.make_api_zip(settings, given=frozenset(given.variables), environ=_environ(settings))
+        if not made.compiled:
+            Annotations.of(self).add_warning_v2("stagedoor:noBytecode", _NO_BYTECODE)
+        return lambda_.Code.from_asset(str(scratch.write("api.zip", made.content)))
+
 
 @dataclass(frozen=True, slots=True)
 class _Given:
@@ -138,37 +160,25 @@ class _Given:
         self.variables[PREFIX + name] = value
 
 
-def _kept_by_aws(settings: Settings) -> list[str]:
-    """Where the private key of passes is, and its passphrase."""
-    found = [secret for secret in (settings.passes.private_key, settings.passes.passphrase) if secret is not None]
-    for secret in found:
-        if not isinstance(secret, str):
-            raise _here("passes.private_key", "private-key", "private.pem", '"ssm:/stagedoor/private-key"')
-    return [str(secret) for secret in found]
+def _kept_by_aws(settings: Settings, given: _Given) -> list[str]:
+    """Where the secrets are that the settings name.
+
+    Raises:
+        SettingsError: one of them is where the function cannot read it.
+    """
+    named = bundle.secrets_read(settings, frozenset(given.variables), _environ(settings))
+    for setting, text in named:
+        if not text.startswith(("ssm:", "secretsmanager:")):
+            name = setting.partition(".")[2].removesuffix("s").replace("_", "-")
+            put = "aws ssm put-parameter --region us-east-1 --type SecureString --value file://…"
+            raise SettingsError(
+                "the function reads this when it starts, and it is on this machine",
+                setting=setting,
+                mend=f'put it there: {put} --name /stagedoor/{name}\n  and write "ssm:/stagedoor/{name}"',
+            )
+    return [text for _, text in named]
 
 
-def _kept_keys(settings: Settings) -> list[str]:
-    """Where the session keys are."""
-    assert settings.source is not None
-    login = tomllib.loads(settings.source.read_text(encoding="utf-8")).get("login", {})
-    named = login.get("session_keys", [])
-    found = [named] if isinstance(named, str) else list(named)
-    for secret in found:
-        if not secret.startswith(("ssm:", "secretsmanager:")):
-            raise _here("login.session_keys", "session-key", "session.key", '["ssm:/stagedoor/session-key"]')
-    return found
-
-
-def _here(setting: str, name: str, file: str, write: str) -> SettingsError:
-    put = f"aws ssm put-parameter --region us-east-1 --type SecureString --name /stagedoor/{name} --value file://{file}"
-    problem = "the function reads this secret when it starts, and it is on this machine"
-    return SettingsError(problem, setting=setting, mend=f"put it there: {put}\n  and write {write}")
-
-
-def _code(settings: Settings, given: _Given) -> lambda_.Code:
-    if settings.source is None:
-        raise SettingsError("these settings come from no file", setting="settings", mend="give the path of their file")
-    names = frozenset(given.variables)
-    environ = {**os.environ, PREFIX + "SITE_URL": settings.url}
-    zipped = bundle.make_api_zip(settings, given=names, environ=environ)
-    return lambda_.Code.from_asset(str(scratch.write("api.zip", zipped.content)))
+def _environ(settings: Settings) -> Mapping[str, str]:
+    """What the settings were loaded with."""
+    return {**os.environ, PREFIX + "SITE_URL": settings.url}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import Stack
+from aws_cdk import Stack, Token
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
@@ -40,9 +40,10 @@ def reads(scope: Construct, secret: str) -> iam.PolicyStatement:
     stack = Stack.of(scope)
     scheme, _, name = secret.partition(":")
     home = f"{stack.region}:{stack.account}"
+    whole = name.startswith("arn:") or Token.is_unresolved(name)  # of a secret of this app nothing but its ARN is named
     if scheme == "ssm":
-        arn = name if name.startswith("arn:") else f"arn:{stack.partition}:ssm:{home}:parameter/{name.lstrip('/')}"
+        arn = name if whole else f"arn:{stack.partition}:ssm:{home}:parameter/{name.lstrip('/')}"
         return iam.PolicyStatement(actions=["ssm:GetParameter"], resources=[arn])
     # AWS puts six random characters behind the name (Secrets Manager User Guide, "Secret ARN")
-    arn = name if name.startswith("arn:") else f"arn:{stack.partition}:secretsmanager:{home}:secret:{name}-??????"
+    arn = name if whole else f"arn:{stack.partition}:secretsmanager:{home}:secret:{name}-??????"
     return iam.PolicyStatement(actions=["secretsmanager:GetSecretValue"], resources=[arn])

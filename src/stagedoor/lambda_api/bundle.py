@@ -54,6 +54,7 @@ _NOT_CALLED = frozenset(("catalogue/sqlite.py", "store/folder.py", "store/memory
 _AT_HOME = ("gateway",)
 """Sections that say nothing to the function."""
 _SECRETS = ("passes.private_key", "passes.passphrase", "login.session_keys")
+_PUBLIC = "passes.public_keys"
 
 
 class BundleError(StagedoorError):
@@ -116,14 +117,29 @@ def make_api_zip(
 # --- settings
 
 
+def secrets_read(settings: Settings, given: frozenset[str], environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What the function reads when it starts, for nothing of it is in the zip; arguments as for `make_api_zip`.
+
+    Returns:
+        Setting, and what it says: `ssm:…`, `secretsmanager:…`, or what the function could not read.
+    """
+    read = _reader(settings, environ)
+    named = [(name, text) for name in _SECRETS for text in read.texts(name)]
+    keys = [(_PUBLIC, text) for text in read.table(_PUBLIC).values() if not text.startswith("file:")]
+    return [(name, text) for name, text in (*named, *keys) if _variable(name) not in given]
+
+
+def _reader(settings: Settings, environ: Mapping[str, str]) -> Reader:
+    text = settings.source.read_text(encoding="utf-8") if settings.source is not None else ""
+    return Reader(TABLE, LISTS, text, settings.source, environ)
+
+
 def baked(settings: Settings, given: frozenset[str], environ: Mapping[str, str]) -> dict[str, bytes]:
     """`stagedoor.toml` as the function reads it, and the files of public keys that it names.
 
     Arguments and errors as for `make_api_zip`.
     """
-    source = settings.source
-    text = source.read_text(encoding="utf-8") if source is not None else ""
-    return _Baker(Reader(TABLE, LISTS, text, source, environ), given).files()
+    return _Baker(_reader(settings, environ), given).files()
 
 
 class _Baker:
@@ -150,10 +166,7 @@ class _Baker:
         kept = {key: value for key, value in content.items() if not self._is_given(f"{name}.{key}")}
         kept.pop("client_secret", None)  # signing in is not the function's part
         if "public_keys" in kept:
-            kept["public_keys"] = {
-                key: self._public("passes.public_keys", text)
-                for key, text in self._read.table("passes.public_keys").items()
-            }
+            kept["public_keys"] = {key: self._public(_PUBLIC, text) for key, text in self._read.table(_PUBLIC).items()}
         return kept
 
     def _issuer(self, place: str, issuer: Mapping[str, object]) -> dict[str, object]:
