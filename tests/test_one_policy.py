@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
 
+import native_passes
 import pytest
 from cloudfront import Edge, event, unpacked
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from support import CLIENT, ISSUER, NOW, SESSION_KEY, SITE, b64, claims, key_set, rsa_signer, sealed, token
 
@@ -396,62 +395,17 @@ def through_edge(edge: Edge) -> Callable[[Row, Asked], Any]:
     return decide
 
 
-_SIGNING = ("Expires", "Policy", "Signature", "Key-Pair-Id", "Hash-Algorithm")
-
-
 async def through_native(row: Row, sent: Asked) -> str:
     """What CloudFront does behind a trusted key group; no word of this is ours but this."""
     path, _, query = sent.target.partition("?")
-    parts = [part for part in query.split("&") if part]
-    fields = {name: value for name, _, value in (part.partition("=") for part in parts) if name in _SIGNING}
-    rest = "&".join(part for part in parts if part.partition("=")[0] not in _SIGNING)
+    fields, rest = native_passes.from_query(query)
     if not fields:
-        cookies = "; ".join(value for name, value in sent.lines if name == "cookie").split("; ")
-        pairs = (cookie.partition("=") for cookie in cookies)
-        fields = {n.removeprefix("CloudFront-"): v for n, _, v in pairs if n.startswith("CloudFront-")}
-    opened = _opens(fields, SITE + path + (f"?{rest}" if rest else ""))
+        fields = native_passes.from_cookies("; ".join(value for name, value in sent.lines if name == "cookie"))
+    opened = native_passes.opens(fields, SITE + path + (f"?{rest}" if rest else ""), _TRUSTED, HERE, NOW)
     return f"serve {unquote(path[1:])}" if opened else "refuse 403"
 
 
-_PUBLIC = cast("RSAPublicKey", serialization.load_pem_public_key(PAIR.public))
-
-
-def _opens(fields: Fields, url: str) -> bool:
-    if (
-        fields.get("Key-Pair-Id") != "K1"
-        or not fields.get("Signature")
-        or ("Policy" in fields) == ("Expires" in fields)
-    ):
-        return False
-    try:
-        if "Policy" in fields:
-            text = _disarm(fields["Policy"])
-        else:
-            when = f'{{"DateLessThan":{{"AWS:EpochTime":{int(fields["Expires"])}}}}}'
-            text = f'{{"Statement":[{{"Resource":"{url}","Condition":{when}}}]}}'.encode()
-        hash_ = {"": hashes.SHA1(), "SHA1": hashes.SHA1(), "SHA256": hashes.SHA256()}[fields.get("Hash-Algorithm", "")]
-        _PUBLIC.verify(_disarm(fields["Signature"]), text, padding.PKCS1v15(), hash_)
-        (statement,) = json.loads(text)["Statement"]
-        return _holds(statement, url)
-    except (InvalidSignature, ValueError, KeyError, TypeError):
-        return False
-
-
-def _disarm(text: str) -> bytes:
-    return base64.b64decode(text.translate(str.maketrans("-_~", "+=/")), validate=True)
-
-
-def _holds(statement: Any, url: str) -> bool:
-    conditions = dict(statement["Condition"])
-    pattern = "".join(
-        {"*": ".*", "?": ".", "\\?": r"\?"}.get(symbol) or re.escape(symbol)
-        for symbol in re.findall(r"\\\?|.", statement["Resource"], re.DOTALL)
-    )
-    end = conditions.pop("DateLessThan")["AWS:EpochTime"]
-    start = conditions.pop("DateGreaterThan", {"AWS:EpochTime": 0})["AWS:EpochTime"]
-    network = conditions.pop("IpAddress", {"AWS:SourceIp": "0.0.0.0/0"})["AWS:SourceIp"]
-    near = network in ("0.0.0.0/0", "203.0.113.0/24")
-    return not conditions and type(end) is int and start < NOW < end and near and bool(re.fullmatch(pattern, url))
+_TRUSTED = {"K1": cast("RSAPublicKey", serialization.load_pem_public_key(PAIR.public))}
 
 
 # --- all rows, every door

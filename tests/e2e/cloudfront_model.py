@@ -22,18 +22,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
-from urllib.parse import unquote, unquote_to_bytes
+from urllib.parse import unquote
 
 import http_api
+import native_passes
 from cloudfront import DOMAIN, check, event, request_of
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from e2e.deployed import ACCOUNT, Deployed
-from stagedoor.credentials import PASS_COOKIES, PASS_PARAMETERS, without_pass
-from stagedoor.errors import InvalidPass
-from stagedoor.messages import Request
-from stagedoor.pass_keys import checks
-from stagedoor.signing import PassCheck, Passes
 
 Event = dict[str, Any]
 Hook = Callable[[Event], Event]
@@ -46,6 +42,8 @@ _MANAGED: Mapping[str, Mapping[str, Any]] = {
     "4135ea2d-6df8-44a3-9df3-4b5a84be39ad": {"MinTTL": 0, "DefaultTTL": 0, "MaxTTL": 0},  # CachingDisabled
     "658327ea-f89d-4fab-a63d-7e88639e58f6": {"MinTTL": 1, "DefaultTTL": 86_400, "MaxTTL": 31_536_000},  # …Optimized
 }
+_OF_S3 = (("x-amz-server-side-encryption", "AES256"), ("x-amz-version-id", "3HL4kqtJvjVBH40Nrjfkd"))
+"""What S3 says of each object and moto does not (API Reference, "GetObject"): the site's own affair."""
 _ALL_BUT_HOST = "b689b0a8-53d0-40ab-baf2-68738e2966ac"  # AllViewerExceptHostHeader
 _UNRESERVED = re.compile(r"%(2[dDeE]|3[0-9]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aAeE])")
 _MAX_AGE = re.compile(r"(?:^|[ ,])(?:s-maxage|max-age)=(\d+)")
@@ -152,7 +150,8 @@ class CloudFront:
             if "status" in answer:
                 return _generated(answer)
             request = answer
-        return self._dressed(behavior, self._error_page(self._cached(behavior, request, body)))
+        origin = "".join(field["value"] for field in request_of(asked)["headers"].get("origin", []))
+        return self._dressed(behavior, origin, self._error_page(self._cached(behavior, request, body)))
 
     # --- behaviours
 
@@ -179,25 +178,24 @@ class CloudFront:
         """CloudFront's own check of signed URLs and cookies; a pass leaves the request then."""
         if "TrustedKeyGroups" not in behavior:
             return None
-        passes = Passes(f"https://{DOMAIN}", dict(self._trusted(behavior["TrustedKeyGroups"])))
-        query = request["querystring"].encode()
-        asked = Request(request["method"], request["uri"].encode(), query, {}, b"", VIEWER)
-        fields = _parameters(query)
-        try:
-            if fields:
-                passes.verify_url(asked, fields, self._clock())
-            else:
-                passes.verify_cookies(asked, _cookies(request), self._clock())
-        except InvalidPass as error:
-            return _own(403, f"<Error><Code>{error.aws_code}</Code><Message>{error.aws_message}</Message></Error>")
-        request["querystring"] = without_pass(query).decode()
+        fields, rest = native_passes.from_query(request["querystring"])
+        query = f"?{rest}" if rest else ""
+        if not fields:
+            cookies = (field["value"] for field in request["headers"].get("cookie", []))
+            fields = native_passes.from_cookies("; ".join(cookies))
+        keys = dict(self._trusted(behavior["TrustedKeyGroups"]))
+        url = f"https://{DOMAIN}{request['uri']}{query}"
+        if not native_passes.opens(fields, url, keys, VIEWER, self._clock()):
+            code = "AccessDenied" if "Key-Pair-Id" in fields else "MissingKey"
+            return _own(403, f"<Error><Code>{code}</Code></Error>")
+        request["querystring"] = rest
         return None
 
-    def _trusted(self, groups: Sequence[str]) -> Iterator[tuple[str, PassCheck]]:
+    def _trusted(self, groups: Sequence[str]) -> Iterator[tuple[str, native_passes.PublicKey]]:
         for group in groups:
             for key_id in self._stack.properties(self._stack.named(group))["KeyGroupConfig"]["Items"]:
                 config = self._stack.properties(self._stack.named(key_id))["PublicKeyConfig"]
-                yield key_id, checks(load_pem_public_key(config["EncodedKey"].encode()))  # type: ignore[arg-type]
+                yield key_id, load_pem_public_key(config["EncodedKey"].encode())  # type: ignore[misc]
 
     # --- cache
 
@@ -293,14 +291,13 @@ class CloudFront:
         page = self._ask_bucket(origin, {"method": "GET", "uri": path})
         return page._replace(status=pages[0]["ResponseCode"]) if page.status == 200 else answer
 
-    def _dressed(self, behavior: Mapping[str, Any], answer: Answer) -> Answer:
-        """The response headers policy, on what came from an origin or the cache."""
+    def _dressed(self, behavior: Mapping[str, Any], origin: str, answer: Answer) -> Answer:
+        """The response headers policy, on what came from an origin or the cache; `origin` is whose script asks."""
         policy = self._stack.properties(self._stack.named(behavior["ResponseHeadersPolicyId"]))
         config = policy["ResponseHeadersPolicyConfig"]
-        assert "CorsConfig" not in config
         gone = {one["Header"] for one in config.get("RemoveHeadersConfig", {}).get("Items", [])}
         headers = [(name, value) for name, value in answer.headers if name.lower() not in gone]
-        for name, value, override in _policy_headers(config):
+        for name, value, override in (*_policy_headers(config), *_cors_headers(config.get("CorsConfig"), origin)):
             there = any(found.lower() == name for found, _ in headers)
             if override:
                 headers = [pair for pair in headers if pair[0].lower() != name]
@@ -345,8 +342,15 @@ def ask_bucket(stack: Deployed, bucket: str, key: str, source: str | None, *, tl
         missing = Answer(404, [("content-type", "application/xml")], b"<Error><Code>NoSuchKey</Code></Error>")
         return missing if lists else denied
     fields = found["ResponseMetadata"]["HTTPHeaders"].items()
-    headers = [pair for pair in fields if pair[0] not in ("connection", "date", "server", "content-length")]
-    return Answer(200, headers, found["Body"].read())
+    left_out = (
+        "access-control-allow-origin",
+        "connection",
+        "content-length",
+        "date",
+        "server",
+    )  # the server's, not S3's
+    headers = [pair for pair in fields if pair[0] not in left_out]
+    return Answer(200, [*headers, *_OF_S3], found["Body"].read())
 
 
 def _own(status: int, text: str) -> Answer:
@@ -399,6 +403,17 @@ def _policy_headers(config: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]
             yield "referrer-policy", one["ReferrerPolicy"], one["Override"]
 
 
+def _cors_headers(config: Mapping[str, Any] | None, origin: str) -> Iterator[tuple[str, str, bool]]:
+    """Headers for scripts of an origin that is listed; of preflights nothing comes here."""
+    if config is None or origin not in config["AccessControlAllowOrigins"]["Items"]:
+        return
+    override = config["OriginOverride"]
+    yield "access-control-allow-origin", origin, override
+    if config["AccessControlAllowCredentials"]:
+        yield "access-control-allow-credentials", "true", override
+    yield "access-control-expose-headers", ", ".join(config["AccessControlExposeHeaders"]["Items"]), override
+
+
 def _without_dots(path: str) -> str:
     """Dot segments taken out (RFC 3986 §5.2.4)."""
     out: list[str] = []
@@ -411,14 +426,3 @@ def _without_dots(path: str) -> str:
         if segment in (".", "..") and place == len(segments) - 1:
             out.append("")
     return "/" + "/".join(out)
-
-
-def _parameters(query: bytes) -> dict[str, str]:
-    pairs = [(unquote_to_bytes(part.partition(b"=")[0]), part.partition(b"=")[2]) for part in query.split(b"&")]
-    return {name.decode(): unquote(value.decode()) for name, value in pairs if name in PASS_PARAMETERS}
-
-
-def _cookies(request: Event) -> dict[str, str]:
-    lines = [field["value"].encode() for field in request["headers"].get("cookie", [])]
-    pairs = [pair.strip().partition(b"=")[::2] for line in lines for pair in line.split(b";")]
-    return {PASS_COOKIES[name].decode(): value.decode() for name, value in pairs if name in PASS_COOKIES}

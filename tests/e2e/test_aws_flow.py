@@ -9,10 +9,11 @@ import io
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import aws_cdk as cdk
 import boto3
@@ -41,11 +42,14 @@ PASSWORD = "Curtain-Call-1!"
 SITE = f"https://{DOMAIN}"
 PICTURE = "/pictures/shore.png"
 ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "owner", "AWS_SECRET_ACCESS_KEY": "owner", "AWS_DEFAULT_REGION": REGION}
-PASSES = """
+APP = "https://app.example.com"
+MORE = f"""
+[cors]
+origins = ["{APP}"]
 [passes]
 key_id = "K1"
 private_key = "ssm:/stagedoor/private-key"
-public_keys = { K1 = "file:K1.pem" }
+public_keys = {{ K1 = "file:K1.pem" }}
 """
 
 
@@ -176,7 +180,7 @@ def ben(pool: Pool) -> Account:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> Path:
-    """The example's own settings, with the ids of the pool and keys of passes."""
+    """The example's own settings, with the ids of the pool, an application elsewhere, and keys of passes."""
     folder = tmp_path_factory.mktemp("aws")
     shutil.copytree(EXAMPLE, folder, dirs_exist_ok=True)
     pair = new_pair("rsa")
@@ -187,7 +191,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> Path:
     file = folder / "stagedoor.toml"
     text = file.read_text().replace("us-east-1_Example", pool.id).replace("example-client-id", pool.client)
     text = text.replace("[[issuers]]", f'[[issuers]]\njwks = "{pool.jwks}"')  # moto's; AWS's own is found by itself
-    file.write_text(text + PASSES)
+    file.write_text(text + MORE)
     return file
 
 
@@ -252,6 +256,10 @@ def in_process(folder: Path, clock: Clock) -> Callable[[bytes, str], Hook]:
 
 @pytest.fixture(autouse=True)
 def _as_new(world: World) -> None:
+    as_new(world)
+
+
+def as_new(world: World) -> None:
     """Nothing in the cache, nothing written yet, and the right time."""
     world.front.cache.clear()
     world.front.asked.clear()
@@ -362,24 +370,24 @@ def test_nobody_learns_what_is_missing_and_no_key_lists_the_bucket(world: World,
             assert b"pictures" not in answer.body
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        "/-/errors/../../pictures/shore.png",
-        "/-/errors/%2e%2e/%2e%2e/pictures/shore.png",
-        "/-/errors/..%2f..%2fpictures/shore.png",
-        "/-/../pictures/shore.png",
-        "/-/%2e%2e/pictures/shore.png",
-        "/%2D/../pictures/shore.png",
-        "/x/../-/errors/../../pictures/shore.png",
-        "/pictures//shore.png",
-        "/pictures/./shore.png",
-        "/public/../pictures/shore.png",
-        "/public/%2e%2e/pictures/shore.png",
-        "/public%2f..%2fpictures%2fshore.png",
-        "//pictures/shore.png",
-    ],
-)
+WAYS_AROUND = [
+    "/-/errors/../../pictures/shore.png",
+    "/-/errors/%2e%2e/%2e%2e/pictures/shore.png",
+    "/-/errors/..%2f..%2fpictures/shore.png",
+    "/-/../pictures/shore.png",
+    "/-/%2e%2e/pictures/shore.png",
+    "/%2D/../pictures/shore.png",
+    "/x/../-/errors/../../pictures/shore.png",
+    "/pictures//shore.png",
+    "/pictures/./shore.png",
+    "/public/../pictures/shore.png",
+    "/public/%2e%2e/pictures/shore.png",
+    "/public%2f..%2fpictures%2fshore.png",
+    "//pictures/shore.png",
+]
+
+
+@pytest.mark.parametrize("target", WAYS_AROUND)
 def test_no_behaviour_is_a_way_around_the_check(world: World, ann: Account, target: str) -> None:
     assert world.bearer(PICTURE, ann).status == 200  # a copy is in the cache
     answer = world.front.ask(target)
@@ -528,8 +536,58 @@ def test_viewers_are_told_to_run_no_script_and_to_come_by_tls(world: World, ann:
     assert (answer.field("content-security-policy") or "").startswith("sandbox;")
     assert answer.field("x-content-type-options") == "nosniff"
     assert answer.field("strict-transport-security") == "max-age=31536000"
-    assert not [name for name, _ in answer.headers if name.startswith("x-amz-server-side")]
     assert world.bearer("/-/whoami", ann).field("strict-transport-security") == "max-age=31536000"
+
+
+def test_viewers_are_not_told_how_the_bucket_keeps_objects(world: World, ann: Account) -> None:
+    kept = ask_bucket(
+        world.stack, world.bucket, PICTURE[1:], f"arn:aws:cloudfront::{ACCOUNT}:distribution/EDFDVBD6EXAMPLE"
+    )
+    telling = {"x-amz-server-side-encryption", "x-amz-version-id"}
+    assert telling <= {name for name, _ in kept.headers}
+    assert not telling & {name for name, _ in world.bearer(PICTURE, ann).headers}
+
+
+# --- scripts of other origins
+
+
+def cors(answer: Answer) -> dict[str, str]:
+    return {name: value for name, value in answer.headers if name.startswith("access-control-")}
+
+
+def test_scripts_of_a_listed_origin_read_objects_with_credentials(world: World, ann: Account) -> None:
+    for _ in ("from the bucket", "from the cache"):
+        told = cors(world.bearer(PICTURE, ann, origin=APP))
+        assert told["access-control-allow-origin"] == APP
+        assert told["access-control-allow-credentials"] == "true"
+        assert "ETag" in told["access-control-expose-headers"]
+    assert len(world.front.asked) == 1
+    for origin in ("https://evil.example", "null", f"{APP}.evil.example", APP.replace("https", "http")):
+        answer = world.bearer(PICTURE, ann, origin=origin)
+        assert (answer.status, cors(answer)) == (200, {})
+    assert cors(world.bearer(PICTURE, ann)) == {}
+
+
+def test_a_preflight_is_answered_before_anybody_signs_in_and_asks_no_bucket(world: World) -> None:
+    def preflight(origin: str) -> Answer:
+        wish = {"access_control_request_method": "GET", "access_control_request_headers": "authorization"}
+        return world.front.ask(PICTURE, "OPTIONS", origin=origin, body=b"", scheme="https", **wish)
+
+    answer = preflight(APP)
+    told = cors(answer)
+    assert (answer.status, told["access-control-allow-origin"]) == (204, APP)
+    assert told["access-control-allow-credentials"] == "true"
+    assert "authorization" in told["access-control-allow-headers"].lower()
+    assert cors(preflight("https://evil.example")) == {}
+    assert world.front.asked == []
+
+
+def test_a_script_may_read_why_it_was_refused(world: World, ben: Account) -> None:
+    for answer, status in (
+        (world.front.ask(PICTURE, origin=APP), 401),
+        (world.bearer("/courses/tides.md", ben, origin=APP), 403),
+    ):
+        assert (answer.status, cors(answer)["access-control-allow-origin"]) == (status, APP)
 
 
 # --- the zip as Lambda runs it
@@ -559,7 +617,7 @@ def test_the_same_from_lambdas_own_runtime(world: World, ann: Account, ben: Acco
 
 
 @pytest.fixture(scope="module")
-def keyed(settings: Path, keys: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def keyed_world(settings: Path, keys: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """The same site, where CloudFront itself checks passes; nothing is public there."""
     text = settings.read_text()
     public = '[[rules]]\npath  = "public/**"\nallow = "anyone"\n'
@@ -573,6 +631,12 @@ def keyed(settings: Path, keys: dict[str, bytes], tmp_path_factory: pytest.TempP
     made = world_of(Deployed(Path(scope.synth().directory), "Keyed", endpoint()), file, tmp_path_factory.mktemp("edge"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def keyed(keyed_world: World) -> World:
+    as_new(keyed_world)
+    return keyed_world
 
 
 def test_cloudfront_itself_opens_what_the_api_signed(keyed: World, ann: Account, ben: Account) -> None:
@@ -596,8 +660,91 @@ def test_cloudfront_itself_opens_what_the_api_signed(keyed: World, ann: Account,
     assert keyed.bearer("/-/urls", ben, "POST", json.dumps({"file": mine}).encode()).status == 403
     keyed.clock.ahead = 601
     assert keyed.front.ask(target).status == 403
-    keyed.clock.ahead = 0.0
     assert [one.target for one in keyed.front.asked if one.origin == keyed.bucket] == [plain]
+
+
+def test_a_token_becomes_cookies_that_open_ones_own_folder_and_nothing_else(
+    keyed: World, ann: Account, ben: Account
+) -> None:
+    for who in (ann, ben):
+        for name in ("plain.txt", "a b+ü.txt"):
+            key = f"users/{who.sub}/{name}"
+            keyed.stack.s3.put_object(Bucket=keyed.bucket, Key=key, Body=key.encode(), ContentType="text/plain")
+    asked = json.dumps({"prefix": f"users/{ann.sub}/", "expires_in": 600}).encode()
+    answer = keyed.bearer("/-/cookies", ann, "POST", asked)
+    assert answer.status == 204
+    cookie = cookies_of(answer)
+    for name in ("plain.txt", "a%20b+%C3%BC.txt"):
+        opened = keyed.front.ask(f"/users/{ann.sub}/{name}", cookie=cookie)
+        assert (opened.status, opened.body.decode()) == (200, f"users/{ann.sub}/{unquote(name)}")
+        assert opened.field("cache-control") == "private, no-cache"
+        assert keyed.front.ask(f"/users/{ann.sub}/{name}").status == 403
+    keyed.front.asked.clear()
+    for target in (f"/users/{ben.sub}/plain.txt", f"/users/{ann.sub}", "/pictures/shore.png", "/"):
+        assert keyed.front.ask(target, cookie=cookie).status == 403
+    assert keyed.front.asked == []
+    keyed.clock.ahead = 601
+    assert keyed.front.ask(f"/users/{ann.sub}/plain.txt", cookie=cookie).status == 403
+
+
+@pytest.mark.parametrize("dots", ["..", "%2e%2e", ".%2E", "..%2f..", "%2e%2e%2f", "../../users"])
+def test_cookies_open_nothing_by_a_path_that_climbs_out(keyed: World, ann: Account, ben: Account, dots: str) -> None:
+    """The path goes to the bucket as it came, where no object has such a name; nothing is decoded or taken out."""
+    body = b"of ben alone"
+    keyed.stack.s3.put_object(Bucket=keyed.bucket, Key=f"users/{ben.sub}/plain.txt", Body=body)
+    asked = json.dumps({"prefix": f"users/{ann.sub}/"}).encode()
+    cookie = cookies_of(keyed.bearer("/-/cookies", ann, "POST", asked))
+    answer = keyed.front.ask(f"/users/{ann.sub}/{dots}/{ben.sub}/plain.txt", cookie=cookie)
+    assert (answer.status, body in answer.body) == (403, False)
+
+
+def test_cookies_that_somebody_else_changed_open_nothing(keyed: World, ann: Account, ben: Account) -> None:
+    keyed.stack.s3.put_object(Bucket=keyed.bucket, Key=f"users/{ann.sub}/plain.txt", Body=b"of ann")
+    issued = {
+        who: dict(
+            pair.split("=", 1)
+            for pair in cookies_of(
+                keyed.bearer("/-/cookies", who, "POST", json.dumps({"prefix": f"users/{who.sub}/"}).encode())
+            ).split("; ")
+        )
+        for who in (ann, ben)
+    }
+    target, good = f"/users/{ann.sub}/plain.txt", issued[ann]
+    assert keyed.front.ask(target, cookie=written(good)).status == 200
+    for name in good:
+        for value in (issued[ben][name], "", good[name][:-4]):
+            if value != good[name]:
+                assert keyed.front.ask(target, cookie=written({**good, name: value})).status == 403, name
+        assert (
+            name == "CloudFront-Hash-Algorithm"
+            or keyed.front.ask(
+                target, cookie=written({one: value for one, value in good.items() if one != name})
+            ).status
+            == 403
+        )
+
+
+@pytest.mark.parametrize("prefix", ["", "users/", "courses/"])
+def test_no_cookies_for_a_folder_of_which_a_part_is_somebody_elses(keyed: World, ben: Account, prefix: str) -> None:
+    answer = keyed.bearer("/-/cookies", ben, "POST", json.dumps({"prefix": prefix}).encode())
+    assert (answer.status, answer.field("set-cookie")) == (403, None)
+
+
+def cookies_of(answer: Answer) -> str:
+    """The Cookie header of a browser that took what an answer sets."""
+    return "; ".join(value.partition(";")[0] for name, value in answer.headers if name == "set-cookie")
+
+
+def written(cookies: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}={value}" for name, value in cookies.items())
+
+
+@pytest.mark.parametrize("target", WAYS_AROUND)
+def test_no_behaviour_is_a_way_around_the_key_group(keyed: World, target: str) -> None:
+    keyed.stack.s3.put_object(Bucket=keyed.bucket, Key=PICTURE[1:], Body=b"\x89PNG")
+    answer = keyed.front.ask(target)
+    assert answer.status in (400, 403, 404)
+    assert not answer.body.startswith(b"\x89PNG")
 
 
 def test_a_pass_for_everything_cannot_list_the_bucket(keyed: World, ann: Account) -> None:

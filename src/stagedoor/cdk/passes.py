@@ -23,9 +23,7 @@ MAX_KEYS = 5
 _FOLDER_OF_ITS_OWN = (
     'For cookies give these objects a folder of their own, with a rule for all of it: path = "that-folder/**"'
 )
-_BESIDE = (
-    "keep what is denied beside the folder and not in it, or ask for the cookies of folders that it does not touch"
-)
+_BESIDE = "For cookies keep what is denied beside the folder, or ask for the cookies of folders that have nothing of it"
 _ANYTHING = Glob("*", ("", ""))
 
 
