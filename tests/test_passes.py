@@ -751,6 +751,13 @@ def test_who_gets_no_cookies_and_why(asked: Refused) -> None:
     assert not any(name == b"set-cookie" for name, _ in reply.headers)
 
 
+def test_who_gets_no_cookies_for_a_folder_hears_which_rule_stands_in_the_way() -> None:
+    said = json.loads(folder_of(guarded(), "courses/", authorization=STUDENT["authorization"]).body)["detail"]
+    assert "denies 'courses/drafts/**'" in said
+    said = json.loads(folder_of(guarded(), "users/", authorization=ANN).body)["detail"]
+    assert "denies" not in said
+
+
 def test_a_folder_below_a_group_or_beside_a_deny_is_readable_as_a_whole() -> None:
     for prefix in ("groups/students/", "courses/one/", "courses/draft/", "courses/one/drafts/"):
         assert folder_of(guarded(), prefix, **STUDENT).status == 204

@@ -615,3 +615,28 @@ def test_stars_do_not_make_the_work_explode() -> None:
     assert allows("a*" * 60 + "a", "a" * 1000)
     deep = [{"path": "**/" + "a/**/" * 60 + f"b{n}", "allow": "anyone"} for n in range(20)]
     assert not allows(deep, "/".join("a" * 500))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "one_of"),
+    [
+        ("", ("rules[1]", "rules[3]")),
+        ("courses/", ("rules[1]", "rules[3]")),
+        ("courses/drafts/", ("rules[1]",)),
+        ("courses/drafts/old/", ("rules[1]",)),
+        ("courses/tides/", ("rules[3]",)),
+        ("users/", (None,)),
+        ("users/ann/", (None,)),
+    ],
+)
+def test_the_rule_that_takes_something_out_of_a_folder_is_named(prefix: str, one_of: tuple[str | None, ...]) -> None:
+    policy = compile_rules(
+        [
+            {"path": "courses/**", "allow": "signed-in"},
+            {"path": "courses/drafts/**", "deny": "anyone"},
+            {"path": "users/{sub}/*.txt", "deny": {"groups": ["guests"]}},
+            {"path": "courses/tides/*/key.txt", "deny": "signed-in"},
+        ]
+    )
+    found = policy.exception(caller(), prefix)
+    assert (found.name if found else None) in one_of

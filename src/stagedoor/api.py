@@ -135,10 +135,13 @@ class Api:
         asked = _body(request, "prefix", "?expires_in")
         folders = folders_of(asked["prefix"])
         for folder in folders:
-            if door.policy.below(caller, folder) != "all":
-                detail = f"you may not read all of {folder!r}; ask for /-/urls of single files"
+            reach = door.policy.below(caller, folder)
+            if reach != "all":
                 if not caller.signed_in:
                     return door.unauthorized(request, None)
+                rule = door.policy.exception(caller, folder) if reach == "some" else None
+                why = f", for {rule.name} denies {rule.pattern!r}" if rule else ""
+                detail = f"you may not read all of {folder!r}{why}; ask for /-/urls of single files"
                 return door.problem(request, 403, "denied", detail, caller=caller.label)
         lifetime = self._lifetime(asked.get("expires_in", self.max_lifetime))
         refused = self._limited(door, request, caller, now)

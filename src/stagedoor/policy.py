@@ -455,6 +455,19 @@ class Policy:
         """
         return self._reaches(caller, prefix)
 
+    def exception(self, caller: Caller, prefix: str) -> Rule | None:
+        """A rule that denies the caller something below a folder; None: no rule does. Arguments as for `below`."""
+        places = list(self._folder(caller, prefix))
+        while places:
+            place = places.pop()
+            below = tuple(place.below(caller))
+            for node in (*below, place) if place.loops else below:
+                for rule in node.ends.rules:
+                    if not rule.allows and not rule.refusal(caller):
+                        return rule
+            places += (node for node in below if False in self._effects(node, caller))
+        return None
+
     def nothing_below(self, caller: Caller, key: str, known: str) -> str:
         """The largest folder on the way to a key in which the caller may read nothing; "" if there is none.
 
@@ -472,8 +485,10 @@ class Policy:
         return ""
 
     def _reach(self, caller: Caller, prefix: str) -> Reach:
-        places = self._places(caller, prefix[:-1]) if prefix else _with_depth({self._root: None})
-        return self._reach_of(places, caller)
+        return self._reach_of(self._folder(caller, prefix), caller)
+
+    def _folder(self, caller: Caller, prefix: str) -> Iterable[_Node]:
+        return self._places(caller, prefix[:-1]) if prefix else _with_depth({self._root: None})
 
     def _reach_of(self, places: Iterable[_Node], caller: Caller) -> Reach:
         whole = {
