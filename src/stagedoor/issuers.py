@@ -56,6 +56,19 @@ def is_cognito(issuer: str) -> bool:
     return _COGNITO.match(issuer) is not None
 
 
+def cognito_issuer(pool_id: str) -> str:
+    """The issuer URL of a Cognito user pool, whose id says which region it is in: `eu-central-1_AbC123`.
+
+    Raises:
+        ValueError: this is no id of a user pool.
+    """
+    pool = re.fullmatch(r"([a-z]{2}(?:-[a-z]+)+-\d+)_[A-Za-z0-9]+", pool_id)
+    if pool is None:
+        raise ValueError(f"{pool_id!r} is no id of a user pool")
+    china = ".cn" if pool[1].startswith("cn-") else ""
+    return f"https://cognito-idp.{pool[1]}.amazonaws.com{china}/{pool_id}"
+
+
 # --- key sets
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from ..issuers import DISCOVERY, is_cognito, is_safe_url
+from ..issuers import DISCOVERY, cognito_issuer, is_cognito, is_safe_url
 from ..jose import ALGORITHMS
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ AWS = (
 """What is copied of `examples/aws`."""
 SESSION_KEY = "session.key"
 LOCAL = "127.0.0.1:8080"
-_POOL = re.compile(r"([a-z]{2}(?:-[a-z]+)+-\d+)_[A-Za-z0-9]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,8 @@ def issuer_url(text: str) -> str:
         ValueError: it is none of them; the message says what to write.
     """
     text = text.strip().removesuffix(DISCOVERY)
-    pool = _POOL.match(text)
-    if pool:
-        china = ".cn" if pool[1].startswith("cn-") else ""
-        return f"https://cognito-idp.{pool[1]}.amazonaws.com{china}/{text}"
+    with suppress(ValueError):
+        return cognito_issuer(text)
     if "://" not in text and re.match(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(/|$)", text):
         text = f"https://{text}"
     if not is_safe_url(text) or re.search(r"[\s?#]", text):
