@@ -13,7 +13,7 @@ from support import rsa_signer
 
 from stagedoor.cdk import PrivateAssetBucket
 
-POOL, CLIENT = "eu-central-1_Abc123", "my-client-id"
+POOL, CLIENT = "eu-central-1_Abc123", "myclientid"
 POOL_URL = f"https://cognito-idp.eu-central-1.amazonaws.com/{POOL}"
 Template = Mapping[str, Any]
 

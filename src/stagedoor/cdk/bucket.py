@@ -88,20 +88,27 @@ def imported_bucket(scope: Construct, name: str, region: str | None) -> s3.IBuck
     return s3.Bucket.from_bucket_attributes(scope, "Assets", bucket_name=name, region=region or Stack.of(scope).region)
 
 
-def statement_to_merge(scope: Construct, distribution: cloudfront.Distribution, actions: dict[str, str]) -> None:
+def statement_to_merge(
+    scope: Construct, distribution: cloudfront.Distribution, bucket: s3.IBucket, prefix: str, *, listed: bool
+) -> None:
     """Print what an imported bucket's policy has to say; its policy may say more, so it is never written over.
 
     Args:
         scope: of the output.
         distribution: the only one that may read.
-        actions: what it may do, with the resource that each is about.
+        bucket: the imported one.
+        prefix: what it may read starts with this; "" or with a slash at the end.
+        listed: True: it may know that an object is missing.
     """
     source = {"StringEquals": {"AWS:SourceArn": distribution.distribution_arn}}
-    reader = {"Service": "cloudfront.amazonaws.com"}
-    statements = [
-        {"Effect": "Allow", "Principal": reader, "Action": action, "Resource": resource, "Condition": source}
-        for action, resource in actions.items()
-    ]
+    allow = {"Effect": "Allow", "Principal": {"Service": "cloudfront.amazonaws.com"}}
+    objects = bucket.arn_for_objects(f"{prefix}*")
+    statements = [{**allow, "Action": "s3:GetObject", "Resource": objects, "Condition": source}]
+    if listed:
+        # S3 takes the name of an object that is missing for the prefix of a listing, when it decides on 404 or 403
+        below = {"StringLike": {"s3:prefix": f"{prefix}*"}} if prefix else {}
+        listing = {"Action": "s3:ListBucket", "Resource": bucket.bucket_arn, "Condition": {**source, **below}}
+        statements.append({**allow, **listing})
     told = "Add these to the bucket's policy; until then every object is refused."
     output(scope, "BucketPolicyStatements", Stack.of(scope).to_json_string(statements), told)
     Annotations.of(scope).acknowledge_warning(

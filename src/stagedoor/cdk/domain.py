@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from aws_cdk import Token
@@ -13,6 +14,10 @@ from constructs import Construct
 
 from ..errors import SettingsError
 
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})+")
+"""RFC 1123 §2.1, in lower case, as browsers write it into the origins that cookies and passes are for."""
+
 
 @dataclass(frozen=True, slots=True)
 class CustomDomain:
@@ -21,6 +26,9 @@ class CustomDomain:
     Attributes:
         hosted_zone: of Route 53; its records prove to the certificate's issuer whose domain it is.
         domain_name: in that zone, for example `assets.example.com`.
+
+    Raises:
+        SettingsError: this is no host name, or not in that zone.
     """
 
     hosted_zone: route53.IHostedZone
@@ -28,8 +36,18 @@ class CustomDomain:
 
     def __post_init__(self) -> None:
         zone, name = self.hosted_zone.zone_name, self.domain_name
-        if not Token.is_unresolved(zone) and name != zone and not name.endswith(f".{zone}"):
-            raise SettingsError(f"{name} is not in the zone {zone}", setting="custom_domain")
+        if Token.is_unresolved(name):
+            return  # the site, whose cookies and passes are for this name, says what to do
+        if not _HOST.fullmatch(name):
+            bare = re.sub(r".*?://", "", name.lower()).partition("/")[0].partition(":")[0].removesuffix(".")
+            write = bare if _HOST.fullmatch(bare) else "for example assets.example.com"
+            raise SettingsError(f"{name!r} is no host name", setting="custom_domain", mend=f"write {write}")
+        if not Token.is_unresolved(zone) and not f".{name}".endswith(f".{zone.removesuffix('.').lower()}"):
+            raise SettingsError(
+                f"{name} is not in the zone {zone}",
+                setting="custom_domain",
+                mend=f"name one that is, for example assets.{zone}, or give the zone that {name} is in",
+            )
 
 
 def certificate(scope: Construct, domain: CustomDomain) -> acm.Certificate:

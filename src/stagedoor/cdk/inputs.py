@@ -6,11 +6,13 @@ AWS will know only then (CDK calls it a token) cannot be used, and is refused he
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from aws_cdk import Token
@@ -19,28 +21,30 @@ from .. import crypto
 from ..door import run
 from ..edge.fetch import fetch
 from ..errors import SettingsError
-from ..issuers import IssuerKeys, is_cognito
+from ..issuers import IssuerKeys, cognito_issuer, is_cognito
 from ..messages import Answered, Fetch, Wish
 from ..settings import PREFIX, Settings, load
 from ..tokens import Tokens
 from . import scratch
 
-SettingsLike: TypeAlias = Settings | Path | str
-"""Settings that were loaded already, or the path of their file."""
+KeyDocuments: TypeAlias = Mapping[str, bytes | str | Mapping[str, Any]]
+"""JWKS document by issuer: as it is published, or as `json.loads` reads it."""
 
 UNKNOWN_ORIGIN = "https://distribution.invalid"
 """Stands for the origin of a site whose domain name CloudFront has yet to choose (RFC 2606 §2)."""
 FETCH_WITHIN = 10.0
 """Seconds for an issuer to answer, while the template is made."""
+_CLIENT_ID = re.compile(r"[\w+]{1,128}", re.ASCII)
+"""Cognito User Pools API Reference, "UserPoolClientType"."""
 
 
 def site_settings(
-    settings: SettingsLike | None, user_pool_id: str | None, client_id: str | None, domain: str | None
+    settings: Path | str | None, user_pool_id: str | None, client_id: str | None, domain: str | None
 ) -> Settings:
     """Read what the site decides with.
 
     Args:
-        settings: of the site; None: every user of the pool reads everything.
+        settings: path of the settings file of the site; None: every user of the pool reads everything.
         user_pool_id, client_id: of Cognito; instead of settings.
         domain: the site's own; None: CloudFront chooses one.
 
@@ -56,11 +60,16 @@ def site_settings(
             setting="user_pool_id",
             mend="leave user_pool_id and user_pool_client_id out, or the settings",
         )
-    if isinstance(settings, Settings):
-        if domain and settings.url != url:
-            raise SettingsError(f"the site is {settings.url}, and its custom_domain {domain}", setting="site.url")
-        return settings
+    if not isinstance(settings, Path | str):
+        # the API's function reads the file, and both have to decide the same
+        raise SettingsError("this is no path", setting="settings", mend="give the file's: settings='stagedoor.toml'")
     return load(settings, {**os.environ, PREFIX + "SITE_URL": url})
+
+
+def winning_variables() -> list[str]:
+    """Names of the environment variables that win over a settings file here; their values may be secrets."""
+    not_these = (PREFIX + "SETTINGS", PREFIX + "SITE_URL")
+    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in not_these)
 
 
 def known(name: str, value: str) -> str:
@@ -79,7 +88,38 @@ def known(name: str, value: str) -> str:
     return value
 
 
-def issuer_keys(settings: Settings, given: Mapping[str, bytes] | None) -> dict[str, bytes]:
+def given_keys(settings: Settings, given: KeyDocuments | None) -> dict[str, bytes]:
+    """Key documents that are here already, by the exact URL of their issuer.
+
+    Raises:
+        SettingsError: whose they are is no issuer of the settings, or this is no document.
+    """
+    issuers = [issuer.issuer for issuer in settings.issuers]
+    for name in given or {}:
+        if name not in issuers:
+            raise SettingsError(
+                f"{name!r} is no issuer of the settings",
+                setting="issuer_keys",
+                mend=f"each name is exactly one of theirs: {', '.join(issuers) or 'there are none'}",
+            )
+    return {name: _document(name, one) for name, one in (given or {}).items()}
+
+
+def _document(name: str, given: bytes | str | Mapping[str, Any]) -> bytes:
+    if isinstance(given, Mapping):
+        return json.dumps(given).encode()
+    if isinstance(given, str):
+        return given.encode()
+    if not isinstance(given, bytes):
+        raise SettingsError(
+            f"what is given for {name} is of the type {type(given).__name__}",
+            setting="issuer_keys",
+            mend="give the JWKS document, as text, as bytes or as json.loads reads it",
+        )
+    return given
+
+
+def issuer_keys(settings: Settings, given: Mapping[str, bytes]) -> dict[str, bytes]:
     """JWKS document of each issuer, by its exact URL.
 
     Args:
@@ -89,7 +129,7 @@ def issuer_keys(settings: Settings, given: Mapping[str, bytes] | None) -> dict[s
     Raises:
         SettingsError: an issuer does not answer with its keys.
     """
-    found = dict(given or {})
+    found = dict(given)
     for source in Tokens(settings.issuers, crypto).issuers.values():
         if source.issuer.issuer not in found:
             found[source.issuer.issuer] = _published(source)
@@ -102,11 +142,14 @@ def _published(source: IssuerKeys) -> bytes:
         return Path(unquote(urlsplit(jwks).path)).read_bytes()
     run(source.refresh(time.time()), _ask)
     if source.document is None:
+        # Cognito answers 400 for a pool that it does not have, and in a region that is none nobody answers
+        doubt = "is the pool id right? If it is: " if is_cognito(source.issuer.issuer) else ""
         raise SettingsError(
             source.failure,
             setting="issuer_keys",
-            mend="the edge function carries the issuer's keys: make the template where the issuer can be asked, "
-            "or give them: issuer_keys={issuer: document}",
+            mend=f"{doubt}the edge function carries the issuer's keys, so make the template where the issuer can be "
+            'asked; or save them, and write jwks = "./jwks.json" below its [[issuers]] '
+            "(without settings: issuer_keys={issuer: document})",
         )
     return source.document
 
@@ -117,24 +160,42 @@ def _ask(wish: Wish) -> Answered:
 
 
 def _pool_settings(url: str, user_pool_id: str | None, client_id: str | None) -> Settings:
-    for name, value in (("user_pool_id", user_pool_id), ("user_pool_client_id", client_id)):
-        if not value:
-            raise SettingsError(
-                "this is missing: whose tokens count?",
-                setting=name,
-                mend="give user_pool_id and user_pool_client_id, or settings='stagedoor.toml'",
-            )
-        known(name, value)
-    assert user_pool_id
-    region = user_pool_id.partition("_")[0]
-    china = ".cn" if region.startswith("cn-") else ""
-    issuer = f"https://cognito-idp.{region}.amazonaws.com{china}/{user_pool_id}"
-    if not is_cognito(issuer):
+    pool, client = _id("user_pool_id", user_pool_id), _id("user_pool_client_id", client_id)
+    if _is_pool(client):
         raise SettingsError(
-            f"{user_pool_id!r} is no id of a user pool", setting="user_pool_id", mend="for example eu-central-1_AbC123"
+            f"{client!r} is the id of a user pool",
+            setting="user_pool_client_id",
+            mend="are the two swapped? user_pool_id is the pool's, and this the id of its app client",
         )
-    text = _ANY_USER.format(url=url, issuer=issuer, client=client_id)
+    if not _CLIENT_ID.fullmatch(client):
+        raise SettingsError(
+            f"{client!r} is no id of an app client",
+            setting="user_pool_client_id",
+            mend="it has letters, digits, _ and +, and 128 at most: copy it from the pool's list of app clients",
+        )
+    try:
+        issuer = cognito_issuer(pool)
+    except ValueError as error:
+        raise SettingsError(str(error), setting="user_pool_id", mend="for example eu-central-1_AbC123") from error
+    text = _ANY_USER.format(url=url, issuer=issuer, client=client)
     return load(scratch.write("stagedoor.toml", text.encode()), {})
+
+
+def _id(name: str, value: str | None) -> str:
+    if not value:
+        raise SettingsError(
+            "this is missing: whose tokens count?",
+            setting=name,
+            mend="give user_pool_id and user_pool_client_id, or settings='stagedoor.toml'",
+        )
+    return known(name, value)
+
+
+def _is_pool(text: str) -> bool:
+    try:
+        return bool(cognito_issuer(text))
+    except ValueError:
+        return False
 
 
 _ANY_USER = """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -16,12 +18,13 @@ from ..errors import SettingsError
 from . import access_log, bucket, caching, domain, error_page, inputs, monitoring, passes, waf
 from .domain import CustomDomain
 from .edge_functions import EdgeFunctions
-from .inputs import SettingsLike
+from .inputs import KeyDocuments
 from .nag import acknowledge
 from .outputs import output
 
 REGION = "us-east-1"
 """Where CloudFront wants certificate, firewall and edge functions to be; what they guard is worldwide."""
+DOORS = ("edge", "passes")
 
 
 class PrivateAssetBucket(Construct):
@@ -36,11 +39,11 @@ class PrivateAssetBucket(Construct):
         asset_bucket_name: of a new bucket; None: CDK chooses one.
         asset_bucket_name_import: of a bucket that is there already; `asset_bucket_name` is ignored then. Its policy
             stays as it is: add what the output `BucketPolicyStatements` says.
-        asset_bucket_region: of the imported bucket; None: the stack's.
+        asset_bucket_region: of the imported bucket, and of no other; None: the stack's.
         custom_domain: None: CloudFront chooses the domain name.
         user_pool_id, user_pool_client_id: of Cognito, as plain text, instead of settings.
-        settings: of the site, or the path of their file. `site.url` and `site.store` are what this construct makes;
-            of `s3://bucket/prefix` the prefix counts.
+        settings: path of the settings file. `site.url` and `site.store` are what this construct makes; of
+            `s3://bucket/prefix` the prefix counts.
         issuer_keys: JWKS document by issuer; whose is missing is asked for it while the template is made.
         door: `edge`: a function checks tokens, sessions and passes. `passes`: CloudFront checks signed URLs and
             cookies itself, which is quicker and cheaper; a `ContentApi` hands them out.
@@ -74,8 +77,8 @@ class PrivateAssetBucket(Construct):
         custom_domain: CustomDomain | None = None,
         user_pool_id: str | None = None,
         user_pool_client_id: str | None = None,
-        settings: SettingsLike | None = None,
-        issuer_keys: Mapping[str, bytes] | None = None,
+        settings: Path | str | None = None,
+        issuer_keys: KeyDocuments | None = None,
         door: Literal["edge", "passes"] = "edge",
         cache: bool = True,
         price_class: cloudfront.PriceClass = cloudfront.PriceClass.PRICE_CLASS_100,
@@ -86,8 +89,12 @@ class PrivateAssetBucket(Construct):
     ) -> None:
         super().__init__(scope, id_)
         _require_region(self)
+        _check_arguments(door, custom_domain, asset_bucket_name_import, asset_bucket_region)
+        self._has_api = False
         name = custom_domain.domain_name if custom_domain else None
         self.settings = inputs.site_settings(settings, user_pool_id, user_pool_client_id, name)
+        if settings is not None:
+            self._say_what_won()
         logs = bucket.log_bucket(self)
         self.bucket = (
             bucket.imported_bucket(self, asset_bucket_name_import, asset_bucket_region)
@@ -95,7 +102,7 @@ class PrivateAssetBucket(Construct):
             else bucket.asset_bucket(self, logs, asset_bucket_name, removal_policy)
         )
         self.pass_keys = self._pass_keys() if door == "passes" else None
-        self.edge = self._edge(issuer_keys, own_domain=custom_domain is not None)
+        self.edge = self._edge(inputs.given_keys(self.settings, issuer_keys), own_domain=custom_domain is not None)
         acl = waf.firewall(self, requests_per_address).attr_arn if firewall else None
         self.distribution = self._distribution(custom_domain, cache, price_class, acl)
         self.url = f"https://{name or self.distribution.distribution_domain_name}"
@@ -109,11 +116,16 @@ class PrivateAssetBucket(Construct):
         output(self, "SiteUrl", self.url)
         output(self, "DistributionId", self.distribution.distribution_id)
 
+    def _say_what_won(self) -> None:
+        won = inputs.winning_variables()
+        if won:
+            Annotations.of(self).add_info(f"environment variables won over the settings file: {', '.join(won)}")
+
     def _pass_keys(self) -> passes.PassKeys:
         passes.refuse_what_passes_cannot(self.settings)
         return passes.PassKeys(self, "PassKeys", settings=self.settings)
 
-    def _edge(self, given: Mapping[str, bytes] | None, *, own_domain: bool) -> EdgeFunctions:
+    def _edge(self, given: Mapping[str, bytes], *, own_domain: bool) -> EdgeFunctions:
         settings = passes.for_api_alone(self.settings) if self.pass_keys else self.settings
         keys = inputs.issuer_keys(settings, given)
         return EdgeFunctions(self, "Edge", settings=settings, keys=keys, own_domain=own_domain)
@@ -191,13 +203,19 @@ class PrivateAssetBucket(Construct):
         return store.path.rstrip("/") or None if store.scheme == "s3" else None
 
     def _print_statements(self) -> None:
-        actions = {"s3:GetObject": self.bucket.arn_for_objects("*")}
-        if self.pass_keys is None:
-            actions["s3:ListBucket"] = self.bucket.bucket_arn
-        bucket.statement_to_merge(self, self.distribution, actions)
+        prefix = f"{self.prefix.removeprefix('/')}/" if self.prefix else ""
+        bucket.statement_to_merge(self, self.distribution, self.bucket, prefix, listed=self.pass_keys is None)
 
     def add_api(self, origin: cloudfront.IOrigin) -> None:
-        """Let `/-/*` go to an API that answers for the site, with every credential and nothing from a cache."""
+        """Let `/-/*` go to an API that answers for the site, with every credential and nothing from a cache.
+
+        Raises:
+            SettingsError: the site has one already.
+        """
+        if self._has_api:
+            problem = "this site has an API already, and everything under /-/ goes to one"
+            raise SettingsError(problem, setting="site", mend="make one ContentApi for each site")
+        self._has_api = True
         self.distribution.add_behavior(
             "/-/*",
             origin,
@@ -207,6 +225,30 @@ class PrivateAssetBucket(Construct):
             cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
             origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER_EXCEPT_HOST_HEADER,
             response_headers_policy=self._api_headers,
+        )
+
+
+def _check_arguments(door: object, custom_domain: object, imported: str | None, region: str | None) -> None:
+    """Refuse what types would have refused, where nobody looked at types."""
+    if door not in DOORS:
+        raise SettingsError(f"there is no door {door!r}", setting="door", mend=f"it is one of {', '.join(DOORS)}")
+    if custom_domain is not None and not isinstance(custom_domain, CustomDomain):
+        raise SettingsError(
+            f"{custom_domain!r} has no zone for the certificate and the records",
+            setting="custom_domain",
+            mend='give CustomDomain(zone, "assets.example.com")',
+        )
+    if region is None or Token.is_unresolved(region):
+        return
+    if not imported:
+        raise SettingsError(
+            f"a new bucket is where its stack is, in {REGION}",
+            setting="asset_bucket_region",
+            mend="leave it out, or import a bucket: asset_bucket_name_import",
+        )
+    if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d+", region):
+        raise SettingsError(
+            f"{region!r} is no name of a region", setting="asset_bucket_region", mend="for example eu-central-1"
         )
 
 
