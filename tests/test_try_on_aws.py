@@ -23,6 +23,7 @@ case "$(basename "$0") $*" in
   "cdk deploy Pool "*) echo '{"Pool": {"UserPoolId": "us-east-1_Real01", "UserPoolClientId": "client01"}}' >pool.json ;;
   "cdk deploy Site "*) echo '{"Site": {"BucketName": "b", "SiteUrl": "https://d1.cloudfront.net"}}' >site.json ;;
   "cdk destroy Site "*) exit "${REPLICAS:-0}" ;;
+  "curl "*) printf 'HTTP/2 401\\r\\nx-amzn-remapped-www-authenticate: Bearer\\r\\n' >whoami.txt ;;
   "stagedoor doctor "*) exit "${FOUND:-0}" ;;
 esac
 """
@@ -43,7 +44,7 @@ class Run(NamedTuple):
 def machine(tmp_path: Path) -> Path:
     """A folder of programs that note how they were called."""
     (tmp_path / "bin").mkdir()
-    for name in ("aws", "cdk", "node", "stagedoor"):
+    for name in ("aws", "cdk", "curl", "node", "stagedoor"):
         program = tmp_path / "bin" / name
         program.write_text(STAND_IN)
         program.chmod(0o755)
@@ -98,6 +99,15 @@ def test_it_deploys_attacks_and_takes_away(machine: Path) -> None:
     assert "client01" in settings
     assert not list(ran.folder.glob("*.token"))
     assert json.loads((ran.folder / "site.json").read_text())["Site"]["BucketName"] == "b"
+
+
+def test_it_shows_what_becomes_of_the_header_that_api_gateway_may_rename(machine: Path) -> None:
+    ran = run(machine, f"{ACCOUNT}\ndelete\n")
+    (asked,) = ran.did("curl")
+    assert asked.endswith(" https://d1.cloudfront.net/-/whoami")
+    assert "oken" not in asked
+    assert "x-amzn-remapped-www-authenticate: Bearer" in ran.said
+    assert "x-amzn-remapped" in (ran.folder / "whoami.txt").read_text()
 
 
 def test_it_deletes_nothing_unasked_and_says_what_stays(machine: Path) -> None:

@@ -16,12 +16,18 @@ from pathlib import Path
 import aws_cdk as cdk
 from aws_cdk import aws_cognito as cognito
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_route53 as route53
 from cdk_nag import AwsSolutionsChecks
 
-from stagedoor.cdk import ContentApi, PrivateAssetBucket
+from stagedoor.cdk import ContentApi, CustomDomain, PrivateAssetBucket
+from stagedoor.errors import StagedoorError
 
+ZONE, DOMAIN = "", ""
+"""A domain of your own: a zone that Route 53 has in this account, and the site's name in it, for example
+"example.com", "assets.example.com". Empty: CloudFront chooses a name.
+"""
 SETTINGS = Path(__file__).with_name("stagedoor.toml")
-PLACEHOLDER = "us-east-1_Example"
+PLACEHOLDERS = ("us-east-1_Example", "example-client-id")
 ENV = cdk.Environment(account=os.environ.get("CDK_DEFAULT_ACCOUNT"), region="us-east-1")
 
 
@@ -63,11 +69,13 @@ class Site(cdk.Stack):
         self, app: cdk.App, settings: Path, keys: Mapping[str, bytes] | None, api: lambda_.Code | None
     ) -> None:
         super().__init__(app, "Site", env=ENV)
-        # A domain of your own:
-        #   zone = route53.HostedZone.from_lookup(self, "Zone", domain_name="example.com")
-        #   custom_domain=CustomDomain(zone, "assets.example.com")
-        site = PrivateAssetBucket(self, "Site", settings=settings, issuer_keys=keys)
+        site = PrivateAssetBucket(self, "Site", settings=settings, issuer_keys=keys, custom_domain=self._domain())
         ContentApi(self, "Api", site=site, code=api)
+
+    def _domain(self) -> CustomDomain | None:
+        if not DOMAIN:
+            return None
+        return CustomDomain(route53.HostedZone.from_lookup(self, "Zone", domain_name=ZONE), DOMAIN)
 
 
 def acknowledge(construct: cdk.aws_cognito.UserPool, **reasons: str) -> None:
@@ -87,9 +95,11 @@ def build(
         keys, api: the pool's keys and the API's code, if they are here already.
     """
     Pool(app)
-    if PLACEHOLDER in settings.read_text(encoding="utf-8"):
+    text = settings.read_text(encoding="utf-8")
+    if missing := [one for one in PLACEHOLDERS if one in text]:
         sys.stderr.write(
-            "note: cdk deploy Pool, write the two ids that it prints into stagedoor.toml, then deploy Site\n"
+            f"note: there is no Site yet, for {settings.name} still has {' and '.join(missing)}: "
+            "cdk deploy Pool, write the two ids that it prints into it, then cdk deploy Site\n"
         )
     else:
         Site(app, settings, keys, api)
@@ -98,5 +108,8 @@ def build(
 
 if __name__ == "__main__":
     the_app = cdk.App()
-    build(the_app, SETTINGS)
+    try:
+        build(the_app, SETTINGS)
+    except StagedoorError as error:
+        raise SystemExit(f"error: {error}") from None
     the_app.synth()

@@ -1,8 +1,9 @@
 """A site in front of a bucket and a user pool that are there already; both stay as they are.
 
-    cdk deploy --app "python3 import_app.py" -c bucket=my-bucket -c pool=eu-central-1_AbC123 -c client=my-client-id
+    cdk deploy --app "python3 import_app.py" -c bucket=my-bucket -c pool=eu-central-1_AbC123 -c client=1example23456789
 
-Every user of the pool may read everything. Add what the output BucketPolicyStatements says to the bucket's policy;
+Every user of the pool may read everything, and a token may also come in the URL (?token=…): with a stagedoor.toml both
+are yours to say. Add what the output BucketPolicyStatements says to the bucket's policy;
 until then every object is refused.
 """
 
@@ -15,6 +16,7 @@ import aws_cdk as cdk
 from cdk_nag import AwsSolutionsChecks
 
 from stagedoor.cdk import PrivateAssetBucket
+from stagedoor.errors import StagedoorError
 
 ENV = cdk.Environment(account=os.environ.get("CDK_DEFAULT_ACCOUNT"), region="us-east-1")
 
@@ -49,5 +51,8 @@ def given(app: cdk.App, name: str) -> str:
 
 if __name__ == "__main__":
     the_app = cdk.App()
-    build(the_app)
+    try:
+        build(the_app)
+    except StagedoorError as error:
+        raise SystemExit(f"error: {error}") from None
     the_app.synth()

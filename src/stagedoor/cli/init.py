@@ -20,6 +20,14 @@ from .voice import WrongUsage, complain, say
 
 T = TypeVar("T")
 HELLO = Path("public/hello.txt")
+_AWS_STEPS = (
+    "python3 -m venv .venv && . .venv/bin/activate",
+    "pip install '/path/to/stagedoor[cdk]'         # your clone: nothing is released yet",
+    "npm install --global aws-cdk@2                # Node.js 22 or newer",
+    "cdk bootstrap aws://ACCOUNT/us-east-1         # once for an account",
+    "cdk deploy Pool                               # and write the two ids into stagedoor.toml",
+    "cdk deploy Site",
+)
 
 
 def command(
@@ -86,8 +94,9 @@ def _copy_aws(folder: Path, *, force: bool) -> int:
             target.chmod(0o755)
         say(f"wrote {target}")
     say("next:")
-    say(f"  read {folder / 'README.md'}")
-    say(f"  cd {folder} && cdk deploy Pool")
+    say(f"  cd {folder}                                # README.md says more about each step")
+    for step in _AWS_STEPS:
+        say(f"  {step}")
     return 0
 
 
