@@ -135,11 +135,12 @@ def test_what_is_commented_out_works_when_it_is_not(copy: Callable[..., Path], m
     asked: list[str] = []
 
     def read(secret: str, region: str | None = None) -> bytes:
+        assert region == "us-east-1"
         asked.append(secret)
         return b"x" * 64
 
     monkeypatch.setattr(aws_secrets, "read", read)
-    made = settings.load(file, {})
+    made = settings.load(file, {"STAGEDOOR_SITE_REGION": "us-east-1"})
     assert made.origins == {"https://app.example.com"}
     assert made.passes.key_id == "mine"
     assert made.session_keys == (b"x" * 64,)
