@@ -19,7 +19,6 @@ from synth import Template, app, distribution, made, of_type, only, plain, site,
 
 from stagedoor.cdk import ContentApi, CustomDomain
 from stagedoor.cdk.access_log import LEFT_OUT
-from stagedoor.cdk.http_api import SiteEntrance
 from stagedoor.errors import SettingsError
 
 pytestmark = pytest.mark.needs("node")
@@ -207,6 +206,7 @@ def test_distribution_edge_functions_and_api_are_watched(template: Template) -> 
         ("AWS/ApiGateway", "5xx"): ("Sum", 0),
     }
     assert {one["ComparisonOperator"] for one in alarms} == {"GreaterThanThreshold"}
+    assert all(one["AlarmActions"] == [TOPIC] for one in alarms)
     assert only(template, "AWS::CloudFront::MonitoringSubscription")
 
 
@@ -235,12 +235,7 @@ def test_both_entrances_of_the_api_are_watched_for_answers_of_5xx(template: Temp
     assert sorted(watched, key=str) == sorted(entrances, key=str)
 
 
-def test_alarms_reach_who_was_named() -> None:
-    scope = stack()
-    topic = sns.Topic.from_topic_arn(scope, "Topic", TOPIC)
-    site(scope, alarm_topic=topic)
-    SiteEntrance(scope, "Entrance", per_second=1, alarm_topic=topic)
-    alarms = of_type(cdk.assertions.Template.from_stack(scope).to_json(), "AWS::CloudWatch::Alarm")
-    assert len(alarms) == 5
-    assert all(one["AlarmActions"] == [TOPIC] for one in alarms.values())
-    assert not any("AlarmActions" in one for one in of_type(plain(), "AWS::CloudWatch::Alarm").values())
+def test_without_anyone_to_tell_alarms_are_seen_in_cloudwatch_alone() -> None:
+    alarms = of_type(plain(), "AWS::CloudWatch::Alarm")
+    assert len(alarms) == 4
+    assert not any("AlarmActions" in one for one in alarms.values())
