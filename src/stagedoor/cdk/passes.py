@@ -55,7 +55,7 @@ class PassKeys(Construct):
         self.signing = made[settings.passes.key_id]
         self.group = cloudfront.KeyGroup(self, "Group", items=list(made.values()))
         for one in without_cookies(settings.policy):
-            Annotations.of(self).add_warning_v2(f"stagedoor:no-cookies-{one.rule.name}", str(one))
+            Annotations.of(self).add_warning_v2(f"stagedoor:noCookies:{one.rule.name}", str(one))
 
     def _keys(self, found: Mapping[str, pass_keys.PublicKey]) -> dict[str, cloudfront.PublicKey]:
         """One resource for each key. CloudFront changes no key but makes another, so its digest is in the name
