@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import http.server
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import issuer_server
 import pytest
 from cloudfront import DOMAIN, Edge, Event, check, event, request_of, unpacked
+from issuer_server import IssuerServer
 from support import (
     CLIENT,
     ISSUER,
@@ -397,65 +397,25 @@ def test_without_a_domain_of_its_own_the_site_is_the_distributions(tmp_path: Pat
 # --- keys that are not in the zip
 
 
-class Issuer(http.server.ThreadingHTTPServer):
-    """An issuer on this machine: path -> (status, body, seconds to wait); `asked` lists the paths."""
-
-    daemon_threads = True
-    pages: Mapping[str, tuple[int, bytes, float]] = {}
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answers)
-        self.asked: list[str] = []
-        self.drips: dict[str, float] = {}
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-
-class _Answers(http.server.BaseHTTPRequestHandler):
-    server: Issuer
-
-    def do_GET(self) -> None:
-        self.server.asked.append(self.path)
-        status, body, wait = self.server.pages.get(self.path, (404, b"", 0.0))
-        with contextlib.suppress(OSError):
-            self.send_response(status)
-            self.send_header("Location", f"{self.server.url}/elsewhere")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            drip = self.server.drips.get(self.path, 0.0)
-            parts = [bytes((byte,)) for byte in body] if drip else [body[:1], body[1:2], body[2:]]
-            for part in parts:
-                time.sleep(drip or wait / 3)
-                self.wfile.write(part)
-                self.wfile.flush()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
-def issuer() -> Iterator[Issuer]:
-    server = Issuer()
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def issuer() -> Iterator[IssuerServer]:
+    with issuer_server.serving() as server:
+        yield server
 
 
 NEW = rsa_signer(kid="rsa-2")
 
 
-def asked_with_new_key(issuer: Issuer) -> Event:
+def asked_with_new_key(issuer: IssuerServer) -> Event:
     return event("/users/ann/a", authorization=bearer(token(claims(iss=issuer.url), NEW)))
 
 
-def discovery(issuer: Issuer, keys: bytes = key_set(rsa_signer(), NEW), wait: float = 0.0) -> None:
+def discovery(issuer: IssuerServer, keys: bytes = key_set(rsa_signer(), NEW), wait: float = 0.0) -> None:
     about = json.dumps({"issuer": issuer.url, "jwks_uri": f"{issuer.url}/keys"}).encode()
     issuer.pages = {"/.well-known/openid-configuration": (200, about, wait), "/keys": (200, keys, wait)}
 
 
-def test_a_new_key_of_the_issuer_is_asked_for_once_and_at_once(tmp_path: Path, issuer: Issuer) -> None:
+def test_a_new_key_of_the_issuer_is_asked_for_once_and_at_once(tmp_path: Path, issuer: IssuerServer) -> None:
     discovery(issuer)
     edge = make(tmp_path, SETTINGS.replace(ISSUER, issuer.url))
     for _ in range(3):
@@ -469,7 +429,7 @@ def test_a_new_key_of_the_issuer_is_asked_for_once_and_at_once(tmp_path: Path, i
 
 
 @pytest.mark.parametrize("status", [302, 404, 500])
-def test_an_issuer_that_does_not_answer_well_opens_nothing(tmp_path: Path, issuer: Issuer, status: int) -> None:
+def test_an_issuer_that_does_not_answer_well_opens_nothing(tmp_path: Path, issuer: IssuerServer, status: int) -> None:
     discovery(issuer)
     issuer.pages = {**issuer.pages, "/keys": (status, key_set(NEW), 0), "/elsewhere": (200, key_set(NEW), 0)}
     edge = make(tmp_path, SETTINGS.replace(ISSUER, issuer.url))
@@ -484,7 +444,7 @@ def test_an_issuer_that_does_not_answer_well_opens_nothing(tmp_path: Path, issue
 
 
 def test_a_slow_issuer_is_waited_for_no_longer_than_one_and_a_half_seconds_in_all(
-    tmp_path: Path, issuer: Issuer
+    tmp_path: Path, issuer: IssuerServer
 ) -> None:
     discovery(issuer, wait=1.2)  # either alone would be in time
     edge = make(tmp_path, SETTINGS.replace(ISSUER, issuer.url))
@@ -493,12 +453,12 @@ def test_a_slow_issuer_is_waited_for_no_longer_than_one_and_a_half_seconds_in_al
     assert 1.0 < time.monotonic() - begun < 2.2
 
 
-def test_a_key_set_without_end_is_not_read(tmp_path: Path, issuer: Issuer) -> None:
+def test_a_key_set_without_end_is_not_read(tmp_path: Path, issuer: IssuerServer) -> None:
     discovery(issuer, key_set(rsa_signer(), NEW) + b" " * 1_048_577)
     assert make(tmp_path, SETTINGS.replace(ISSUER, issuer.url)).objects(asked_with_new_key(issuer))["status"] == "503"
 
 
-def test_a_key_set_that_drips_is_waited_for_no_longer_and_leaves_no_thread(tmp_path: Path, issuer: Issuer) -> None:
+def test_a_key_set_that_drips_is_not_waited_for_and_leaves_no_thread(tmp_path: Path, issuer: IssuerServer) -> None:
     """Each piece comes in time; all of them would take a minute."""
     discovery(issuer)
     issuer.drips["/keys"] = 0.05
@@ -513,7 +473,7 @@ def test_a_key_set_that_drips_is_waited_for_no_longer_and_leaves_no_thread(tmp_p
 
 @pytest.mark.parametrize("document", [b"", b'{"keys":[]}', b"[[[[", key_set(rsa_signer(), rsa_signer())])
 def test_what_is_wrong_with_an_issuers_keys_is_told_once_to_the_log(
-    tmp_path: Path, issuer: Issuer, capsys: pytest.CaptureFixture[str], document: bytes
+    tmp_path: Path, issuer: IssuerServer, capsys: pytest.CaptureFixture[str], document: bytes
 ) -> None:
     discovery(issuer, document)
     edge = make(tmp_path, SETTINGS.replace(ISSUER, issuer.url))
@@ -526,7 +486,7 @@ def test_what_is_wrong_with_an_issuers_keys_is_told_once_to_the_log(
 
 
 def test_no_part_of_a_key_address_that_may_be_secret_is_in_the_log(
-    tmp_path: Path, issuer: Issuer, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, issuer: IssuerServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = SETTINGS.replace(ISSUER, issuer.url).replace(
         "audience", f'jwks = "{issuer.url}/keys?apikey=s3cret"\naudience'
@@ -537,7 +497,7 @@ def test_no_part_of_a_key_address_that_may_be_secret_is_in_the_log(
     assert "s3cret" not in told
 
 
-def test_keys_are_asked_for_nowhere_but_over_https_or_on_this_machine(tmp_path: Path, issuer: Issuer) -> None:
+def test_keys_are_asked_for_nowhere_but_over_https_or_on_this_machine(tmp_path: Path, issuer: IssuerServer) -> None:
     discovery(issuer)
     make(tmp_path, SETTINGS.replace(ISSUER, issuer.url))
     config = json.loads((tmp_path / "config.json").read_text())

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import boto3
+import issuer_server
 import pytest
 from http_api import PEER, event, pairs
 from serving import SITE, ask, bearer_line, free_port, prepare, serving, settings_text
@@ -485,7 +487,6 @@ def test_a_request_that_took_too_long_asks_for_nothing_more(
     """API Gateway's own answer to a function that was ended would be none of ours."""
     monkeypatch.setattr(outside, "ASK_WITHIN", -1.0)
     line = bearer_line(ANN)
-    keys = 'jwks = "http://127.0.0.1:9/keys"'
     for function in started(folder, text):
         function.door.tokens.issuers[ISSUER].install(key_set(rsa_signer()), NOW)
         listing, entry = (
@@ -494,9 +495,30 @@ def test_a_request_that_took_too_long_asks_for_nothing_more(
         )
     assert (listing["statusCode"], told(listing)["code"]) == (503, "store-unavailable")
     assert (entry["statusCode"], told(entry)["code"]) == (503, "catalogue-unavailable")
-    for function in started(folder, text.replace('jwks = "./jwks.json"', keys)):
-        who = answered(function, "/-/whoami", "GET", line)
+    with issuer_server.serving() as issuer:
+        issuer.pages = {"/keys": (200, key_set(rsa_signer()), 0.0)}
+        for function in started(folder, text.replace("./jwks.json", f"{issuer.url}/keys")):
+            who = answered(function, "/-/whoami", "GET", line)
+    assert (who["statusCode"], told(who)["code"], issuer.asked) == (503, "issuer-unavailable", [])
+
+
+def test_an_issuer_that_does_not_answer_is_waited_for_no_longer_than_it_may_be(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(outside, "FETCH_WITHIN", 0.2)
+    with issuer_server.serving() as issuer:
+        issuer.pages = {"/keys": (200, key_set(rsa_signer()), 6.0)}
+        begun = time.monotonic()
+        for function in started(folder, text.replace("./jwks.json", f"{issuer.url}/keys")):
+            who = answered(function, "/-/whoami", "GET", bearer_line(ANN))
+        assert time.monotonic() - begun < 4
     assert (who["statusCode"], told(who)["code"]) == (503, "issuer-unavailable")
+    assert "no answer in time" in caplog.text
+
+
+def test_header_fields_beyond_32_kb_are_refused_unread(function: Function) -> None:
+    answer = answered(function, "/-/whoami", "GET", bearer_line(ANN), "X-Long: " + "a" * 32_768)
+    assert (answer["statusCode"], told(answer)["code"]) == (431, "headers")
 
 
 def test_names_are_listed_to_the_letter(function: Function) -> None:

@@ -54,6 +54,7 @@ class Function:
         self.settings, self.entrance = checked(settings), entrance
         self.door = make_door(self.settings)
         self.outside = Outside(self.settings)
+        self._told: dict[str, str] = {}
 
     def answer(self, asked: Read, now: float) -> Reply:
         """Answer one request; what goes wrong on our side is told to nobody but the log."""
@@ -64,8 +65,16 @@ class Function:
             return refused._replace(headers=self.door.dressed(request, refused.headers))
         self._keep_keys_fresh(request, now)
         answer = run(self.door.answer(request, now), self.outside)
+        self._tell_failures()
         assert isinstance(answer, Reply), "an object, though only /-/ is answered here"
         return answer
+
+    def _tell_failures(self) -> None:
+        """Say which issuer's keys could not be had, and why, once for each change."""
+        for name, keys in self.door.tokens.issuers.items():
+            if keys.failure != self._told.get(name, ""):
+                self._told[name] = keys.failure
+                _log.warning("%s", keys.failure or f"keys of issuer {name}: they are here again")
 
     def _refused(self, asked: Read) -> Reply | None:
         request = asked.request
