@@ -14,9 +14,9 @@ from synth import CLIENT, POOL_URL, Template, actions, distribution, keys, made,
 
 from stagedoor import aws_secrets
 from stagedoor.cdk import ContentApi
-from stagedoor.errors import SettingsError
+from stagedoor.errors import InvalidKey, SettingsError
 from stagedoor.lambda_api import bundle
-from stagedoor.lambda_api.lambda_function import make
+from stagedoor.lambda_api.lambda_function import Function, make
 from stagedoor.pass_keys import Pair, new_pair
 
 pytestmark = pytest.mark.needs("node")
@@ -185,17 +185,7 @@ def test_the_function_starts_with_what_it_is_given(
     more: tuple[str, ...], write: Callable[..., Path], tmp_path: Path
 ) -> None:
     door = "passes" if more == (PASSES,) else "edge"
-    scope = stack()
-    whole = site(scope, settings=write(*more), door=door)
-    ContentApi(scope, "Content", site=whole, code=lambda_.Code.from_asset(str(CODE)))
-    template = cdk.assertions.Template.from_stack(scope).to_json()
-    variables = the_function(template)["Environment"]["Variables"]
-    environ = {name: value if isinstance(value, str) else _deployed(value) for name, value in variables.items()}
-    baked = bundle.baked(whole.settings, frozenset(environ), {"STAGEDOOR_SITE_URL": "https://distribution.invalid"})
-    for name, content in baked.items():
-        (tmp_path / "task" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "task" / name).write_bytes(content)
-    function = make(tmp_path / "task" / "stagedoor.toml", environ)
+    function = started(write(*more), door, tmp_path / "task")
     assert function.settings.store == "s3://known-later"
     assert function.settings.url == "https://known-later"
     assert function.settings.aws_region == "us-east-1"
@@ -204,6 +194,33 @@ def test_the_function_starts_with_what_it_is_given(
     assert function.settings.passes.key_id != "mine" or door == "edge"
     assert function.settings.session_keys == ((b"k" * 40,) if SESSIONS in more else (b"s" * 40,))
     function.outside.close()
+
+
+def test_a_private_key_of_another_pair_signs_no_pass_that_opens_nothing(
+    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CloudFront gives keys ids of its own, so the function knows by the key itself that it is the one."""
+    settings = write(PASSES)
+    monkeypatch.setattr(
+        aws_secrets, "read", lambda text, *_: new_pair("rsa").private if "private" in text else b"k" * 40
+    )
+    with pytest.raises(InvalidKey, match="not that of"):
+        started(settings, "passes", tmp_path / "task")
+
+
+def started(settings: Path, door: str, task: Path) -> Function:
+    """The function as it starts at AWS, with what the template gives it."""
+    scope = stack()
+    whole = site(scope, settings=settings, door=door)
+    ContentApi(scope, "Content", site=whole, code=lambda_.Code.from_asset(str(CODE)))
+    template = cdk.assertions.Template.from_stack(scope).to_json()
+    variables = the_function(template)["Environment"]["Variables"]
+    environ = {name: value if isinstance(value, str) else _deployed(value) for name, value in variables.items()}
+    baked = bundle.baked(whole.settings, frozenset(environ), {"STAGEDOOR_SITE_URL": "https://distribution.invalid"})
+    for name, content in baked.items():
+        (task / name).parent.mkdir(parents=True, exist_ok=True)
+        (task / name).write_bytes(content)
+    return make(task / "stagedoor.toml", environ)
 
 
 def _deployed(value: Any) -> str:
@@ -223,8 +240,9 @@ def test_the_function_may_read_the_keys_that_the_settings_name(write: Callable[.
 
 def granted(template: Template, action: str) -> list[Any]:
     """Resources for which the function's role has leave to do this."""
-    (policy,) = (one for name, one in of_type(template, "AWS::IAM::Policy").items() if "ContentFunctionRole" in name)
-    return [one["Resource"] for one in statements(policy) if action in actions(one)]
+    policies = of_type(template, "AWS::IAM::Policy").values()
+    mine = [one for one in policies if "ContentFunctionRole" in json.dumps(one["Roles"])]
+    return [one["Resource"] for policy in mine for one in statements(policy) if action in actions(one)]
 
 
 def test_the_function_may_read_just_the_secrets_that_it_is_told_of(template: Template) -> None:
@@ -249,6 +267,26 @@ def test_what_the_shell_sets_and_public_keys_at_aws_may_be_read_too(
     for name in ("from/the/shell", "x/private", "x/public"):
         assert f"parameter/{name}" in text
     assert "session-key" not in text, "the shell's stands for it"
+
+
+def test_a_secret_is_left_readable_until_the_function_names_another(write: Callable[..., Path]) -> None:
+    """A policy for each, made before the function changes and taken away after it."""
+
+    def readers(*more: str) -> dict[str, str]:
+        template = made(lambda scope: api(scope, settings=write(PASSES, *more)))
+        found = of_type(template, "AWS::IAM::Policy").items()
+        (depends,) = (
+            one["DependsOn"]
+            for one in template["Resources"].values()
+            if one.get("Properties") == the_function(template)
+        )
+        named = {name: json.dumps(one) for name, one in found if "ssm:GetParameter" in json.dumps(one)}
+        assert set(named) <= set(depends)
+        return named
+
+    both, one = readers(SESSIONS), readers()
+    assert len(both) == 2
+    assert set(one) < set(both)
 
 
 def test_the_owner_hears_that_sessions_do_not_open_what_is_at_the_edge(write: Callable[..., Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ TIMEOUT = Duration.seconds(15)
 PER_SECOND = 100
 """Requests of all callers together, at each entrance."""
 
+_SIGNING_KEY = "PASSES_SIGNING_KEY"
 _NO_BYTECODE = (
     f"the API's function goes without bytecode, for there is no python{packing.RUNTIME} here, and starts take longer. "
     f"Install python{packing.RUNTIME}, and make the template again"
@@ -99,7 +101,7 @@ class ContentApi(Construct):
     def _given(self, site: PrivateAssetBucket, entrance: str) -> _Given:
         """What the function is told, and which secrets it reads."""
         settings = site.settings
-        given = _Given({}, [entrance])
+        given = _Given({}, [entrance], [])
         given.set("SITE_URL", site.url)
         given.set("SITE_STORE", f"s3://{site.bucket.bucket_name}{site.prefix or ''}")
         given.set("SITE_REGION", Stack.of(self).region)
@@ -114,17 +116,21 @@ class ContentApi(Construct):
             if site.pass_keys is None:
                 Annotations.of(self).add_info(_NO_SESSIONS)
         if site.pass_keys is not None:
-            given.set("PASSES_KEY_ID", site.pass_keys.signing.public_key_id)
-            given.set("PASSES_PUBLIC_KEYS", "{}")
-        given.secrets.extend(_kept_by_aws(settings, given))
+            id_ = site.pass_keys.signing.public_key_id
+            given.set("PASSES_KEY_ID", id_)
+            # a private key of another pair is refused when the function starts: its passes would open nothing
+            given.set("PASSES_PUBLIC_KEYS", f'{{"{id_}" = "env:{_SIGNING_KEY}"}}')
+            given.variables[_SIGNING_KEY] = site.pass_keys.signing_pem
+        given.named.extend(_kept_by_aws(settings, given))
         return given
 
     def _function(self, code: lambda_.Code, given: _Given, site: PrivateAssetBucket) -> lambda_.Function:
         role, group = functions.own_log(self, "Function")
         role.add_to_policy(iam.PolicyStatement(actions=["s3:ListBucket"], resources=[site.bucket.bucket_arn]))
         role.add_to_policy(iam.PolicyStatement(actions=["dynamodb:GetItem"], resources=[self.table.table_arn]))
-        for secret in dict.fromkeys(given.secrets):
+        for secret in given.secrets:
             role.add_to_policy(secrets.reads(self, secret))
+        leave = [self._leave(role, secret) for secret in dict.fromkeys(given.named)]
         made = lambda_.Function(
             self,
             "Function",
@@ -139,8 +145,16 @@ class ContentApi(Construct):
             role=role,
             log_group=group,
         )
+        made.node.add_dependency(*leave)
         acknowledge(made, L1="the bytecode in the zip is that of this Python")
         return made
+
+    def _leave(self, role: iam.Role, secret: str) -> iam.Policy:
+        """Leave to read a secret that the settings name. When they name another, this one may be read until the
+        function has changed as well.
+        """
+        digest = hashlib.sha256(secret.encode()).hexdigest()[:8]
+        return iam.Policy(self, f"Reads-{digest}", roles=[role], statements=[secrets.reads(self, secret)])
 
     def _code(self, settings: Settings, given: _Given) -> lambda_.Code:
         made = bundle.make_api_zip(settings, given=frozenset(given.variables), environ=_environ(settings))
@@ -151,10 +165,11 @@ class ContentApi(Construct):
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """Environment variables of the function, and the secrets that it may read."""
+    """Environment variables of the function, and the secrets that it reads: ours, and those that the settings name."""
 
     variables: dict[str, str]
     secrets: list[str]
+    named: list[str]
 
     def set(self, name: str, value: str) -> None:
         self.variables[PREFIX + name] = value

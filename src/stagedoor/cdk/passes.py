@@ -33,6 +33,7 @@ class PassKeys(Construct):
     Attributes:
         group: passes signed with any of its keys count.
         signing: the key that the settings sign with; CloudFront chooses its id when it is deployed.
+        signing_pem: the same key as text.
     """
 
     def __init__(self, scope: Construct, id_: str, *, settings: Settings) -> None:
@@ -52,7 +53,7 @@ class PassKeys(Construct):
                 mend="take out those whose last pass is over",
             )
         made = self._keys(found)
-        self.signing = made[settings.passes.key_id]
+        self.signing, self.signing_pem = made[settings.passes.key_id], _pem(found[settings.passes.key_id])
         self.group = cloudfront.KeyGroup(self, "Group", items=list(made.values()))
         for one in without_cookies(settings.policy):
             Annotations.of(self).add_warning_v2(f"stagedoor:noCookies:{one.rule.name}", str(one))
@@ -63,10 +64,14 @@ class PassKeys(Construct):
         """
         made = {}
         for name, key in sorted(found.items()):
-            pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-            digest = hashlib.sha256(pem).hexdigest()[:8]
-            made[name] = cloudfront.PublicKey(self, f"{name}-{digest}", encoded_key=pem.decode())
+            pem = _pem(key)
+            digest = hashlib.sha256(pem.encode()).hexdigest()[:8]
+            made[name] = cloudfront.PublicKey(self, f"{name}-{digest}", encoded_key=pem)
         return made
+
+
+def _pem(key: pass_keys.PublicKey) -> str:
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def refuse_what_passes_cannot(settings: Settings) -> None:
