@@ -289,6 +289,26 @@ def test_a_secret_is_left_readable_until_the_function_names_another(write: Calla
     assert set(one) < set(both)
 
 
+def test_secrets_are_read_in_the_region_of_the_functions(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the bucket is, and whatever region the shell has."""
+    asked: list[tuple[str, str | None]] = []
+
+    def read(text: str, region: str | None = None) -> bytes:
+        asked.append((text, region))
+        return b"k" * 40
+
+    monkeypatch.setattr(aws_secrets, "read", read)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    settings = write(SESSIONS)
+    settings.write_text(
+        settings.read_text().replace('store = "./files"', 'store = "s3://my-bucket"\nregion = "eu-central-1"')
+    )
+    site(stack(), settings=settings)
+    assert asked == [("ssm:/stagedoor/session-key", "us-east-1")]
+
+
 def test_the_owner_hears_that_sessions_do_not_open_what_is_at_the_edge(write: Callable[..., Path]) -> None:
     def told(*more: str) -> bool:
         scope = stack()

@@ -237,7 +237,8 @@ def _store(read: Reader) -> str | None:
     scheme = store.partition(":")[0] if store and ":" in store else None
     if scheme != "s3" and read.get("site.endpoint") is not None:
         read.fail("site.endpoint", "only a store in S3 has this", 'store = "s3://bucket", or leave it out')
-    if scheme != "s3" and read.get("site.region") is not None and not _asks_aws(read):
+    region_of_file = read.get("site.region") is not None and not read.is_from_environment("site.region")
+    if scheme != "s3" and region_of_file and not _asks_aws(read):  # one of a machine may be for others
         read.fail("site.region", "nothing here is at AWS", 'store = "s3://bucket", or leave it out')
     endpoint = read.text("site.endpoint")
     if endpoint is not None and urlsplit(endpoint).scheme not in ("http", "https"):

@@ -161,6 +161,10 @@ class Reader:
 
     # --- values
 
+    def is_from_environment(self, name: str) -> bool:
+        """Does a variable of the environment say this, and not the file?"""
+        return name in self._environ
+
     def get(self, name: str) -> object:
         """The value as it stands there, or a whole section."""
         value: object = self._tree

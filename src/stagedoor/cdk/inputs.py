@@ -30,6 +30,8 @@ from . import scratch
 KeyDocuments: TypeAlias = Mapping[str, bytes | str | Mapping[str, Any]]
 """JWKS document by issuer: as it is published, or as `json.loads` reads it."""
 
+REGION = "us-east-1"
+"""Where CloudFront wants certificate, firewall and edge functions to be; what they guard is worldwide."""
 UNKNOWN_ORIGIN = "https://distribution.invalid"
 """Stands for the origin of a site whose domain name CloudFront has yet to choose (RFC 2606 §2)."""
 FETCH_WITHIN = 10.0
@@ -63,12 +65,13 @@ def site_settings(
     if not isinstance(settings, Path | str):
         # the API's function reads the file, and both have to decide the same
         raise SettingsError("this is no path", setting="settings", mend="give the file's: settings='stagedoor.toml'")
-    return load(settings, {**os.environ, PREFIX + "SITE_URL": url})
+    # secrets at AWS are where the functions read them, wherever the bucket may be
+    return load(settings, {**os.environ, PREFIX + "SITE_URL": url, PREFIX + "SITE_REGION": REGION})
 
 
 def winning_variables() -> list[str]:
     """Names of the environment variables that win over a settings file here; their values may be secrets."""
-    not_these = (PREFIX + "SETTINGS", PREFIX + "SITE_URL")
+    not_these = (PREFIX + "SETTINGS", PREFIX + "SITE_URL", PREFIX + "SITE_REGION")
     return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in not_these)
 
 

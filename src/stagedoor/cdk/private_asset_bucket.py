@@ -18,12 +18,10 @@ from ..errors import SettingsError
 from . import access_log, bucket, caching, domain, error_page, inputs, monitoring, passes, waf
 from .domain import CustomDomain
 from .edge_functions import EdgeFunctions
-from .inputs import KeyDocuments
+from .inputs import REGION, KeyDocuments
 from .nag import acknowledge
 from .outputs import output
 
-REGION = "us-east-1"
-"""Where CloudFront wants certificate, firewall and edge functions to be; what they guard is worldwide."""
 DOORS = ("edge", "passes")
 
 
