@@ -33,17 +33,23 @@ class Result(TypedDict):
 
 
 class Aim(NamedTuple):
-    """What the project wants: at most `most`."""
+    """What the project wants: at most `most`; None: it wants nothing, and the figure is there to be looked at."""
 
     what: str
     value: float
-    most: float
+    most: float | None
     unit: str = ""
 
     @property
+    def met(self) -> bool:
+        return self.most is None or self.value <= self.most
+
+    @property
     def row(self) -> tuple[str, ...]:
-        verdict = "met" if self.value <= self.most else "**falls short**"
-        return self.what, f"{number(self.value)}{self.unit}", f"≤ {self.most:g}{self.unit}", verdict
+        measured = f"{number(self.value)}{self.unit}"
+        if self.most is None:
+            return self.what, measured, "", ""
+        return self.what, measured, f"≤ {self.most:g}{self.unit}", "met" if self.met else "**falls short**"
 
 
 def middle(result: Result, share: str, name: str, figure: str) -> float:
@@ -58,20 +64,19 @@ def _all(result: Result, share: str, name: str, figure: str) -> list[float]:
 def aims(result: Result) -> list[Aim]:
     """Every aim with what was measured."""
     found = [Aim("warm, a whole core", middle(result, FULL, OURS, "warm_ms"), WARM_MS, " ms")]
-    for share in result["starts"]:
-        for peer in (PEER, PEER_SMALL):
+    for peer, most in ((PEER, COLD_RATIO), (PEER_SMALL, None)):  # nobody has the tuned one: it was made here
+        for share in result["starts"]:
             ratio = middle(result, share, OURS, "cold_ms") / middle(result, share, peer, "cold_ms")
-            found.append(Aim(f"cold start to first answer, {share}: of {peer}", ratio, COLD_RATIO))
-    for peer in (PEER, PEER_SMALL):
+            found.append(Aim(f"cold start to first answer, {share}: of {peer}", ratio, most))
         ratio = middle(result, FULL, OURS, "cpu_ms") / middle(result, FULL, peer, "cpu_ms")
-        found.append(Aim(f"processor time of a cold start: of {peer}", ratio, COLD_RATIO))
+        found.append(Aim(f"processor time of a cold start: of {peer}", ratio, most))
     peak = max(value for share in result["starts"] for value in _all(result, share, OURS, "resident_mb"))
     return [*found, Aim("resident", peak, RESIDENT_MB, " MB")]
 
 
 def shortfall(result: Result) -> str:
     """What keeps the cold start from being shorter, where an aim is missed."""
-    if all(aim.value <= aim.most for aim in aims(result)):
+    if all(aim.met for aim in aims(result)):
         return "Nothing falls short."
     ours, nothing = middle(result, FULL, OURS, "cold_ms"), middle(result, FULL, EMPTY[OURS], "cold_ms")
     return (
