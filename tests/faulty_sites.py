@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 import re
+import secrets
 import socketserver
 import threading
 import time
@@ -17,15 +18,21 @@ from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, NamedTuple, Self
+from unicodedata import normalize
 from urllib.parse import parse_qsl, quote, unquote
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
 from support import CLIENT, ISSUER, b64, claims, rsa_signer, sealed, token
 
 from stagedoor import crypto
 from stagedoor.doctor import forge
 
 PRIVATE, PUBLIC, EMPTY = "/users/ann/photo.png", "/public/logo.png", "/users/ann/empty"
-OBJECTS = {PRIVATE: b"\x89PNG ann's photo", PUBLIC: b"\x89PNG the logo", EMPTY: b""}
+PAGE = "/users/ann/page.html"
+OBJECTS = {PRIVATE: b"\x89PNG ann's photo", PUBLIC: b"\x89PNG the logo", EMPTY: b"", PAGE: b"<h1>Ann</h1>"}
 SECRET = b"only this site knows it"
 ORIGIN = "https://app.example.com"
 
@@ -96,11 +103,80 @@ FAULTS: Mapping[str, str] = {
     "no-nosniff": "nosniff",
     "crash": "server-fault",
     "locks-out": "still-answers",
+    "cors-listed-ending": "cors",
+    "cors-listed-http": "cors",
+    "refuses-the-doctor": "let-in",
+    "passes-for-strangers": "no-token",
+    "cookies-for-anybody": "other-user",
+    "decision-cached-by-token": "other-user",
+    "claim-is-a-beginning": "neighbours",
+    "claim-in-any-case": "neighbours",
+    "long-token-opens": "garbage-token",
+    "two-tokens-open": "garbage-token",
+    "unknown-key-opens": "signature",
+    "alg-empty": "alg-none",
+    "alg-missing": "alg-none",
+    "hs512": "hmac-key",
+    "hs256-in-small-letters": "hmac-key",
+    "certificate-in-header": "key-tricks",
+    "api-takes-any-signature": "signature",
+    "api-takes-alg-none": "alg-none",
+    "api-takes-expired": "expired",
+    "http-1.0-unchecked": "path-spelling",
+    "endings-let-through": "path-spelling",
+    "wide-letters-after-check": "path-spelling",
+    "capital-after-check": "path-spelling",
+    "triple-decoding": "path-spelling",
+    "tabs-after-check": "path-spelling",
+    "public-anywhere": "path-spelling",
+    "trusts-sub-header": "header-tricks",
+    "trusts-mail-header": "header-tricks",
+    "trusts-inside-address": "header-tricks",
+    "trusts-forwarded": "header-tricks",
+    "trusts-own-referrer": "header-tricks",
+    "trusts-same-origin": "header-tricks",
+    "x-original-url-for-signed-in": "header-tricks",
+    "host-in-link": "header-tricks",
+    "head-for-signed-in": "head",
+    "range-for-signed-in": "range",
+    "conditional-for-signed-in": "conditional",
+    "post-gives": "methods",
+    "propfind-gives": "methods",
+    "json-listing": "listing",
+    "parent-listing": "listing",
+    "versions-listing": "listing",
+    "folder-names-objects": "listing",
+    "our-listing-for-signed-in": "listing",
+    "whoami-cached": "api-replay",
+    "our-listing-cached": "api-replay",
+    "refusal-for-all": "cache-control",
+    "cors-at-our-listing": "cors",
+    "redirect-to-own-beginning": "open-redirect",
+    "redirect-tab": "open-redirect",
+    "redirect-script": "open-redirect",
+    "redirect-at-object": "open-redirect",
+    "redirect-by-refresh": "open-redirect",
+    "no-origin-check-for-cookies": "cross-site-post",
+    "origin-null": "cross-site-post",
+    "origin-ending": "cross-site-post",
+    "pass-for-longer-names": "pass-tampered",
+    "pass-in-any-case": "pass-tampered",
+    "metrics": "inside",
+    "explains-to-anybody": "inside",
+    "settings-file": "inside",
 }
 
-MANNERS = ("tokens-buy-passes", "page-for-everything", "sign-in-page", "no-endpoints", "hangs-up")
+NOTES: Mapping[str, str] = {"no-cache-control": "cache-silence", "careless-cookie": "session-cookie"}
+"""Faults that are worth a word, and no failure."""
+
+MANNERS = (
+    *("tokens-buy-passes", "page-for-everything", "sign-in-page", "no-endpoints", "hangs-up", "changing-page"),
+    *("changing-object", "changing-public", "names-its-host", "hides", "new-pages"),
+)
 """What is no fault, and could be taken for one: as behind a key group of CloudFront; a single-page app; 200 and a
-sign-in form where others say 401; a site that has nothing of ours under `/-/`; no answer at all to nonsense."""
+sign-in form where others say 401, which is another each time; a site that has nothing of ours under `/-/`; no answer
+at all to nonsense; objects whose bytes are others each time; an error page that names the host; 404 for what one may
+not read; a single-page app that is another page each time."""
 
 
 class Asked(NamedTuple):
@@ -108,6 +184,7 @@ class Asked(NamedTuple):
     target: str
     fields: Mapping[str, str]
     body: bytes
+    version: str = "HTTP/1.1"
 
     @property
     def path(self) -> str:
@@ -135,11 +212,12 @@ class FaultySite:
     """A running site; `with FaultySite("head") as site: … site.url`."""
 
     def __init__(self, *faults: str) -> None:
-        assert set(faults) <= {*FAULTS, *MANNERS}, faults
+        assert set(faults) <= {*FAULTS, *NOTES, *MANNERS}, faults
         self.faults = frozenset(faults)
         self.asked: list[Asked] = []
         self.later = 0.0
         self._cache: dict[str, Told] = {}
+        self._yes: set[str] = set()
         self._check = crypto.load(rsa_signer().jwk)
         site = self
 
@@ -182,16 +260,20 @@ class FaultySite:
         lines: list[str] = []
         while (raw := stream.readline(65_537)) not in (b"\r\n", b""):
             lines.append(raw.decode("latin-1").rstrip("\r\n"))
-        method, target, _ = (*lines[0].split(" "), "", "")[:3]
-        pairs = (line.partition(":") for line in lines[1:])
-        fields = {name.lower(): value.strip() for name, _, value in pairs}
+        method, target, version = (*lines[0].split(" "), "", "")[:3]
+        fields: dict[str, str] = {}
+        for name, _, value in (line.partition(":") for line in lines[1:]):
+            before = fields.get(name.lower())
+            fields[name.lower()] = value.strip() if before is None else f"{before}, {value.strip()}"
         body = stream.read(int(fields.get("content-length", 0)))
-        asked = Asked(method, target, fields, body)
+        asked = Asked(method, target, fields, body, version)
         self.asked.append(asked)
         if self.has("hangs-up") and self._name(asked) is None:
             return b""
         told = self._answer(asked)
         head = {"Cache-Control": "no-store", "Content-Length": str(len(told.body)), **told.fields}
+        if not head["Cache-Control"]:
+            del head["Cache-Control"]
         if not self.has("no-nosniff"):
             head["X-Content-Type-Options"] = "nosniff"
         text = "".join(f"{name}: {value}\r\n" for name, value in (*head.items(), *self._cors(asked)))
@@ -205,6 +287,9 @@ class FaultySite:
             "cors-star": "*",
             "cors-null": origin if origin == "null" else "",
             "cors-ending": origin if origin.startswith(f"https://{self.url[7:16]}") else "",
+            "cors-at-our-listing": origin if asked.path == "/-/s3objects" else "",
+            "cors-listed-ending": origin if origin.startswith(ORIGIN) else "",
+            "cors-listed-http": origin if origin.endswith("://app.example.com") else "",
         }
         for fault, value in allowed.items():
             if self.has(fault) and origin and value:
@@ -217,6 +302,8 @@ class FaultySite:
 
     def _answer(self, asked: Asked) -> Told:
         if self.has("locks-out") and len(self.asked) > 60:
+            return Told(403)
+        if self.has("refuses-the-doctor") and "doctor" in asked.fields.get("user-agent", ""):
             return Told(403)
         if self.has("crash") and len(asked.fields.get("accept-language", "")) > 1000:
             return Told(500)
@@ -238,9 +325,12 @@ class FaultySite:
         if asked.method == "OPTIONS":
             return Told(204)
         if asked.path.startswith("/-/") and not self.has("no-endpoints"):
-            return self._own(asked)
-        if self.has("page-for-everything") and self._name(asked) not in OBJECTS:
-            return Told(200, {"Content-Type": "text/html"}, b"<script src=app.js></script>")
+            return self._endpoint(asked)
+        if self.has("page-for-everything", "new-pages") and self._name(asked) not in OBJECTS:
+            new = secrets.token_hex(8) if self.has("new-pages") else ""
+            return Told(200, {"Content-Type": "text/html"}, f"<script nonce='{new}' src=app.js></script>".encode())
+        if self._let_through(asked):
+            return self._object(asked._replace(method="GET"), PRIVATE)
         if asked.method == "TRACE" and self.has("trace"):
             return Told(200, {"Content-Type": "message/http"}, json.dumps(dict(asked.fields)).encode())
         if asked.method in ("PUT", "DELETE") and self.has("writable"):
@@ -252,16 +342,19 @@ class FaultySite:
         listed = self._listed(asked)
         if listed:
             return listed
-        away = self._redirected(asked)
+        away = self._redirected(asked) or self._told_to_anybody(asked)
         if away:
             return away
         name = self._name(asked)
         if name is None:
             return self._page(asked, 400)
-        if self.has("x-original-url"):
+        if self.has("x-original-url") or (self.has("x-original-url-for-signed-in") and self._caller(asked)):
             name = asked.fields.get("x-original-url", name)
         if self._open(asked, name) or self._may(asked, name):
             return self._object(asked, name)
+        if self.has("host-in-link"):
+            body = f'<a href="https://{asked.fields["host"]}/sign-in">Sign in</a>'
+            return Told(401, {"Content-Type": "text/html"}, body.encode())
         if self.has("host-in-redirect") and "navigate" in asked.fields.get("sec-fetch-mode", ""):
             host = asked.fields.get("x-forwarded-host") or asked.fields["host"]
             return Told(302, {"Location": f"https://sign-in.example.com/?next=https://{host}{asked.path}"})
@@ -275,11 +368,67 @@ class FaultySite:
             return Told(200, {"Content-Type": "text/html"}, f"<h1>Index of {asked.path}</h1>{names}".encode())
         if self.has("bucket-listing") and "list-type=2" in asked.query:
             return Told(200, {"Content-Type": "application/xml"}, f"<ListBucketResult>{names}".encode())
+        if self.has("versions-listing") and asked.query == "versions":
+            return Told(200, {"Content-Type": "application/xml"}, b"<ListVersionsResult>")
+        if self.has("json-listing") and asked.path.endswith("/"):
+            return Told(200, {"Content-Type": "application/json"}, b'[{"name": "a", "type": "directory"}]')
+        if self.has("parent-listing") and asked.path == "/users/":
+            return Told(200, {"Content-Type": "text/html"}, b"<title>Index of /users/</title>")
+        if self.has("folder-names-objects") and asked.path == "/users/ann/":
+            return Told(200, {"Content-Type": "text/html"}, b"<a href=./photo.png>photo.png</a>")
         return None
 
+    def _told_to_anybody(self, asked: Asked) -> Told | None:
+        served = {"metrics": "/metrics", "settings-file": "/stagedoor.toml"}
+        if any(self.has(fault) and path == asked.path for fault, path in served.items()):
+            return Told(200, {"Content-Type": "text/plain"}, b"requests_total 3\n")
+        return None
+
+    def _let_through(self, asked: Asked) -> bool:
+        """Does a fault give the private object for this request, and for none that differs?"""
+        target, method = asked.target, asked.method
+        signed_in = self._caller(asked) is not None
+        endings = re.escape(PRIVATE) + r"[?;/][a-z]+\.css"
+        spelled = {
+            "endings-let-through": re.fullmatch(endings, target) is not None,
+            "wide-letters-after-check": target != PRIVATE and normalize("NFKC", unquote(target)) == PRIVATE,
+            "capital-after-check": target == "/U" + PRIVATE[2:],
+            "triple-decoding": unquote(unquote(target)) != unquote(unquote(unquote(target))) == PRIVATE,
+            "tabs-after-check": "%09" in target and target.replace("%09", "") == PRIVATE,
+            "public-anywhere": asked.path == PRIVATE and "/public/" in target,
+            "http-1.0-unchecked": asked.version == "HTTP/1.0" and asked.path == PRIVATE,
+        }
+        whole = {
+            "head-for-signed-in": method == "HEAD" and signed_in,
+            "range-for-signed-in": "range" in asked.fields and signed_in,
+            "conditional-for-signed-in": method == "GET" and "if-none-match" in asked.fields and signed_in,
+            "post-gives": method == "POST",
+            "propfind-gives": method == "PROPFIND",
+            "decision-cached-by-token": self._bearer(asked) in self._yes,
+        }
+        if target == "/public/logo.png" and signed_in:
+            self._yes.add(self._bearer(asked) or "")
+        return any(self.has(fault) and opens for fault, opens in spelled.items()) or (
+            target == PRIVATE and any(self.has(fault) and opens for fault, opens in whole.items())
+        )
+
     def _redirected(self, asked: Asked) -> Told | None:
+        leads = asked.parameters().get("next", "/")
         if self.has("open-redirect") and asked.path == "/login":
-            return Told(302, {"Location": asked.parameters().get("next", "/")})
+            return Told(302, {"Location": leads})
+        if self.has("redirect-by-refresh") and asked.path == "/login":
+            return Told(200, {"Content-Type": "text/html", "Refresh": f"0; url={leads}"}, b"<p>One moment</p>")
+        if self.has("redirect-at-object") and asked.path == PRIVATE and "next" in asked.parameters():
+            return Told(302, {"Location": leads})
+        elsewhere = leads.startswith(("http", "//", "/\\"))
+        takes = {
+            "redirect-to-own-beginning": leads.startswith((self.url, "/doctor")),
+            "redirect-tab": leads.startswith("/") and not elsewhere,
+            "redirect-script": not elsewhere and "\t" not in leads,
+        }
+        if asked.path == "/login" and any(self.has(fault) for fault in takes):
+            good = any(self.has(fault) and taken for fault, taken in takes.items())
+            return Told(302, {"Location": leads if good else "/"})
         if self.has("open-redirect-by-path") and asked.target.startswith("//"):
             return Told(301, {"Location": asked.target + "/"})
         if self.has("line-end-in-header") and "%0d%0a" in asked.path:
@@ -324,6 +473,21 @@ class FaultySite:
             return True
         if self.has("trusts-user-header") and "x-forwarded-user" in asked.fields:
             return True
+        if self.has("x-original-url-for-signed-in") and self._caller(asked):
+            return path.startswith("/public/")
+        fields = asked.fields
+        trusted = {
+            "trusts-sub-header": fields.get("x-auth-request-user") == "ann",
+            "trusts-mail-header": "x-forwarded-email" in fields,
+            "trusts-inside-address": fields.get("x-real-ip", "").startswith("10."),
+            "trusts-forwarded": "for=127.0.0.1" in fields.get("forwarded", ""),
+            "trusts-own-referrer": fields.get("referer", "").startswith(self.url),
+            "trusts-same-origin": fields.get("sec-fetch-site") == "same-origin",
+            "long-token-opens": len(fields.get("authorization", "")) > 16_384,
+            "two-tokens-open": ", Bearer" in fields.get("authorization", ""),
+        }
+        if any(self.has(fault) and opens for fault, opens in trusted.items()):
+            return True
         conditional = "if-none-match" in asked.fields or "if-modified-since" in asked.fields
         late = "if-match" in asked.fields or "if-unmodified-since" in asked.fields
         return (
@@ -342,14 +506,25 @@ class FaultySite:
             return False
         if self.has("dots-for-signed-in"):
             return asked.path.startswith(f"/users/{caller}/") or not asked.path.startswith("/users/")
+        if self.has("claim-is-a-beginning"):
+            return name.startswith(f"/users/{caller}")
+        if self.has("claim-in-any-case"):
+            return name.lower().startswith(f"/users/{caller}/")
         return self.has("any-signed-in") or name.startswith(f"/users/{caller}/")
 
     def _object(self, asked: Asked, name: str) -> Told:
         content = OBJECTS.get(name)
         if content is None:
             return Told(404)
+        if (self.has("changing-object") and name == PRIVATE) or (self.has("changing-public") and name == PUBLIC):
+            content += secrets.token_bytes(4)
         etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
-        fields = {"ETag": etag, "Content-Type": "image/png", "Cache-Control": "private, no-cache"}
+        kind = "text/html" if name == PAGE else "image/png"
+        fields = {"ETag": etag, "Content-Type": kind, "Cache-Control": "private, no-cache"}
+        if self.has("no-cache-control"):
+            fields["Cache-Control"] = ""
+        if self.has("careless-cookie"):
+            fields["Set-Cookie"] = "visitor=0123456789abcdef; Path=/"
         if name.startswith("/public/") or self.has("public-cache"):
             fields["Cache-Control"] = "public, max-age=60"
         if self.has("s-maxage"):
@@ -373,8 +548,15 @@ class FaultySite:
 
     def _page(self, asked: Asked, status: int) -> Told:
         body = "<h1>No</h1>"
-        if self.has("sign-in-page") and status == 401:
-            return Told(200, {"Content-Type": "text/html"}, b"<form>Who are you?</form>")
+        if self.has("names-its-host"):
+            body += f"<address>Apache Server at {asked.fields.get('host')} Port 80</address>"
+        if self.has("hides"):
+            status = 404
+        if self.has("sign-in-page", "changing-page") and status == 401:
+            new = secrets.token_hex(8) if self.has("changing-page") else ""
+            return Told(200, {"Content-Type": "text/html"}, f"<form>Who are you?<input value='{new}'></form>".encode())
+        if self.has("refusal-for-all"):
+            return Told(status, {"Content-Type": "text/html", "Cache-Control": "public, max-age=60"}, body.encode())
         if self.has("script-in-page"):
             body += f"<p>There is no {unquote(asked.path)}, {asked.parameters().get('q')}</p>"
         if self.has("token-in-page"):
@@ -404,7 +586,8 @@ class FaultySite:
         found = parts[1]
         if found.get("aud") != CLIENT and not self.has("any-audience"):
             return None
-        if float(str(found.get("exp", 0))) < self._now() and not self.has("expired-counts"):
+        late = self.has("expired-counts") or (self.has("api-takes-expired") and asked.path == "/-/urls")
+        if float(str(found.get("exp", 0))) < self._now() and not late:
             return None
         return str(found.get("sub")) if found.get("iss") == ISSUER else None
 
@@ -414,6 +597,24 @@ class FaultySite:
         alg, signed = str(header.get("alg")), message.encode()
         if self.has("signature-not-checked") or (self.has("signature-may-be-missing") and not last):
             return True
+        api = asked.path == "/-/urls"
+        careless = {
+            "alg-empty": alg == "",
+            "alg-missing": "alg" not in header,
+            "unknown-key-opens": alg == "RS256" and header.get("kid", "rsa-1") != "rsa-1",
+            "api-takes-any-signature": api,
+            "api-takes-alg-none": api and alg == "none",
+        }
+        if any(self.has(fault) and counts for fault, counts in careless.items()):
+            return True
+        if self.has("certificate-in-header") and "x5c" in header:
+            key = x509.load_der_x509_certificate(base64.b64decode(header["x5c"][0])).public_key()
+            assert isinstance(key, RSAPublicKey)
+            key.verify(signature, signed, PKCS1v15(), SHA256())
+            return True
+        if alg in ("HS512", "hs256") and self.has("hs512" if alg == "HS512" else "hs256-in-small-letters"):
+            pem = dict(forge.spelled(rsa_signer().jwk))["PEM"]
+            return hmac.digest(pem, signed, f"sha{alg[-3:]}") == signature
         if self.has("alg-none") and alg.lower() == "none":
             return True
         if self.has("alg-none-in-cookies") and alg == "none" and "cookie" in asked.fields:
@@ -425,8 +626,8 @@ class FaultySite:
         return alg == "RS256" and self._check(alg, signed, signature)
 
     def _secrets(self, header: Mapping[str, Any]) -> list[bytes]:
-        secrets = dict(forge._spelled(rsa_signer().jwk))
-        found = [secrets["PEM"]] * self.has("hs256") + [secrets["DER"]] * self.has("hs256-der")
+        public = dict(forge.spelled(rsa_signer().jwk))
+        found = [public["PEM"]] * self.has("hs256") + [public["DER"]] * self.has("hs256-der")
         found += [b"secret"] * self.has("weak-secret")
         return found + [b""] * (self.has("kid-is-a-file") and str(header.get("kid")).endswith("/dev/null"))
 
@@ -441,16 +642,38 @@ class FaultySite:
 
     # --- what it makes
 
+    def _endpoint(self, asked: Asked) -> Told:
+        """What we have under `/-/`, and the cache that a fault puts before it."""
+        caches = {"whoami-cached": "/-/whoami", "our-listing-cached": "/-/s3objects"}
+        if not any(self.has(fault) and path == asked.path for fault, path in caches.items()):
+            return self._own(asked)
+        if self._caller(asked) is None and asked.path in self._cache:
+            return self._cache[asked.path]
+        told = self._own(asked)
+        if self._caller(asked) is not None:
+            self._cache[asked.path] = told
+        return told
+
     def _own(self, asked: Asked) -> Told:
+        if asked.path == "/-/whoami" and (who := self._caller(asked)):
+            return Told(200, {"Content-Type": "application/json"}, json.dumps({"sub": who}).encode())
+        if asked.path == "/-/explain" and self.has("explains-to-anybody"):
+            return Told(200, {"Content-Type": "application/json"}, b'{"rule": "users/{sub}/**"}')
+        if asked.path == "/-/cookies" and self._caller(asked) and self.has("cookies-for-anybody"):
+            cookie = f"CloudFront-Policy={'a' * 40}; Path=/users/ann/; HttpOnly; SameSite=Lax"
+            return Told(204, {"Set-Cookie": cookie})
         if asked.path == "/-/s3objects" and asked.method == "GET":
-            names = list(OBJECTS) if self.has("our-listing") or self._caller(asked) == "ann" else [PUBLIC]
+            all_of_it = self.has("our-listing") or (self.has("our-listing-for-signed-in") and self._caller(asked))
+            names = list(OBJECTS) if all_of_it or self._caller(asked) == "ann" else [PUBLIC]
             contents = [{"Key": name[1:]} for name in names]
             return Told(200, {"Content-Type": "application/json"}, json.dumps({"Contents": contents}).encode())
         if asked.method != "POST" or asked.path not in ("/-/session", "/-/urls"):
             return Told(404)
-        if asked.fields.get("origin", ORIGIN) != ORIGIN and not self.has("session-from-anywhere"):
+        if not self._welcome(asked):
             return Told(403)
         caller = self._caller(asked)
+        if self.has("passes-for-strangers") and self._bearer(asked) is None:
+            caller = "ann"
         if caller is None:
             return Told(401)
         if asked.path == "/-/session":
@@ -465,6 +688,17 @@ class FaultySite:
         url = f"{self.url}/{quote(wish['file'])}"
         made = f"{url}?Expires={end}&Signature={self._signature(asked, '/' + wish['file'], str(end))}"
         return Told(201, {"Content-Type": "application/json"}, json.dumps({"signedUrl": made}).encode())
+
+    def _welcome(self, asked: Asked) -> bool:
+        """May a page of the origin that asks make something here?"""
+        origin = asked.fields.get("origin", ORIGIN)
+        careless = {
+            "session-from-anywhere": True,
+            "no-origin-check-for-cookies": "cookie" in asked.fields,
+            "origin-null": origin == "null",
+            "origin-ending": origin.startswith(f"https://{self.url[7:16]}"),
+        }
+        return origin == ORIGIN or any(self.has(fault) and taken for fault, taken in careless.items())
 
     def _pass_opens(self, asked: Asked, name: str) -> bool:
         fields = asked.parameters()
@@ -483,6 +717,8 @@ class FaultySite:
 
     def _signature(self, asked: Asked, name: str, end: str) -> str:
         path = "*" if self.has("pass-for-any-path") else name
+        path = PRIVATE if self.has("pass-for-longer-names") and path.startswith(PRIVATE) else path
+        path = path.lower() if self.has("pass-in-any-case") else path
         until = "*" if self.has("pass-end-not-signed") else end
         return hmac.new(SECRET, f"{path} {until}".encode(), "sha256").hexdigest()
 

@@ -73,7 +73,7 @@ def bring(folder: Path) -> list[str]:
     return words
 
 
-HERE = {"certificate", "old-tls", "plain-http", "hsts", "bucket", "writable-attributes"}
+HERE = {"certificate", "old-tls", "plain-http", "hsts", "sandbox", "bucket", "writable-attributes"}
 PASS_QUESTIONS = {"pass-tampered", "pass-extended", "pass-expired"}
 
 

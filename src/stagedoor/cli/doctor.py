@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -20,10 +22,12 @@ if TYPE_CHECKING:
     from ..doctor.wire import Origin
     from ..settings import Settings
 
+SHORTEST = 24
+"""Characters: what is shorter, and no JWT, is more likely the name of a file that is not there."""
 SHOWN = 5
 """How much evidence is shown for a question; `--json` has all of it."""
 
-_COLOURS = {"found": "red", "note": "yellow", "good": "", "skipped": ""}
+_COLOURS = {"found": "red", "failed": "red", "note": "yellow", "good": "", "skipped": ""}
 
 
 def command(
@@ -50,7 +54,13 @@ def command(
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option("--settings", "-s", metavar="FILE", help="the site's, if it is Stagedoor: names, keys, rules"),
+        typer.Option(
+            *("--settings", "-s"),
+            metavar="FILE",
+            help="the site's, if it is Stagedoor: names, keys, rules",
+            exists=True,
+            dir_okay=False,
+        ),
     ] = None,
     jwks: Annotated[
         Path | None, typer.Option(metavar="FILE", help="the provider's public keys", exists=True, dir_okay=False)
@@ -78,6 +88,8 @@ def command(
       stagedoor doctor https://assets.example.com --path /users/ann/photo.png --public /public/logo.png
       --token ann.token --other-token ben.token --settings stagedoor.toml
     """
+    if rate is not None and not math.isfinite(rate):
+        raise WrongUsage("--rate is a number of requests")
     settings = _settings(file)
     subject = _subject(
         url, path, public, [token, other, expired, foreign], pass_url, bucket_url, settings, jwks, cookie, query
@@ -144,7 +156,11 @@ def _subject(
         raise WrongUsage("only one token can come from standard input")
     if origin.scheme == "http" and not origin.local and any((*tokens, pass_url)):
         raise WrongUsage("over http everybody on the way would read it: give the https URL")
-    token, other, expired, foreign = (None if text is None else read_token(text) for text in tokens)
+    for option, name in (("--cookie", cookie), ("--query", query)):
+        if name is not None and not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.ASCII):
+            raise WrongUsage(f"{option} takes a name: letters, digits, - and _")
+    options = ("--token", "--other-token", "--expired-token", "--foreign-token")
+    token, other, expired, foreign = (_token(*one) for one in zip(options, tokens, strict=True))
     if token is not None and forge.expired(token):
         raise WrongUsage("the token has expired: bring a new one, and this one as --expired-token")
     places = settings.places if settings else None
@@ -165,6 +181,16 @@ def _subject(
         query=query or in_query,
         session=places.session if places else "",
     )
+
+
+def _token(option: str, text: str | None) -> str | None:
+    if text is None:
+        return None
+    if text != "-" and text.count(".") != 2 and len(text) < SHORTEST and not Path(text).is_file():
+        raise WrongUsage(
+            f"{option}: there is no file {text!r}, and for a token it is short (a short one can come from -)"
+        )
+    return read_token(text)
 
 
 def _origin(url: str) -> Origin:
@@ -218,9 +244,9 @@ def _keys(settings: Settings | None, file: Path | None) -> tuple[Mapping[str, ob
     for document in documents:
         try:
             found += [key for key in json.loads(document)["keys"] if isinstance(key, dict)]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             complain("note", "the provider's keys cannot be read, so none is tried as a secret")
-    return tuple(found[:2])
+    return tuple(found)
 
 
 def _discovered(issuer: str) -> str:
@@ -232,7 +258,7 @@ def _discovered(issuer: str) -> str:
 
     try:
         where = json.loads(fetch(Fetch(discovery_url(issuer))).body)["jwks_uri"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     return where if isinstance(where, str) and is_safe_url(where) else ""
 
@@ -259,7 +285,8 @@ def _one(outcome: Outcome) -> dict[str, Any]:
     if outcome.skipped:
         told["skipped"] = outcome.skipped
     if outcome.evidence:
-        told |= {"why": question.why, "mend": question.mend, "evidence": [one._asdict() for one in outcome.evidence]}
+        evidence = [{"asked": one.asked, "got": one.got} for one in outcome.evidence]
+        told |= {"why": question.why, "mend": question.mend, "evidence": evidence}
     return told
 
 
@@ -267,31 +294,48 @@ def _say(report: Report) -> None:
     asked = [outcome for outcome in report.outcomes if outcome.state != "skipped"]
     say_table((one.state, one.question.name, one.question.asks) for one in asked)
     for outcome in asked:
-        if outcome.evidence:
+        if outcome.evidence or outcome.state == "failed":
             _say_found(outcome)
     left_out: dict[str, list[str]] = {}
     for outcome in report.outcomes:
-        if outcome.skipped:
+        if outcome.state == "skipped":
             left_out.setdefault(outcome.skipped, []).append(outcome.question.name)
     say("")
     for why, names in left_out.items():
         complain("not asked", f"{', '.join(names)}\n  {why}")
     if report.stopped:
         complain("stopped", report.stopped)
-    found = [one for one in report.outcomes if one.state == "found"]
-    said = f"{len(asked)} questions in {report.requests} requests, {report.seconds:.1f} s: "
-    if found:
-        say(f"{said}{len(found)} found something ({', '.join(one.question.name for one in found)})", "red")
-    elif report.stopped:
-        say(f"{said}not done", "red")
-    else:
-        say(f"{said}all good", "green")
+    not_asked = len(report.outcomes) - len(asked)
+    said = f"{len(asked)} questions in {report.requests} requests, {report.seconds:.1f} s, {not_asked} not asked: "
+    verdict, colour = _verdict(report)
+    say(f"{said}{verdict}", colour)
+
+
+def _verdict(report: Report) -> tuple[str, str]:
+    """The last words, and their colour; "all good" only where nothing is left to think about."""
+
+    def named(state: str, *, advice: bool) -> str:
+        return ", ".join(
+            one.question.name for one in report.outcomes if one.state == state and advice >= one.question.advice
+        )
+
+    if names := named("found", advice=True):
+        return f"{names.count(',') + 1} found something ({names})", "red"
+    if names := named("failed", advice=True):
+        return f"not done ({names})", "red"
+    if report.stopped:
+        return "not done", "red"
+    if names := named("note", advice=False):
+        return f"nothing found, and not all of it shown ({names})", "yellow"
+    return "all good", "green"
 
 
 def _say_found(outcome: Outcome) -> None:
     question = outcome.question
     say("")
     say(f"{outcome.state}: {question.name}", _COLOURS[outcome.state])
+    if outcome.skipped:
+        say(f"  {outcome.skipped}")
     for one in outcome.evidence[:SHOWN]:
         say(f"  asked  {one.asked}")
         say(f"  got    {one.got}")

@@ -36,7 +36,7 @@ class Report:
 
     @property
     def fine(self) -> bool:
-        return not self.stopped and not any(outcome.state == "found" for outcome in self.outcomes)
+        return not self.stopped and not any(outcome.state in ("found", "failed") for outcome in self.outcomes)
 
 
 def examine(
@@ -61,7 +61,7 @@ def examine(
         try:
             outcome = _skipped(question, stopped) if stopped else _put(question, visit)
         except Unreachable as error:
-            stopped = str(error)
+            stopped = visit.told(str(error))
             outcome = _skipped(question, stopped)
         except Untrusted as error:
             stopped = "its certificate does not hold"
@@ -78,7 +78,7 @@ def _knock(visit: Visit) -> None:
     except Untrusted:
         return
     if not answer.status:
-        raise Unreachable(f"{visit.subject.origin} cannot be asked: {answer.error}")
+        raise Unreachable(visit.told(f"{visit.subject.origin} cannot be asked: {answer.error}"))
 
 
 def _put(question: Question, visit: Visit) -> Outcome:
@@ -88,12 +88,23 @@ def _put(question: Question, visit: Visit) -> Outcome:
     for name in question.after:
         if visit.states.get(name) == "found":
             return _skipped(question, f"{name} found something that would be found again: mend that first")
+    found: list[Evidence] = []
+    why = ""
     try:
-        evidence = tuple(dict.fromkeys(question.ask(visit)))
+        for one in question.ask(visit):
+            sure = one.sure and not question.advice
+            found.append(Evidence(visit.told(one.asked), visit.told(one.got), sure))
     except SkipError as error:
-        return _skipped(question, str(error))
-    state: State = "good" if not evidence else "note" if question.advice else "found"
-    return Outcome(question, state, evidence)
+        why = visit.told(str(error))
+    except (Unreachable, Untrusted):
+        raise
+    except Exception as error:  # a site may answer anything: what nobody thought of must not hide the rest
+        why = visit.told(f"not done: the doctor failed here ({type(error).__name__}: {error})")
+        return Outcome(question, "failed", tuple(found), why)
+    if why and not found:
+        return _skipped(question, why)
+    state: State = "found" if any(one.sure for one in found) else "note" if found else "good"
+    return Outcome(question, state, tuple(dict.fromkeys(found)))
 
 
 def _skipped(question: Question, why: str) -> Outcome:

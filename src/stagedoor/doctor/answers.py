@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from urllib.parse import quote, urljoin, urlsplit
 
-from .visit import BROWSER, EVIL, Evidence, SkipError, Visit
-from .wire import Answer, Fields
+from .visit import BROWSER, EVIL, Evidence, Place, SkipError, Visit
+from .wire import Answer, Fields, Origin
 
 _SHARED = re.compile(r"(?:^|[,\s])(public|s-maxage=(?!0\b)\d+)", re.IGNORECASE)
 _UNSHARED = re.compile(r"(?:^|[,\s])(private|no-store|no-cache)\b", re.IGNORECASE)
@@ -20,6 +21,10 @@ def shared_cache(visit: Visit) -> Iterator[Evidence]:
     truth = _truth(visit)
     if _SHARED.search(control := truth.field("cache-control")):
         yield Evidence(f"GET {visit.path}, with the token", f"Cache-Control: {control}")
+    refusal = visit.first if visit.first and visit.first.status in (401, 403, *_REDIRECTS) else None
+    if refusal and _SHARED.search(control := refusal.field("cache-control")):
+        got = f"{refusal.status}, Cache-Control: {control}: a cache gives the refusal to its owner, too"
+        yield Evidence(f"GET {visit.path}, without a token", got)
 
 
 def silent_cache(visit: Visit) -> Iterator[Evidence]:
@@ -84,66 +89,90 @@ def token_shown(visit: Visit) -> Iterator[Evidence]:
 
 
 def open_redirect(visit: Visit) -> Iterator[Evidence]:
-    for value in (f"https://{EVIL}/", f"//{EVIL}/", f"/\\{EVIL}/", f"https:{EVIL}/"):
-        coded = quote(value, safe="")
-        query = "&".join(f"{name}={coded}" for name in ("next", "redirect", "redirect_uri", "return_to", "rd", "url"))
-        for path in ("/-/login", "/-/logout", "/-/callback", "/login", "/signin", "/logout", "/"):
-            yield from _leads_away(visit, f"{path}?{query}")
+    """Where a page takes an address to lead to, ask for each way to write one that is taken for the site's own."""
+    origin = visit.subject.origin
+    for path in (*_PAGES, *([visit.path] if visit.subject.path is not None else [])):
+        plain, own = f"/doctor-{visit.nonce}", f"{origin}/doctor-{visit.nonce}"
+        follows = any(visit.nonce in _leads(visit.ask(_sent_on(path, value), fields=BROWSER)) for value in (plain, own))
+        for value in _elsewhere(origin) if follows else (f"https://{EVIL}/",):
+            yield from _leads_away(visit, _sent_on(path, value))
     for target in (f"//{EVIL}/%2e%2e", f"//{EVIL}/..", f"//{EVIL}", f"/%5c{EVIL}/", f"/%2f{EVIL}/", f"/.{EVIL}"):
         yield from _leads_away(visit, target)
 
 
+_PAGES = ("/-/login", "/-/logout", "/login", "/signin", "/logout", "/oauth2/sign_out", "/")
+_NAMES = ("next", "redirect", "redirect_uri", "return_to", "returnUrl", "rd", "url")
+
+
+def _sent_on(path: str, value: str) -> str:
+    coded = quote(value, safe="")
+    return f"{path}?{'&'.join(f'{name}={coded}' for name in _NAMES)}"
+
+
+def _elsewhere(origin: Origin) -> Iterator[str]:
+    yield from (f"https://{EVIL}/", f"//{EVIL}/", f"/\\{EVIL}/", f"https:{EVIL}/", f"/\t/{EVIL}/")
+    yield from (f"{origin.scheme}://{origin.host}.{EVIL}/", f"{origin}@{EVIL}/", f"https://{EVIL}/{origin.host}")
+    yield f"javascript:alert(1)//{EVIL}"
+
+
+def _leads(answer: Answer) -> str:
+    """Where a browser would go from here; "" if nowhere."""
+    refresh = re.search(r"(?i)url\s*=\s*[\"']?([^\"';]+)", answer.field("refresh"))
+    return answer.field("location") if answer.status in _REDIRECTS else refresh[1] if refresh else ""
+
+
 def _leads_away(visit: Visit, target: str) -> Iterator[Evidence]:
     answer = visit.ask(target, fields=BROWSER)
-    location = answer.field("location").replace("\\", "/")
-    if answer.status not in _REDIRECTS or not location:
-        return
+    location = re.sub(r"[\t\r\n]", "", _leads(answer)).replace("\\", "/")  # as browsers read it (URL Standard §4.4)
     try:
-        host = urlsplit(urljoin(str(visit.subject.origin), location)).hostname
+        there = urlsplit(urljoin(str(visit.subject.origin), location))
     except ValueError:
         return
-    if host is not None and host.endswith(EVIL):
-        yield visit.evidence(answer, target)
+    if (there.hostname or "").endswith(EVIL) or there.scheme == "javascript":
+        yield visit.evidence(answer, target, said="" if answer.field("location") else f"Refresh: {location}")
 
 
 def cors(visit: Visit) -> Iterator[Evidence]:
-    host = visit.subject.origin.host
+    settings, token = visit.subject.settings, visit.subject.token
+    listed = settings.origins if settings else ()
     path = visit.subject.path or visit.subject.public or "/"
-    for origin in (f"https://{EVIL}", "null", f"https://{host}.{EVIL}", f"https://{EVIL.partition('.')[0]}{host}"):
-        if visit.subject.settings is not None and origin in visit.subject.settings.origins:
-            continue
-        for target in (path, "/-/whoami"):
-            fields: Fields = (("Origin", origin),)
-            brought = visit.bring(visit.subject.token, visit.places[0], target) if visit.subject.token else (target, ())
-            preflight = (
-                *fields,
-                ("Access-Control-Request-Method", "GET"),
-                ("Access-Control-Request-Headers", "authorization"),
-            )
-            for method, answer in (
-                ("GET", visit.ask(brought[0], fields=(*brought[1], *fields))),
-                ("OPTIONS", visit.ask(target, "OPTIONS", preflight)),
-            ):
-                allowed, with_credentials = (
-                    answer.field("access-control-allow-origin"),
-                    answer.field("access-control-allow-credentials"),
-                )
-                if allowed in (origin, "*") and with_credentials.lower() == "true":
-                    asked = visit.told(f"{method} {target}, Origin: {origin}")
-                    yield Evidence(asked, f"Access-Control-Allow-Origin: {allowed}, with credentials")
+    for origin in _strangers(visit, *listed):
+        fields: Fields = (("Origin", origin),)
+        asks = (("Access-Control-Request-Method", "GET"), ("Access-Control-Request-Headers", "authorization"))
+        for method, target in (("GET", path), ("OPTIONS", path), ("GET", "/-/whoami"), ("GET", "/-/s3objects")):
+            sent, more = visit.bring(token, visit.places[0], target) if token and method == "GET" else (target, asks)
+            answer = visit.ask(sent, method, (*fields, *more))
+            allowed = answer.field("access-control-allow-origin")
+            if allowed in (origin, "*") and answer.field("access-control-allow-credentials").lower() == "true":
+                asked = f"{method} {target}, Origin: {origin}"
+                yield Evidence(asked, f"Access-Control-Allow-Origin: {allowed}, with credentials")
+
+
+def _strangers(visit: Visit, *listed: str) -> list[str]:
+    """Origins of others, above all those that could be taken for one that is welcome."""
+    origin = visit.subject.origin
+    beside = f"https://{EVIL.partition('.')[0]}{origin.host}"
+    origins = [f"https://{EVIL}", "null", f"https://{origin.host}.{EVIL}", beside]
+    for one in listed[:1]:
+        origins += [f"{one}.{EVIL}", one.replace("https:", "http:")]
+    return [one for one in dict.fromkeys(origins) if one not in (*listed, str(origin))]
 
 
 def forged_form(visit: Visit) -> Iterator[Evidence]:
     """What a page of another site could make a visitor's browser send."""
     assert visit.subject.token is not None
+    listed = visit.subject.settings.origins if visit.subject.settings else ()
+    sessions: Place = "header"
+    place: Place = "cookie" if "cookie" in visit.places and not visit.by_pass else "header"
     body = json.dumps({"file": visit.key}).encode()
     answers = []
-    for target in ("/-/session", "/-/urls"):
-        _, fields = visit.bring(visit.subject.token, "header", target)
-        answer = visit.ask(target, "POST", (*fields, ("Origin", f"https://{EVIL}")), body)
-        answers.append(answer)
-        if answer.status in (201, 204) or answer.field("set-cookie") or b'"signedUrl"' in answer.body:
-            yield visit.evidence(answer, target, "POST", f"Origin: https://{EVIL}")
+    for origin in _strangers(visit, *listed):
+        for target, where in (("/-/session", sessions), ("/-/urls", place)):
+            _, fields = visit.bring(visit.subject.token, where, target)
+            answer = visit.ask(target, "POST", (*fields, ("Origin", origin)), body)
+            answers.append(answer)
+            if answer.status in (201, 204) or answer.field("set-cookie") or b'"signedUrl"' in answer.body:
+                yield visit.evidence(answer, target, "POST", f"Origin: {origin}, the token in the {where}")
     if all(answer.status in (0, 200, 404, 405, 501) for answer in answers):
         raise SkipError("there is no /-/session and no /-/urls")
 
@@ -163,26 +192,28 @@ def sniffing(visit: Visit) -> Iterator[Evidence]:
 
 
 def session_cookie(visit: Visit) -> Iterator[Evidence]:
-    assert visit.subject.token is not None
-    _, fields = visit.bring(visit.subject.token, "header", "/-/session")
-    answer = visit.ask("/-/session", "POST", fields)
-    cookies = answer.all("set-cookie")
-    if not 200 <= answer.status < 300 or not cookies:
-        raise SkipError(f"the site makes no session of the token (POST /-/session: {answer.status})")
-    for cookie in cookies:
-        name, _, value = cookie.partition(";")[0].partition("=")
-        visit.keep_secret(value)
-        if not visit.subject.session or name == visit.subject.session:
-            visit.session = name, value
-        yield from _lacking(visit, cookie, "POST /-/session")
-    body = json.dumps({"prefix": visit.key.rpartition("/")[0] + "/"}).encode()
-    made = visit.ask("/-/cookies", "POST", (*fields, ("Content-Type", "application/json")), body)
-    for cookie in made.all("set-cookie") if made.status == 204 else ():
-        visit.keep_secret(cookie.partition(";")[0].partition("=")[2])
-        yield from _lacking(visit, cookie, "POST /-/cookies")
+    """The site's own session, and whatever else any answer has set."""
+    if visit.subject.token is not None:
+        _, fields = visit.bring(visit.subject.token, "header", "/-/session")
+        answer = visit.ask("/-/session", "POST", fields)
+        for cookie in answer.all("set-cookie") if 200 <= answer.status < 300 else ():
+            name, _, value = cookie.partition(";")[0].partition("=")
+            visit.keep_secret(value)
+            if not visit.subject.session or name == visit.subject.session:
+                visit.session = (name, value)
+            yield from _careless(visit, cookie, "POST /-/session", sure=True)
+    if not visit.cookies:
+        raise SkipError("no answer set a cookie")
+    for cookie, asked in list(visit.cookies.values()):
+        if len(cookie.partition(";")[0].partition("=")[2]) > 15 and not _HARMLESS.match(cookie):
+            yield from _careless(visit, cookie, asked, sure=False)
 
 
-def _lacking(visit: Visit, cookie: str, asked: str) -> Iterator[Evidence]:
+_HARMLESS = re.compile(r"(?i)aws(alb|elb)|[\w.-]*(csrf|xsrf)")
+"""Names of cookies that load balancers set, or that scripts are to read."""
+
+
+def _careless(visit: Visit, cookie: str, asked: str, *, sure: bool) -> Iterator[Evidence]:
     name = cookie.partition("=")[0]
     flags = {part.strip().lower() for part in cookie.split(";")[1:]}
     lacks = [] if "httponly" in flags else ["HttpOnly"]
@@ -190,8 +221,29 @@ def _lacking(visit: Visit, cookie: str, asked: str) -> Iterator[Evidence]:
     if visit.subject.origin.scheme == "https" or (visit.subject.settings and visit.subject.settings.secure):
         lacks += [] if "secure" in flags else ["Secure"]
     lacks += ["no Domain"] if any(flag.startswith("domain=") for flag in flags) else []
-    if lacks:
-        yield Evidence(asked, f"the cookie {name!r} lacks {', '.join(lacks)}")
+    if lacks and (sure or not asked.startswith("POST /-/session")):
+        yield Evidence(asked, f"the cookie {name!r} lacks {', '.join(lacks)}", sure)
+
+
+def sandbox(visit: Visit) -> Iterator[Evidence]:
+    truth, settings = _truth(visit), visit.subject.settings
+    if not re.search(r"html|svg|\bxml\b|\+xml", truth.field("content-type")):
+        raise SkipError("the object is no page: name one with --path")
+    if settings is not None and settings.trust_html:
+        raise SkipError("the settings say that pages are trusted: site.trust_html")
+    if "sandbox" not in truth.field("content-security-policy"):
+        yield visit.evidence(truth, visit.path, said="with the token; no Content-Security-Policy: sandbox")
+
+
+def inside(visit: Visit) -> Iterator[Evidence]:
+    """Ask for what is the operator's alone; a page that is sent for every name is none of it."""
+    key = quote(visit.key if visit.subject.path is not None else "x", safe="")
+    for target in ("/metrics", "/-/metrics", f"/-/explain?key={key}", "/stagedoor.toml", "/.env", "/.git/config"):
+        answer = visit.ask(target, said="without a token")
+        if answer.status == 200:
+            beside = re.sub(r"(\w)(?=\?|$)", rf"\1-{visit.nonce}", target, count=1)
+            if visit.as_for(answer, partial(visit.ask, beside)) == "no":
+                yield visit.evidence(answer, target, said="without a token")
 
 
 def faults(visit: Visit) -> Iterator[Evidence]:
@@ -210,7 +262,6 @@ def faults(visit: Visit) -> Iterator[Evidence]:
         visit.ask(target)
     deep = "[" * 5000
     for fields in (
-        (("Authorization", f"Bearer {'x' * 17000}"),),
         (("Authorization", "Bearer e30.e30.e30"),),
         (("Cookie", f"{visit.subject.cookie}=\xff\xfe; =; ;;"),),
         (("Cookie", "; ".join(f"c{number}=x" for number in range(300))),),

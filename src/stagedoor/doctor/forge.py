@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import json
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from functools import cache
 
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import NameOID
 
 Claims = Mapping[str, object]
 Forged = tuple[str, str]
 """What was done, in words that stand in a report, and the token."""
 
-GARBAGE = ("x", "null", "undefined", "a.b.c", "..", "e30.e30.", "true", "Bearer")
-_WEAK = ("", "secret", "changeme", "your-256-bit-secret")
+GARBAGE = ("x", "null", "undefined", "a.b.c", "..", "e30.e30.")
+_WEAK = ("", "secret", "password", "changeme", "your-256-bit-secret")
+_HMACS = ("HS256", "HS512", "hs256")
 
 
 def read(token: str) -> tuple[dict[str, object], dict[str, object]] | None:
@@ -32,10 +35,15 @@ def read(token: str) -> tuple[dict[str, object], dict[str, object]] | None:
     return (header, claims) if isinstance(header, dict) and isinstance(claims, dict) else None
 
 
+def claims_of(token: str | None) -> Claims:
+    """The claims of a token, unverified; none if it is no JWT."""
+    parts = read(token) if token else None
+    return parts[1] if parts else {}
+
+
 def expired(token: str) -> bool:
     """Does it say of itself that its time is over?"""
-    parts = read(token)
-    end = parts[1].get("exp") if parts else None
+    end = claims_of(token).get("exp")
     return isinstance(end, int | float) and end < time.time()
 
 
@@ -46,7 +54,9 @@ def other_signatures(header: Claims, claims: Claims, token: str | None) -> Itera
         yield "a good token whose signature was changed", f"{head}.{payload}.{changed(signature)}"
         yield "a good token whose signature was left out", f"{head}.{payload}."
         yield "a good token whose claims were changed", f"{head}.{_b64(_json(claims))}.{signature}"
-    yield "RS256 by a key of the doctor's own", _signed({**header, "alg": "RS256"}, claims, _rs256)
+    rs256 = {**header, "alg": "RS256"}
+    yield "RS256 by a key of the doctor's own", _signed(rs256, claims, _rs256)
+    yield "RS256 by a key that nobody knows (kid)", _signed({**rs256, "kid": "doctor"}, claims, _rs256)
     yield "ES256 by a key of the doctor's own", _signed({**header, "alg": "ES256"}, claims, _es256)
     yield "ES256 with a signature of zeros", _signed({**header, "alg": "ES256"}, claims, lambda _: bytes(64))
 
@@ -56,14 +66,17 @@ def unsigned(header: Claims, claims: Claims) -> Iterator[Forged]:
     for name in ("none", "None", "NONE", "nOnE"):
         yield f"alg {name}, no signature", _signed({**header, "alg": name}, claims, lambda _: b"")
     yield "alg none, with a signature", _signed({**header, "alg": "none"}, claims, _rs256)
+    yield "alg empty", _signed({**header, "alg": ""}, claims, lambda _: b"")
+    yield "no alg", _signed(_without(header, "alg"), claims, lambda _: b"")
 
 
 def hmac_signed(header: Claims, claims: Claims, keys: tuple[Claims, ...]) -> Iterator[Forged]:
     """HS256 with what everybody knows: the public key as a secret (RFC 8725 §2.1), or a guessable word."""
     for key in keys:
         kid = {"kid": key["kid"]} if "kid" in key else {}
-        for what, secret in _spelled(key):
-            yield f"HS256 with the public key ({what}) as secret", _mac({**header, **kid}, claims, secret)
+        for what, secret in spelled(key):
+            for alg in _HMACS if what == "PEM" else _HMACS[:1]:
+                yield f"{alg} with the public key ({what}) as secret", _mac({**header, **kid}, claims, secret, alg)
     for word in _WEAK:
         yield f"HS256 with the secret {word!r}", _mac(header, claims, word.encode())
 
@@ -74,6 +87,7 @@ def key_tricks(header: Claims, claims: Claims) -> Iterator[Forged]:
     yield "the key in the header (jwk)", _signed({**rs256, "jwk": _own_jwk()}, claims, _rs256)
     yield "the key in the header (jwk), no kid", _signed({**_without(rs256, "kid"), "jwk": _own_jwk()}, claims, _rs256)
     yield "a URL of keys in the header (jku)", _signed({**rs256, "jku": "https://doctor.invalid/k"}, claims, _rs256)
+    yield "a certificate in the header (x5c)", _signed({**_without(rs256, "kid"), "x5c": _own_x5c()}, claims, _rs256)
     for kid in ("../../../../../../dev/null", "/dev/null", "' UNION SELECT '' -- ", ""):
         yield f"HS256 with an empty secret, kid {kid!r}", _mac({**header, "kid": kid}, claims, b"")
 
@@ -96,15 +110,16 @@ def _signed(header: Claims, claims: Claims, sign: object) -> str:
     return f"{message}.{_b64(sign(message.encode()))}"
 
 
-def _mac(header: Claims, claims: Claims, secret: bytes) -> str:
-    return _signed({**header, "alg": "HS256"}, claims, lambda m: hmac.new(secret, m, hashlib.sha256).digest())
+def _mac(header: Claims, claims: Claims, secret: bytes, alg: str = "HS256") -> str:
+    digest = f"sha{alg[-3:]}"
+    return _signed({**header, "alg": alg}, claims, lambda message: hmac.digest(secret, message, digest))
 
 
-def _spelled(jwk: Claims) -> Iterator[tuple[str, bytes]]:
+def spelled(jwk: Claims) -> Iterator[tuple[str, bytes]]:
     """A public key in the forms in which a program may hold it."""
     try:
         key = _public(jwk)
-    except (KeyError, ValueError):
+    except (KeyError, ValueError):  # a kind of key that is no secret in any form, or none at all
         return
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     yield "PEM", pem
@@ -147,6 +162,14 @@ def _es256(message: bytes) -> bytes:
 def _own_jwk() -> dict[str, str]:
     public = _own_rsa().public_key().public_numbers()
     return {"kty": "RSA", "use": "sig", "n": _b64(public.n.to_bytes(256)), "e": _b64(public.e.to_bytes(3))}
+
+
+def _own_x5c() -> list[str]:
+    """A certificate that vouches for itself (RFC 7515 §4.1.6)."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "doctor.invalid")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, _own_rsa().public_key(), 1, now, now + timedelta(days=1))
+    return [base64.b64encode(made.sign(_own_rsa(), hashes.SHA256()).public_bytes(Encoding.DER)).decode()]
 
 
 def _without(header: Claims, name: str) -> Claims:

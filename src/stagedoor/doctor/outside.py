@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,7 +11,11 @@ from ..issuers import Issuer, is_cognito
 from ..policy import Claim, Policy
 from .objects import _LISTS
 from .visit import Evidence, SkipError, Visit
-from .wire import Origin, Wire
+from .wire import DEFAULT_PORTS, Origin, Wire
+
+LEAST_AGE = 2_592_000
+"""Seconds, 30 days: what browsers remember for less is forgotten between two visits."""
+_FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 _STANDARD = frozenset(
     (
@@ -39,43 +44,72 @@ def old_tls(visit: Visit) -> Iterator[Evidence]:
 
 
 def plain_http(visit: Visit) -> Iterator[Evidence]:
+    """Nobody there, a plain no, or the way to https at the same name; all else is said, or asked for, in the open."""
     origin = visit.subject.origin
-    if origin.scheme == "http" or origin.port != 443:
+    if origin.scheme == "http" or origin.port != DEFAULT_PORTS["https"]:
         raise SkipError("there is no port 80 that belongs to this URL")
-    wire = Wire(Origin("http", origin.host, 80), visit.meter)
+    plain = Origin("http", origin.host, DEFAULT_PORTS["http"])
     target = visit.subject.path or "/"
-    answer = wire.ask(target)
-    leads = answer.field("location").startswith("http:")
-    if 200 <= answer.status < 300 or leads:
-        yield Evidence(f"GET http://{origin.host}{target}", visit.got(answer))
+    answer = Wire(plain, visit.meter).ask(target)
+    to_https = answer.status in (301, 302, 303, 307, 308) and _is_of(origin, answer.field("location"))
+    if answer.status and answer.status not in (403, 426) and not to_https:
+        yield Evidence(f"GET {plain}{target}", visit.got(answer))
+
+
+def _is_of(origin: Origin, url: str) -> bool:
+    try:
+        return Origin.of(url) == origin
+    except ValueError:
+        return False
 
 
 def strict_transport(visit: Visit) -> Iterator[Evidence]:
     if visit.subject.origin.scheme == "http":
         raise SkipError("http on this machine" if visit.subject.origin.local else "it is http")
-    answer = visit.ask(visit.subject.path or "/")
-    if "max-age=" not in answer.field("strict-transport-security"):
-        yield Evidence(f"GET {visit.subject.path or '/'}", "no Strict-Transport-Security")
+    told = visit.ask(visit.subject.path or "/").field("strict-transport-security")
+    age = re.search(r"(?i)max-age\s*=\s*\"?([0-9]{1,12})", told)
+    if age is None or int(age[1]) < LEAST_AGE:
+        got = f"Strict-Transport-Security: {told}" if told else "no Strict-Transport-Security"
+        yield Evidence(f"GET {visit.subject.path or '/'}", got)
+
+
+def treated(visit: Visit) -> Iterator[Evidence]:
+    """A firewall that refuses all that the doctor asks makes every site look good."""
+    target = visit.subject.public or visit.subject.path or "/"
+    answer, browsers = visit.ask(target), visit.ask(target, fields=(("User-Agent", _FIREFOX),))
+    if answer.status != browsers.status:
+        yield visit.evidence(answer, target, said=f"which is {visit.got(browsers)} for a browser")
+    elif visit.subject.public is not None and answer.status != 200:
+        yield visit.evidence(answer, target, said="which anybody may read")._replace(sure=False)
 
 
 def bucket(visit: Visit) -> Iterator[Evidence]:
     base = visit.subject.bucket
     assert base is not None
     wire, prefix = Wire(Origin.of(base), visit.meter), urlsplit(base).path
-    targets = [f"{prefix}/", f"{prefix}/?list-type=2", f"{prefix}/?acl", f"{prefix}/?policy"]
+    targets = [f"{prefix}/", f"{prefix}/?list-type=2", f"{prefix}/?versions", f"{prefix}/?acl", f"{prefix}/?policy"]
     if visit.subject.path is not None:
         targets += [prefix + visit.path]
+    refused, last = False, ""
     for target in targets:
         for method in ("GET", "HEAD") if target.endswith(visit.subject.path or "\n") else ("GET",):
             answer = wire.ask(target, method)
+            refused, last = refused or answer.status in (401, 403), visit.got(answer)
             if answer.given or _LISTS.search(answer.body):
-                yield Evidence(f"{method} {wire.origin}{target}, without credentials", visit.got(answer))
+                refused = True
+                yield Evidence(f"{method} {wire.origin}{target}, without credentials", last)
+            if b"<Code>NoSuchBucket</Code>" in answer.body:
+                raise SkipError(f"there is no such bucket: {base}")
+            if not answer.status:
+                raise SkipError(f"{wire.origin} cannot be asked: {last}")
     made = f"{prefix}/stagedoor-doctor-{visit.nonce}"
     put = wire.ask(made, "PUT", (("If-None-Match", "*"),))
     if 200 <= put.status < 300:
         gone = wire.ask(made, "DELETE")
         left = "taken away again" if 200 <= gone.status < 300 else "it is there now: take it away"
         yield Evidence(f"PUT {wire.origin}{made}, without credentials", f"{put.status}; {left}")
+    elif not refused:
+        raise SkipError(f"{wire.origin} answers like no bucket that refuses ({last}): is it the bucket's own address?")
 
 
 def writable_attributes(visit: Visit) -> Iterator[Evidence]:

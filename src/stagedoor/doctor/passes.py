@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator
+from functools import partial
 from time import sleep, time
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from .forge import changed
-from .visit import Evidence, SkipError, Visit
+from .visit import Evidence, SkipError, Visit, loaded
 
 _SIGNATURES = ("Signature", "X-Amz-Signature", "X-Goog-Signature", "sig")
 _KEYS = ("Key-Pair-Id", "X-Amz-Credential")
@@ -24,9 +27,11 @@ def tampered(visit: Visit) -> Iterator[Evidence]:
     for what, query in _changes(pairs):
         yield from visit.opened(f"{path}?{query}", said=f"a signed URL, {what}", instead=f"{visit.nothing}?{query}")
     yield from visit.opened(path, said="after a signed URL opened it, without the signature")
-    without, signed = visit.ask(visit.nothing), visit.ask(f"{visit.nothing}?{_query(pairs)}", said="signed for another")
-    if signed.status != without.status and signed.status in (200, 204, 206, 304, 404):
-        yield visit.evidence(signed, f"{visit.nothing}?{_query(pairs)}", said="a signature for another path")
+    for other in (visit.nothing, f"{path}x", path.swapcase()):
+        said, target = "a signature for another path", f"{other}?{_query(pairs)}"
+        without, signed = visit.ask(other), visit.ask(target, said=said)
+        if signed.status != without.status and signed.status in (200, 204, 206, 304, 404):
+            yield visit.evidence(signed, target, said=said)
 
 
 def extended(visit: Visit) -> Iterator[Evidence]:
@@ -57,7 +62,7 @@ def _working(visit: Visit) -> tuple[str, Pairs]:
     if target is None:
         target = visit.subject.pass_target or issued(visit)
         answer = visit.ask(target, said="a signed URL")
-        if answer.status != 200:
+        if answer.status != 200 or visit.as_for(answer, partial(visit.ask, visit.nothing)) != "no":
             raise SkipError(f"the signed URL opens nothing ({visit.got(answer)}): bring a new one")
         visit.truth = visit.truth or answer
         visit.pass_target = target
@@ -74,12 +79,14 @@ def issued(visit: Visit, seconds: int | None = None) -> str:
     if visit.subject.token is None:
         raise SkipError("bring a signed URL (--pass-url), or a token that the site makes one for")
     answer = visit.buy(visit.subject.token, seconds)
+    document = loaded(answer.body)
+    url = document.get("signedUrl") if isinstance(document, dict) else None
+    if not isinstance(url, str) or not re.fullmatch(r"https?://[!-~]+\?[!-~]+", url):
+        raise SkipError(f"the site makes no signed URLs (POST /-/urls: {answer.status}): bring one, --pass-url")
     try:
-        parts = urlsplit(json.loads(answer.body)["signedUrl"])
-    except (ValueError, KeyError, TypeError):
-        raise SkipError(
-            f"the site makes no signed URLs (POST /-/urls: {answer.status}): bring one, --pass-url"
-        ) from None
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise SkipError(f"the site makes signed URLs that are none: {error}") from None
     visit.keep_secret(parts.query)
     return f"{parts.path}?{parts.query}"
 
@@ -87,11 +94,9 @@ def issued(visit: Visit, seconds: int | None = None) -> str:
 def _end(target: str) -> float | None:
     """When a signed URL ends, as far as it says so itself."""
     fields = dict(parse_qsl(target.partition("?")[2]))
-    if fields.get("Expires", "").isdigit():
-        return float(fields["Expires"])
     try:
-        return float(_policy(fields["Policy"])["Statement"][0]["Condition"]["DateLessThan"]["AWS:EpochTime"])
-    except (KeyError, ValueError, TypeError, IndexError):
+        return float(fields["Expires"] if "Expires" in fields else _until(_policy(fields["Policy"]))["AWS:EpochTime"])
+    except (LookupError, ValueError, TypeError, ArithmeticError):
         return None
 
 
@@ -110,7 +115,7 @@ def _changes(pairs: Pairs) -> Iterator[tuple[str, str]]:
         elif name in _KEYS:
             yield "its key left out", _query([*before, *after])
             yield "its key another", put(f"{value}X")
-        elif name in ("Expires", "X-Amz-Expires") and value.isdigit():
+        elif name in ("Expires", "X-Amz-Expires") and value.isdecimal():
             yield "its end moved", put(str(int(value) + 3600))
         elif name == "Policy":
             yield "its policy changed", put(_longer(value))
@@ -121,17 +126,24 @@ def _changes(pairs: Pairs) -> Iterator[tuple[str, str]]:
 def _longer(policy: str) -> str:
     try:
         content = _policy(policy)
-        content["Statement"][0]["Condition"]["DateLessThan"]["AWS:EpochTime"] += 3600
-    except (KeyError, ValueError, TypeError, IndexError):
+        _until(content)["AWS:EpochTime"] += 3600
+    except (LookupError, ValueError, TypeError):
         return changed(policy)
     raw = json.dumps(content, separators=(",", ":")).encode()
     return base64.b64encode(raw).decode().translate(str.maketrans("+=/", "-_~"))
 
 
-def _policy(text: str) -> dict[str, list[dict[str, dict[str, dict[str, int]]]]]:
-    policy = json.loads(base64.b64decode(text.translate(str.maketrans("-_~", "+=/"))))
-    assert isinstance(policy, dict)
-    return policy
+def _policy(text: str) -> Any:
+    return loaded(base64.b64decode(text.translate(str.maketrans("-_~", "+=/"))))
+
+
+def _until(policy: Any) -> Any:
+    """Where a policy says when it ends.
+
+    Raises:
+        LookupError, TypeError: it is none, or says nothing of it.
+    """
+    return policy["Statement"][0]["Condition"]["DateLessThan"]
 
 
 def _query(pairs: Pairs) -> str:

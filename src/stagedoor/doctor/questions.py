@@ -8,7 +8,7 @@ from __future__ import annotations
 from . import answers, objects, outside, passes, tokens
 from .visit import Question
 
-_OPEN = ("no-token", "cache-replay")
+_OPEN = ("let-in", "no-token", "cache-replay")
 _FORGED = (*_OPEN, "opens", "garbage-token")
 
 _CHECK_EVERY = "let the check run on every request, whatever its method and header fields, before anything else answers"
@@ -48,21 +48,30 @@ QUESTIONS: tuple[Question, ...] = (
         advice=True,
     ),
     Question(
+        "let-in",
+        "is the doctor answered as a browser is, and the public object given?",
+        "a firewall that refuses the doctor makes every site look good",
+        "let the doctor in while it asks: its User-Agent is stagedoor-doctor; --public names what anybody may read",
+        outside.treated,
+    ),
+    Question(
         "no-token",
         "does anybody get the object?",
         "it is public",
         "put the check in front of this path; if a cache stands before the check, move it behind",
         objects.no_token,
         needs=("path",),
+        after=("let-in",),
     ),
     Question(
         "opens",
         "does the token open the object?",
         "nothing that builds on it can be asked",
-        "bring a token of somebody who may read it: `stagedoor token` says what is wrong with one",
+        "404: nothing is stored under this path, or the token may not read it; else `stagedoor token` says what is"
+        " wrong with the token, and `stagedoor explain` what the rules say",
         objects.opens,
         needs=("path", "token"),
-        after=("no-token",),
+        after=("let-in", "no-token"),
     ),
     Question(
         "cache-replay",
@@ -71,7 +80,16 @@ QUESTIONS: tuple[Question, ...] = (
         "let the check run before the cache (viewer-request at CloudFront, not origin-request), on every request",
         objects.cache_replay,
         needs=("path", "token"),
-        after=("no-token", "opens"),
+        after=("let-in", "no-token", "opens"),
+    ),
+    Question(
+        "api-replay",
+        "does a cache give to everybody what the API has just told one?",
+        "strangers read who was there, and which objects are theirs",
+        "let no cache keep what is under /-/",
+        objects.api_replay,
+        needs=("path", "token"),
+        after=_OPEN,
     ),
     Question(
         "garbage-token",
@@ -131,7 +149,7 @@ QUESTIONS: tuple[Question, ...] = (
         "audience",
         "does a token for another application open it?",
         "every application of the same provider holds tokens of your users",
-        "check aud (client_id in Cognito's access tokens)",
+        "check aud (client_id in Cognito's access tokens): `audience` in [[issuers]]",
         tokens.foreign,
         needs=("path", "foreign"),
         after=_FORGED,
@@ -140,7 +158,7 @@ QUESTIONS: tuple[Question, ...] = (
         "other-user",
         "does somebody else's token open it?",
         "everybody who is signed in reads what belongs to others",
-        "write a rule for this path: whoever is signed in is not yet allowed",
+        "write a rule for this path: whoever is signed in is not yet allowed (docs/how-to/write-rules.md)",
         objects.other_user,
         needs=("path", "other"),
         after=_FORGED,
@@ -155,10 +173,20 @@ QUESTIONS: tuple[Question, ...] = (
         after=_OPEN,
     ),
     Question(
+        "neighbours",
+        "does a token open folders whose names are nearly its own?",
+        "whoever chooses a name like another's reads what is theirs",
+        'compare a claim with the whole segment of the path, letter by letter: path = "users/{sub}/**" in [[rules]]',
+        objects.neighbours,
+        needs=("path", "token"),
+        after=(*_FORGED, "other-user", "path-spelling"),
+    ),
+    Question(
         "header-tricks",
         "do header fields of the request change who or what is asked?",
         "anybody can write them",
-        "take out X-Original-URL, X-Forwarded-… and the like at the door; let the Host header decide nothing",
+        "take out X-Original-URL, X-Forwarded-… and the like at the door, but for those of a proxy of your own"
+        " (trusted_proxies in [gateway]); let the Host header decide nothing",
         objects.header_games,
         needs=("path",),
         after=_OPEN,
@@ -193,7 +221,7 @@ QUESTIONS: tuple[Question, ...] = (
     Question(
         "methods",
         "are other methods answered?",
-        "PUT and DELETE change what is stored, TRACE shows cookies, an unknown method may get around the check",
+        "PUT and DELETE change what is stored, TRACE shows cookies, another method may get around the check",
         "allow GET, HEAD and OPTIONS for objects, and nothing else",
         objects.methods,
     ),
@@ -203,6 +231,7 @@ QUESTIONS: tuple[Question, ...] = (
         "names tell much, and where to look next",
         "switch indexes off, grant no public s3:ListBucket, forward no query to the bucket, refuse the empty key",
         objects.listing,
+        after=("let-in", "api-replay"),
     ),
     Question(
         "cache-control",
@@ -245,7 +274,7 @@ QUESTIONS: tuple[Question, ...] = (
         "pass-tampered",
         "does a changed signed URL open it?",
         "whoever has one link makes others",
-        "verify the signature over the whole policy and URL; know the key by its id",
+        "verify the signature over the whole policy and URL; know the key by its id (docs/how-to/share-for-a-while.md)",
         passes.tampered,
         needs=("path",),
         after=_OPEN,
@@ -265,14 +294,12 @@ QUESTIONS: tuple[Question, ...] = (
         "scripts, other sites or other hosts get hold of a session",
         "set cookies with HttpOnly, SameSite=Lax and Secure, without Domain, best named __Host-…",
         answers.session_cookie,
-        needs=("path", "token"),
-        after=_OPEN,
     ),
     Question(
         "session-forged",
         "does a forged session open it?",
         "anybody can be anybody",
-        "verify sessions as strictly as tokens",
+        "verify sessions as strictly as tokens: session_keys in [login], at least 32 random bytes each",
         tokens.forged_session,
         needs=("path", "token"),
         after=_OPEN,
@@ -290,7 +317,7 @@ QUESTIONS: tuple[Question, ...] = (
         "cors",
         "may scripts of any site read answers?",
         "every page that your visitor opens reads what they may read",
-        "answer listed origins alone; never repeat Origin, never allow null with credentials",
+        "answer listed origins alone (origins in [cors]), and compare them whole; never allow null with credentials",
         answers.cors,
     ),
     Question(
@@ -320,6 +347,23 @@ QUESTIONS: tuple[Question, ...] = (
         "an uploaded text can become a page whose scripts run on your site",
         "send X-Content-Type-Options: nosniff with every answer",
         answers.sniffing,
+    ),
+    Question(
+        "sandbox",
+        "do scripts of a stored page run on the site?",
+        "whoever may upload a page reads what its visitors may read",
+        "send pages with Content-Security-Policy: sandbox (trust_html in [site] is for pages of your own)",
+        answers.sandbox,
+        needs=("path", "token"),
+        after=_OPEN,
+        advice=True,
+    ),
+    Question(
+        "inside",
+        "does anybody get what is for the operator alone?",
+        "settings, rules and numbers tell where to look next",
+        "serve metrics at an address of their own (metrics in [gateway]); keep settings out of what is served",
+        answers.inside,
     ),
     Question(
         "bucket",

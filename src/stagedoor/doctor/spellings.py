@@ -32,7 +32,10 @@ def spellings(path: str, authority: str, public: str | None) -> Iterator[str]:
     yield from (f"{path}/", f"{path}.", f"{path}/.", f"{path}%20", f"{path}%00", f"{path}%00.txt", f"{path}%0a")
     yield from (f"{path};", f"{path};x=y", f"{path}%3bx", f"/;x{path}", f"/x;/..{path}", f"{folder};x/{name}")
     yield from (f"{path}?", f"{path}?x", f"{path}%3f", f"{path}%3fx", f"{path}#x", f"{path}%23x", f"{path}/x/..")
-    yield from (path.upper(), f"{path}~", f"{path}::$DATA", f"{path},")
+    yield from (path.upper(), f"/{first.upper()}{rest}", f"{path}~", f"{path}::$DATA", f"{path},")
+    yield from (f"/{_wide(first)}{rest}", f"/%2525{ord(first):x}{rest}", f"/%09{path[1:]}", f"{path}%09")
+    yield from (f"{path}{mark}x.css" for mark in "?;/")  # what has such an ending is often let through
+    yield from (f"{path}?/public/", f"{path} HTTP/1.0")
     yield from (f"http://{authority}{path}", f"https://{authority}{path}", f"http://doctor.invalid{path}", path[1:])
     if public is not None:
         inside = public.rpartition("/")[0]
@@ -47,6 +50,11 @@ _UPWARDS = ("../", "%2e%2e/", "%2E%2E/", ".%2e/", "..%2f", "%2e%2e%2f", "..%5c",
 
 def _escaped(letter: str) -> str:
     return f"%{ord(letter):02X}" if letter.isascii() and letter not in "/%" else quote(letter)
+
+
+def _wide(letter: str) -> str:
+    """The letter that becomes this one by NFKC (Unicode Standard Annex #15)."""
+    return quote(chr(ord(letter) + 0xFEE0)) if "!" <= letter <= "~" else quote(letter)
 
 
 def _all_escaped(text: str) -> str:

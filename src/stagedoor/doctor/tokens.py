@@ -6,14 +6,23 @@ from collections.abc import Iterator
 
 from . import forge
 from .visit import Evidence, SkipError, Visit
+from .wire import Fields
+
+_TOO_LONG = "x" * 17_000
+_ODD_FIELDS: tuple[Fields, ...] = (
+    *((("Authorization", value),) for value in ("", "Bearer", "Bearer ", "Basic YWRtaW46YWRtaW4=", "Negotiate x")),
+    (("Authorization", "bearer null"),),
+    (("Authorization", f"Bearer {_TOO_LONG}"),),
+    (("Authorization", "Bearer x"), ("Authorization", "Bearer y")),
+)
 
 
 def garbage(visit: Visit) -> Iterator[Evidence]:
     yield from visit.tokens_open([(f"the token {word!r}", word) for word in forge.GARBAGE])
-    for value in ("", "Bearer", "Bearer ", "Basic YWRtaW46YWRtaW4=", "Negotiate x", "bearer null"):
-        yield from visit.opened(visit.path, fields=(("Authorization", value),), said=f"Authorization: {value!r}")
     name = visit.subject.cookie
-    yield from visit.opened(visit.path, fields=(("Cookie", f"{name}="),), said=f"an empty cookie {name!r}")
+    for fields in (*_ODD_FIELDS, (("Cookie", f"{name}="),)):
+        said = "; ".join(f"{field}: {value!r}" for field, value in fields).replace(_TOO_LONG, "x…, 17 KB")
+        yield from visit.opened(visit.path, fields=fields, said=said)
 
 
 def signature(visit: Visit) -> Iterator[Evidence]:
@@ -27,7 +36,15 @@ def no_algorithm(visit: Visit) -> Iterator[Evidence]:
 
 
 def shared_secret(visit: Visit) -> Iterator[Evidence]:
-    yield from visit.tokens_open(forge.hmac_signed(*visit.claims(), visit.subject.keys))
+    header, claims = visit.claims()
+    keys = visit.subject.keys
+    keys = tuple(key for key in keys if key.get("kid") == header.get("kid")) or keys[:2]
+    yield from visit.tokens_open(forge.hmac_signed(header, claims, keys))
+    if not any(spelling for key in keys for spelling in forge.spelled(key)):
+        raise SkipError(
+            "no public key of the provider is known that could be tried, only guessable words were: "
+            "--jwks FILE, or --settings FILE"
+        )
 
 
 def key_tricks(visit: Visit) -> Iterator[Evidence]:
@@ -35,15 +52,34 @@ def key_tricks(visit: Visit) -> Iterator[Evidence]:
 
 
 def expired(visit: Visit) -> Iterator[Evidence]:
-    assert visit.subject.expired is not None
-    if forge.read(visit.subject.expired) and not forge.expired(visit.subject.expired):
+    token = visit.subject.expired
+    assert token is not None
+    if forge.read(token) and not forge.expired(token):
         raise SkipError("the token given as expired has not: bring an older one")
-    yield from visit.tokens_open([("an expired token", visit.subject.expired)])
+    yield from visit.tokens_open([("an expired token", token)])
+    _of_the_owner(visit, token)
 
 
 def foreign(visit: Visit) -> Iterator[Evidence]:
-    assert visit.subject.foreign is not None
-    yield from visit.tokens_open([("a token for another application", visit.subject.foreign)])
+    token = visit.subject.foreign
+    assert token is not None
+    if forge.expired(token):
+        raise SkipError("the token for another application has expired: bring a new one")
+    yield from visit.tokens_open([("a token for another application", token)])
+    _of_the_owner(visit, token)
+
+
+def _of_the_owner(visit: Visit, token: str) -> None:
+    """See that a refusal shows something: whoever may not read the object is refused with any token.
+
+    Raises:
+        SkipError: it does not.
+    """
+    owner, person = (forge.claims_of(one).get("sub") for one in (visit.subject.token, token))
+    if owner != person and None not in (owner, person):
+        raise SkipError(
+            "it was refused, and shows nothing, for it is of another person than --token: bring one of theirs"
+        )
 
 
 def forged_session(visit: Visit) -> Iterator[Evidence]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from . import forge
 from .wire import Answer, Fields, Meter, Origin, Wire
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 Place: TypeAlias = Literal["header", "cookie", "query"]
-State: TypeAlias = Literal["good", "found", "note", "skipped"]
+State: TypeAlias = Literal["good", "found", "note", "skipped", "failed"]
 EVIL = "doctor.invalid"
 """A host that nobody has (RFC 2606 §2)."""
 BROWSER: Fields = (("Accept", "text/html"), ("Sec-Fetch-Mode", "navigate"))
@@ -66,10 +66,16 @@ class Subject:
 
 
 class Evidence(NamedTuple):
-    """What was asked and what came back that should not have."""
+    """What was asked and what came back that should not have.
+
+    Attributes:
+        asked, got: in words, without any credential.
+        sure: False: it proves nothing, and is worth a thought.
+    """
 
     asked: str
     got: str
+    sure: bool = True
 
 
 class SkipError(Exception):
@@ -102,7 +108,7 @@ class Question:
 
 
 class Outcome(NamedTuple):
-    """What came of a question; `skipped` says why it was not asked."""
+    """What came of a question; `skipped` says why it was not asked, or not to its end."""
 
     question: Question
     state: State
@@ -118,6 +124,9 @@ class Visit:
         states: what came of the questions so far.
         places: where the token opened `path`; both usual ones as long as nobody knows.
         truth: the object as its owner gets it.
+        changing: True where its bytes are others each time, so that they say nothing.
+        unsure: answers that may be the object, or a page that is another each time.
+        cookies: what was set by any answer, one of each name and flags: the line, and what was asked.
         session: name and value of the session cookie that the site made.
         pass_target: path and query of a signed URL that opens the object now.
         by_pass: True where a token opens nothing itself, and only buys passes.
@@ -134,14 +143,18 @@ class Visit:
         self.first: Answer | None = None
         self.session: tuple[str, str] | None = None
         self.pass_target: str | None = None
-        self.by_pass = False
+        self.by_pass = self.changing = False
+        self.unsure: list[Evidence] = []
+        self.cookies: dict[str, tuple[str, str]] = {}
         self.faults: list[Evidence] = []
         self.leaks: list[Evidence] = []
         self.slowed = 0
         self.nonce = secrets.token_hex(6)
         signed = (subject.pass_target or "").partition("?")[2]
-        given = (subject.token, subject.other, subject.expired, subject.foreign, signed)
-        self._secrets = {secret for secret in given if secret}
+        self._changing_pages: list[Answer] = []
+        self._secrets: set[str] = set()
+        for secret in (subject.token, subject.other, subject.expired, subject.foreign, signed):
+            self.keep_secret(secret or "")
 
     # --- names
 
@@ -180,6 +193,9 @@ class Visit:
             self.faults.append(self.evidence(answer, target, method, said))
         if self.shows(answer, [value for _, value in fields] + [target]):
             self.leaks.append(self.evidence(answer, target, method, said))
+        for line in answer.all("set-cookie"):
+            without_value = re.sub(r"=[^;]*|(?:expires|max-age)=[^;]*", "", line, flags=re.IGNORECASE)
+            self.cookies.setdefault(without_value, (line, f"{method} {target}{f', {said}' if said else ''}"))
         return answer
 
     def shows(self, answer: Answer, sent: Sequence[str]) -> bool:
@@ -192,9 +208,11 @@ class Visit:
         return any(secret in told for secret in brought)
 
     def keep_secret(self, text: str) -> str:
-        """Never print it, and notice when the site does; what is too short to be one could stand anywhere."""
-        if len(text) > 15:
-            self._secrets.add(text)
+        """Never print it, and notice when the site does; what is too short to be one could stand anywhere.
+
+        Of a token its parts count, too, but for the header, which many tokens share.
+        """
+        self._secrets |= {secret for secret in (text, *text.split(".")[1:]) if len(secret) > 15}
         return text
 
     def evidence(self, answer: Answer, target: str, method: str = "GET", said: str = "") -> Evidence:
@@ -204,14 +222,14 @@ class Visit:
         """Text without any credential in it."""
         for secret in sorted(self._secrets, key=len, reverse=True):
             text = text.replace(secret, "…")
-        text = re.sub(r"\bey[\w-]{8,}\.[\w-]*\.?[\w-]*", "…", text)
+        text = re.sub(r"\bey[\w-]{8,}[\w.%-]*", "…", text)
         text = re.sub(r"((?:Signature|Policy)=)[^&\s]*", r"\1…", text)
         return text if len(text) < 200 else f"{text[:197]}…"
 
     def got(self, answer: Answer) -> str:
         """An answer in a line."""
         if not answer.status:
-            return answer.error
+            return self.told(answer.error)
         words = [str(answer.status)]
         words += filter(None, (answer.field("content-type"), f"{len(answer.body)} bytes" if answer.body else ""))
         for name in ("location", "content-range", "x-cache", "age"):
@@ -237,23 +255,35 @@ class Visit:
         target, fields = self.bring(self.subject.token, self.places[0], target)
         return self.ask(target, method, (*fields, *more), said="with the token")
 
-    def buy(self, token: str, seconds: int | None = None) -> Answer:
+    def buy(self, token: str | None, seconds: int | None = None) -> Answer:
         """Ask the site for a signed URL of the object."""
         wish = {"file": self.key} | ({"expires_in": seconds} if seconds else {})
-        _, fields = self.bring(token, "header")
+        fields = self.bring(token, "header")[1] if token else ()
         return self.ask("/-/urls", "POST", (*fields, ("Content-Type", "application/json")), json.dumps(wish).encode())
 
     def tokens_open(self, forged: Iterator[forge.Forged] | Sequence[forge.Forged]) -> Iterator[Evidence]:
         """Bring each token in every place; yield those that open the object, or buy a pass for it."""
-        for what, token in forged:
-            if self.by_pass:
-                answer = self.buy(token)
-                if answer.status in (200, 201):
-                    yield self.evidence(answer, "/-/urls", "POST", what)
-                continue
-            for place in self.places:
+        for number, (what, token) in enumerate(forged):
+            if self.by_pass or not number:  # where tokens open objects, one of a kind shows whether passes are cheaper
+                yield from self.sold(token, what)
+            for place in () if self.by_pass else self.places:
                 target, fields = self.bring(token, place)
                 yield from self.opened(target, fields=fields, said=f"{place}: {what}")
+
+    def sold(self, token: str | None, what: str) -> Iterator[Evidence]:
+        """Ask for a signed URL as somebody who must get none; yield what came if it is one."""
+        answer = self.buy(token)
+        document = loaded(answer.body)
+        if 200 <= answer.status < 300 and isinstance(document, dict) and "signedUrl" in document:
+            yield self.evidence(answer, "/-/urls", "POST", what)
+
+    def outsiders(self) -> Iterator[tuple[str, Fields]]:
+        """Who must not get the object: in words for the report, and the header fields that they bring."""
+        yield "without a token", ()
+        if self.subject.other is not None and not self.by_pass and self.states.get("other-user") == "good":
+            place: Place = "header" if "header" in self.places else "cookie"
+            if place in self.places:
+                yield "with the token of somebody who may not", self.bring(self.subject.other, place)[1]
 
     def claims(self) -> tuple[dict[str, object], dict[str, object]]:
         """Header and claims for forging: those of the good token for an hour more, else what the settings ask for."""
@@ -283,17 +313,36 @@ class Visit:
         answer = self.ask(target, method, fields, said=said)
         if not self._suspicious(answer, fields):
             return
+        beside = target.replace(self.path, self.nothing) if instead is None else instead
         if not self._is_truth(answer):
-            control = self.ask(instead or target.replace(self.path, self.nothing), method, fields, said=said)
-            if self.alike(answer, control):
+            alike = self.as_for(answer, lambda: self.ask(beside, method, fields, said=said))
+            if alike != "no":
+                self.unsure += [self.evidence(answer, target, method, said)] if alike == "perhaps" else []
                 return
         yield self.evidence(answer, target, method, said)
+
+    def as_for(self, answer: Answer, control: Callable[[], Answer]) -> Literal["yes", "no", "perhaps"]:
+        """Does an answer say what the control says? "perhaps": that is another each time, and this one is of its kind.
+
+        A sign-in page may hold a number that counts once, or the time.
+        """
+        if any(_of_a_kind(answer, page) for page in self._changing_pages):
+            return "perhaps"
+        one = control()
+        if self.alike(answer, one):
+            return "yes"
+        if not _of_a_kind(answer, one) or self.alike(one, control()):
+            return "no"
+        self._changing_pages.append(one)
+        return "perhaps"
 
     def alike(self, one: Answer, other: Answer) -> bool:
         """Are these the same answer, but for the name that was asked for? A page may repeat it."""
         if one.method == "HEAD" and one.field("content-length") != other.field("content-length"):
             return False
-        names = sorted((self.path, self.nothing, self.key, unquote(self.nothing[1:])), key=len, reverse=True)
+        names = [self.path, self.nothing, self.key, unquote(self.nothing[1:])] if self.subject.path else []
+        names += [quote(name, safe="") for name in names]
+        names.sort(key=len, reverse=True)
         bodies = [answer.body for answer in (one, other)]
         for name in (*names, *(name.rpartition("/")[2] for name in names)):
             bodies = [body.replace(name.encode(), b"") for body in bodies]
@@ -305,14 +354,28 @@ class Visit:
             return True
         if not answer.given:
             return False
-        return self.truth is None or self._is_truth(answer) or (answer.status != 200 and bool(answer.body))
+        known = self.truth is not None and not self.changing
+        return not known or self._is_truth(answer) or (answer.status != 200 and bool(answer.body))
 
     def _is_truth(self, answer: Answer) -> bool:
         """Is it the object as its owner gets it?"""
         truth = self.truth
-        if truth is None or answer.status != 200:
+        if truth is None or self.changing or answer.status != 200:
             return False
         if truth.body and answer.method != "HEAD":
             return answer.body == truth.body
         mark = "etag" if truth.field("etag") else "content-length"
         return answer.field(mark) == truth.field(mark) != ""
+
+
+def _of_a_kind(one: Answer, other: Answer) -> bool:
+    types = [answer.field("content-type").partition(";")[0].strip().lower() for answer in (one, other)]
+    return one.status == other.status and types[0] == types[1] and abs(len(one.body) - len(other.body)) <= 100
+
+
+def loaded(body: bytes | str) -> object:
+    """What stands in a JSON text; None if it is none."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None

@@ -31,6 +31,7 @@ MAX_BODY = 65_536
 """Bytes of an answer that are read: enough to know it again."""
 MAX_REQUESTS = 800
 MAX_SECONDS = 300.0
+"""Seconds for all of it; more where a slow pace was asked for, so that it can be finished."""
 MAX_SILENT = 8
 """Requests in a row that nothing answered, after which it is asked whether the site is still there."""
 RATE = 20.0
@@ -113,7 +114,7 @@ class Answer:
     @property
     def given(self) -> bool:
         """Success with content, or as good as that."""
-        return self.status in (200, 203, 206, 304)
+        return self.status in (200, 203, 206, 207, 304)
 
 
 @dataclass(slots=True)
@@ -133,16 +134,20 @@ class Meter:
             Unreachable: there have been enough.
         """
         now = time.monotonic()
-        if not self.left or now > self.started + MAX_SECONDS:
-            raise Unreachable(
-                f"stopped after {self.asked} requests and {self.seconds:.0f} s: that is as many as it sends"
-            )
+        if not self.left or now > self.started + self.longest:
+            why = "the time ran out" if self.left else "that is as many as it sends"
+            raise Unreachable(f"after {self.asked} requests and {self.seconds:.0f} s {why}")
         if self.rate:
             if self._next > now:
                 time.sleep(self._next - now)
             self._next = max(now, self._next) + 1 / self.rate
         self.left -= 1
         self.asked += 1
+
+    @property
+    def longest(self) -> float:
+        """Seconds after which it stops."""
+        return max(MAX_SECONDS, 1.5 * MAX_REQUESTS / self.rate if self.rate else 0.0)
 
     @property
     def seconds(self) -> float:
@@ -161,7 +166,7 @@ class Wire:
         """Send a request for this very target.
 
         Args:
-            target: as it is to stand in the request line.
+            target: as it is to stand in the request line; ` HTTP/1.0` at its end takes the place of our version.
             method: as it is to be sent.
             fields: header fields; `Host` replaces ours.
             body: sent with its length.
@@ -185,11 +190,11 @@ class Wire:
         self._silent = 0
 
     def _written(self, target: str, method: str, fields: Fields, body: bytes) -> bytes:
-        lines = [f"{method} {target} HTTP/1.1"]
+        lines = [f"{method} {target}{'' if ' HTTP/' in target else ' HTTP/1.1'}"]
         if not any(name.lower() == "host" for name, _ in fields):
             lines.append(f"Host: {self.origin.authority}")
-        lines += ["User-Agent: stagedoor-doctor", "Accept: */*"]
-        lines += [f"{name}: {value}" for name, value in fields]
+        ours = (("User-Agent", "stagedoor-doctor"), ("Accept", "*/*"))
+        lines += [f"{name}: {value}" for name, value in (*(one for one in ours if one[0] not in dict(fields)), *fields)]
         if body or method in ("POST", "PUT", "PATCH"):
             lines.append(f"Content-Length: {len(body)}")
         return "\r\n".join([*lines, "Connection: close", "", ""]).encode("utf-8", "surrogateescape") + body
@@ -264,7 +269,13 @@ class _Patient(io.RawIOBase):
         return self._connection.recv_into(buffer)
 
 
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
+"""How OpenSSL's versions call it that something else than TLS came."""
+
+
 def _plain(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
+        return "it speaks no TLS there; is it http?"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     if isinstance(error, RemoteDisconnected | ConnectionError):
