@@ -155,6 +155,10 @@ FAULTS: Mapping[str, str] = {
     "redirect-tab": "open-redirect",
     "redirect-script": "open-redirect",
     "redirect-at-object": "open-redirect",
+    "redirect-elsewhere-in-login": "open-redirect",
+    "script-in-login": "reflection",
+    "trace-in-page": "server-fault",
+    "no-nosniff-for-passes": "nosniff",
     "redirect-by-refresh": "open-redirect",
     "no-origin-check-for-cookies": "cross-site-post",
     "origin-null": "cross-site-post",
@@ -274,7 +278,7 @@ class FaultySite:
         head = {"Cache-Control": "no-store", "Content-Length": str(len(told.body)), **told.fields}
         if not head["Cache-Control"]:
             del head["Cache-Control"]
-        if not self.has("no-nosniff"):
+        if not self.has("no-nosniff") and not (self.has("no-nosniff-for-passes") and "Signature" in asked.parameters()):
             head["X-Content-Type-Options"] = "nosniff"
         text = "".join(f"{name}: {value}\r\n" for name, value in (*head.items(), *self._cors(asked)))
         sent = b"" if method == "HEAD" or told.status == 304 else told.body
@@ -416,6 +420,10 @@ class FaultySite:
         leads = asked.parameters().get("next", "/")
         if self.has("open-redirect") and asked.path == "/login":
             return Told(302, {"Location": leads})
+        if self.has("redirect-elsewhere-in-login") and asked.path == "/login" and "\t" in leads:
+            return Told(302, {"Location": leads})
+        if self.has("script-in-login") and asked.path == "/login":
+            return Told(200, {"Content-Type": "text/html"}, f"<p>{unquote(asked.query)}</p>".encode())
         if self.has("redirect-by-refresh") and asked.path == "/login":
             return Told(200, {"Content-Type": "text/html", "Refresh": f"0; url={leads}"}, b"<p>One moment</p>")
         if self.has("redirect-at-object") and asked.path == PRIVATE and "next" in asked.parameters():
@@ -552,6 +560,8 @@ class FaultySite:
             body += f"<address>Apache Server at {asked.fields.get('host')} Port 80</address>"
         if self.has("hides"):
             status = 404
+        if self.has("trace-in-page"):
+            body += "<pre>Traceback (most recent call last):</pre>"
         if self.has("sign-in-page", "changing-page") and status == 401:
             new = secrets.token_hex(8) if self.has("changing-page") else ""
             return Told(200, {"Content-Type": "text/html"}, f"<form>Who are you?<input value='{new}'></form>".encode())

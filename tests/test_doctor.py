@@ -261,7 +261,7 @@ def test_it_writes_to_nothing_that_there_is(site: FaultySite) -> None:
 @pytest.mark.parametrize("known", [subject, stranger])
 def test_it_sends_no_more_than_it_says(site: FaultySite, known: Callable[[FaultySite], Subject]) -> None:
     report = examine(known(site))
-    assert len(site.asked) == report.requests < 620 < wire.MAX_REQUESTS
+    assert len(site.asked) == report.requests < 600 < wire.MAX_REQUESTS
 
 
 def test_it_stops_when_there_were_enough_requests(site: FaultySite, monkeypatch: pytest.MonkeyPatch) -> None:

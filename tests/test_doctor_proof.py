@@ -234,7 +234,7 @@ def last_words(
 def test_nothing_shown_is_not_all_good(last_words: Callable[..., tuple[int, str]]) -> None:
     with OpenSite() as site:
         code, words = last_words(site, "--path", "/users/ann/photo.pgn")
-    assert (code, words.partition("not asked: ")[2]) == (0, "nothing found, and not all of it shown (no-token)")
+    assert (code, words.partition("not asked: ")[2]) == (0, "nothing found, and something to think about (no-token)")
 
 
 def test_advice_alone_is_all_good(last_words: Callable[..., tuple[int, str]]) -> None:

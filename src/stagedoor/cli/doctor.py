@@ -326,7 +326,7 @@ def _verdict(report: Report) -> tuple[str, str]:
     if report.stopped:
         return "not done", "red"
     if names := named("note", advice=False):
-        return f"nothing found, and not all of it shown ({names})", "yellow"
+        return f"nothing found, and something to think about ({names})", "yellow"
     return "all good", "green"
 
 

@@ -63,6 +63,7 @@ def reflection(visit: Visit) -> Iterator[Evidence]:
     coded, beside = quote(tag), f"/no-such-{visit.nonce}"
     asked: list[tuple[str, Fields]] = [(f"{beside}?q={tag}", ()), (f"{beside}?q={coded}", ())]
     asked += [(f"{beside}{tag}", ()), (f"{beside}{coded}", ()), (f"{beside}?next={coded}&error={coded}", ())]
+    asked += [(f"/login?next={coded}&error={coded}", ()), (f"/-/login?next={coded}", ())]
     asked += [(beside, (("Referer", f"https://{EVIL}/{tag}"),)), (beside, (("User-Agent", tag),))]
     for target, fields in asked:
         answer = visit.ask(target, fields=(*fields, *BROWSER))
@@ -91,16 +92,19 @@ def token_shown(visit: Visit) -> Iterator[Evidence]:
 def open_redirect(visit: Visit) -> Iterator[Evidence]:
     """Where a page takes an address to lead to, ask for each way to write one that is taken for the site's own."""
     origin = visit.subject.origin
-    for path in (*_PAGES, *([visit.path] if visit.subject.path is not None else [])):
-        plain, own = f"/doctor-{visit.nonce}", f"{origin}/doctor-{visit.nonce}"
-        follows = any(visit.nonce in _leads(visit.ask(_sent_on(path, value), fields=BROWSER)) for value in (plain, own))
+    own = (f"/doctor-{visit.nonce}", f"{origin}/doctor-{visit.nonce}")
+    for path in (*_LOGINS, *_PAGES, *([visit.path] if visit.subject.path is not None else [])):
+        follows = path in _LOGINS or any(
+            visit.nonce in _leads(visit.ask(_sent_on(path, value), fields=BROWSER)) for value in own
+        )
         for value in _elsewhere(origin) if follows else (f"https://{EVIL}/",):
             yield from _leads_away(visit, _sent_on(path, value))
     for target in (f"//{EVIL}/%2e%2e", f"//{EVIL}/..", f"//{EVIL}", f"/%5c{EVIL}/", f"/%2f{EVIL}/", f"/.{EVIL}"):
         yield from _leads_away(visit, target)
 
 
-_PAGES = ("/-/login", "/-/logout", "/login", "/signin", "/logout", "/oauth2/sign_out", "/")
+_LOGINS = ("/-/login", "/login")
+_PAGES = ("/-/logout", "/signin", "/logout", "/oauth2/sign_out", "/")
 _NAMES = ("next", "redirect", "redirect_uri", "return_to", "returnUrl", "rd", "url")
 
 
@@ -181,6 +185,8 @@ def sniffing(visit: Visit) -> Iterator[Evidence]:
     path = visit.subject.path or visit.subject.public or "/"
     asked = [(visit.truth, f"GET {path}, with the token")] if visit.truth else []
     asked += [(visit.ask(path), f"GET {path}, without a token")]
+    if visit.pass_target is not None:
+        asked.append((visit.ask(visit.pass_target), f"GET {visit.pass_target}, a signed URL"))
     if visit.subject.public and visit.subject.public != path:
         asked.append((visit.ask(visit.subject.public), f"GET {visit.subject.public}"))
     for answer, words in asked:

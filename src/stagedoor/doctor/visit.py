@@ -25,6 +25,8 @@ State: TypeAlias = Literal["good", "found", "note", "skipped", "failed"]
 EVIL = "doctor.invalid"
 """A host that nobody has (RFC 2606 §2)."""
 BROWSER: Fields = (("Accept", "text/html"), ("Sec-Fetch-Mode", "navigate"))
+_TRACE = re.compile(rb"Traceback \(most recent call last\)|\bat [\w.$]+\(\w+\.java:\d+\)|<b>Fatal error</b>")
+"""Where programs tell in an error page what their inside looks like."""
 _EXPECTED = (501, 505)
 """Of the answers from 500 on, those that are about the request: a method or version that is not known."""
 
@@ -189,7 +191,8 @@ class Visit:
         """
         answer = self.wire.ask(target, method, fields, body)
         self.slowed += answer.status == 429 and method == "GET"  # passes have a limit of their own
-        if answer.status >= 500 and answer.status not in _EXPECTED:
+        told = answer.status >= 300 and _TRACE.search(answer.body)
+        if told or (answer.status >= 500 and answer.status not in _EXPECTED):
             self.faults.append(self.evidence(answer, target, method, said))
         if self.shows(answer, [value for _, value in fields] + [target]):
             self.leaks.append(self.evidence(answer, target, method, said))
@@ -264,9 +267,10 @@ class Visit:
     def tokens_open(self, forged: Iterator[forge.Forged] | Sequence[forge.Forged]) -> Iterator[Evidence]:
         """Bring each token in every place; yield those that open the object, or buy a pass for it."""
         for number, (what, token) in enumerate(forged):
-            if self.by_pass or not number:  # where tokens open objects, one of a kind shows whether passes are cheaper
+            if self.by_pass or not number:  # one of a kind shows whether passes, or a third place, are cheaper
                 yield from self.sold(token, what)
-            for place in () if self.by_pass else self.places:
+            places = self.places[:2] if number else self.places
+            for place in () if self.by_pass else places:
                 target, fields = self.bring(token, place)
                 yield from self.opened(target, fields=fields, said=f"{place}: {what}")
 
