@@ -806,6 +806,12 @@ def test_a_sign_in_page_that_is_open_is_no_reason_to_warn(home: Path, page: str)
     assert not [one for one in read(home, with_("login", f'page = "{page}"')).warnings if "circles" in one]
 
 
+def test_a_sign_in_page_that_is_the_open_index_of_a_folder_is_no_reason_to_warn(home: Path) -> None:
+    text = MINIMAL.replace("public/**", "public/index.html").replace("[site]\n", '[site]\nindex = "index.html"\n')
+    text += '[login]\npage = "https://assets.example.com/public/"\n'
+    assert not [one for one in read(home, text).warnings if "circles" in one]
+
+
 # --- the table
 
 EXAMPLES: dict[str, Any] = {

@@ -202,7 +202,7 @@ def _settings(read: Reader) -> Settings:
         issuers=issuers,
         places=places,
         policy=policy,
-        login_page=_login_page(read, issuers, url, policy),
+        login_page=_login_page(read, issuers, url, policy, index),
         session=_session(read),
         session_keys=session_keys,
         seal_secrets=session_keys or (_made_at_start(),),
@@ -363,7 +363,7 @@ def _policy(read: Reader, issuers: int) -> Policy:
     return policy
 
 
-def _login_page(read: Reader, issuers: tuple[Issuer, ...], url: str, policy: Policy) -> str | None:
+def _login_page(read: Reader, issuers: tuple[Issuer, ...], url: str, policy: Policy, index: str | None) -> str | None:
     read.texts("login.scopes")
     read.text("login.client_id")
     secret, chosen, page = read.text("login.client_secret"), read.text("login.issuer"), read.text("login.page")
@@ -373,21 +373,22 @@ def _login_page(read: Reader, issuers: tuple[Issuer, ...], url: str, policy: Pol
         read.fail("login.issuer", f"{chosen!r} is none of the [[issuers]]", "use its name or its issuer URL")
     if page is not None and (not is_safe_url(page) or not page.isascii() or "#" in page or " " in page):
         read.fail("login.page", f"{page!r} is not an https URL", "http is for this machine only; no #fragment")
-    if page is not None and _is_closed(page, url, policy):
+    if page is not None and _is_closed(page, url, policy, index):
         problem = "this page lies behind the door itself, so whoever has to sign in is sent in circles"
         read.warn("login.page", problem, 'give it a rule with allow = "anyone", or another origin')
     return page
 
 
-def _is_closed(page: str, url: str, policy: Policy) -> bool:
+def _is_closed(page: str, url: str, policy: Policy, index: str | None) -> bool:
     """Is a page of this site closed to those who are not signed in?"""
     parts = urlsplit(page)
-    if f"{parts.scheme}://{parts.netloc}" != url or parts.path.startswith("/-/"):
+    if f"{parts.scheme}://{parts.netloc}" != url:
         return False
     try:
-        return isinstance(policy.decide(ANONYMOUS, paths.decode(parts.path.encode())), Deny)
+        key = paths.object_key(paths.decode(parts.path.encode() or b"/"), index)
     except InvalidTarget:
         return True
+    return bool(key) and isinstance(policy.decide(ANONYMOUS, str(key)), Deny)
 
 
 def _session_keys(read: Reader, workers: int) -> tuple[bytes, ...]:
