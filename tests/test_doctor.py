@@ -24,7 +24,7 @@ from test_serve import certificate
 from stagedoor.doctor import QUESTIONS, Report, Subject, examine, outside, wire
 from stagedoor.doctor.spellings import spellings
 from stagedoor.doctor.wire import Origin, Unreachable
-from stagedoor.settings import parse
+from stagedoor.settings import TABLE, parse
 
 Doctor = Callable[..., Said]
 
@@ -189,6 +189,7 @@ def test_what_could_be_taken_for_a_fault_is_none(site: FaultySite, known: Callab
         (("tokens-buy-passes", "expired-counts"), "expired"),
         (("tokens-buy-passes", "pass-for-any-path"), "pass-tampered"),
         (("tokens-buy-passes", "cache-before-check"), "cache-replay"),
+        (("tokens-buy-passes", "our-listing-for-signed-in"), "listing"),
     ],
     indirect=["site"],
 )
@@ -258,6 +259,7 @@ def test_it_writes_to_nothing_that_there_is(site: FaultySite) -> None:
     assert not any(one.body for one in site.asked if one.path == PRIVATE)
 
 
+@pytest.mark.parametrize("site", [(), ("changing-page",), ("sign-in-page",)], indirect=True)
 @pytest.mark.parametrize("known", [subject, stranger])
 def test_it_sends_no_more_than_it_says(site: FaultySite, known: Callable[[FaultySite], Subject]) -> None:
     report = examine(known(site))
@@ -345,6 +347,16 @@ def test_every_question_says_what_to_do() -> None:
         assert question.mend
         assert set(question.after) <= set(names[:number]), "a question that is asked later cannot decide"
     assert {*FAULTS.values(), *NOTES.values()} == set(names) - HERE - {"opens"}
+
+
+def test_what_to_do_names_settings_and_pages_that_there_are() -> None:
+    root, said = Path(__file__).parent.parent, " ".join(question.mend for question in QUESTIONS)
+    pages = re.findall(r"docs/[\w/-]+\.md", said)
+    assert len(pages) > 5
+    assert [page for page in pages if not (root / page).exists()] == []
+    settings = {(name, section) for name, section in re.findall(r"\b(\w+)`?(?: = \S+)? in \[+(\w+)\]", said)}
+    assert len(settings) > 5
+    assert settings <= {(setting.name, setting.section) for setting in TABLE}
 
 
 def test_the_page_lists_every_question() -> None:

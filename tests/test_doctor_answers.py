@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from commands import Said, say
 from faulty_sites import PRIVATE, Asked, FaultySite, Told, tokens
-from test_doctor import Spoken, found, subject, told
+from test_doctor import Spoken, subject, told
 
 from stagedoor.doctor import QUESTIONS, Evidence, Question, Subject, examine
-from stagedoor.doctor import visit as visits
-from stagedoor.doctor.visit import Visit
-from stagedoor.doctor.wire import Meter, Origin
+from stagedoor.doctor.visit import SkipError, Visit
+from stagedoor.doctor.wire import Meter, Origin, Unreachable
 
 Doctor = Callable[..., Said]
 
@@ -82,14 +81,16 @@ def test_a_token_that_the_site_repeats_is_printed_nowhere(
     assert not [part for part in (token, *token.split(".")) if part in said.out + said.err]
 
 
-def test_nor_where_it_ends_the_examination(doctor: Doctor) -> None:
-    token = tokens().ann.encode()
-    with Spoken(token + b"\r\n\r\n") as site:
-        said = doctor(f"http://127.0.0.1:{site.port}", *TOKENS)
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_nor_where_it_ends_the_examination(doctor: Doctor, tmp_path: Path, form: tuple[str, ...]) -> None:
+    token = "opaque-0123456789-abcdefghijklmnop"
+    (tmp_path / "ann.token").write_text(token)
+    with Spoken(f"{token} {'x' * 5000}\r\n\r\n".encode()) as site:
+        said = doctor(f"http://127.0.0.1:{site.port}", *TOKENS, *form)
     assert said.code == 1
-    assert "what came is no HTTP" in said.err
-    assert token.decode().partition(".")[0] not in said.err
-    assert max(map(len, said.err.splitlines())) < 250
+    assert "what came is no HTTP" in said.out + said.err
+    assert token not in said.out + said.err
+    assert len(said.out + said.err) < 400
 
 
 @pytest.mark.parametrize("name", ["Signature", "CloudFront-Signature", "Policy", "X-Amz-Signature"])
@@ -197,12 +198,15 @@ def test_a_question_that_breaks_alone_is_not_all_good(doctor: Doctor) -> None:
     assert said.out.splitlines()[-1].endswith("not done (broken)")
 
 
-def test_what_was_found_before_it_broke_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def half(visit: Visit, *_: object) -> object:
+@pytest.mark.parametrize("end", [SkipError("and then"), Unreachable("it is gone"), RuntimeError("broken")])
+def test_what_was_found_before_the_end_is_told(monkeypatch: pytest.MonkeyPatch, end: Exception) -> None:
+    def half(visit: Visit) -> Iterator[Evidence]:
         yield Evidence("GET /", "open")
-        raise visits.SkipError("and then")
+        raise end
 
-    row = Question("half", "is it half?", "it is", "mend it", half)  # type: ignore[arg-type]
-    monkeypatch.setattr("stagedoor.doctor.QUESTIONS", (row,))
+    monkeypatch.setattr("stagedoor.doctor.QUESTIONS", (Question("half", "is it half?", "it is", "mend it", half),))
     with FaultySite() as site:
-        assert found(examine(Subject(Origin.of(site.url)))) == ["half"]
+        report = examine(Subject(Origin.of(site.url)))
+    assert [one.evidence for one in report.outcomes] == [(Evidence("GET /", "open"),)]
+    assert not report.fine
+    assert report.stopped == ("it is gone" if isinstance(end, Unreachable) else "")

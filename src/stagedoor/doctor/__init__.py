@@ -53,22 +53,15 @@ def examine(
         Unreachable: nothing answers at all.
     """
     meter = Meter((0.0 if subject.origin.local else RATE) if rate is None else rate)
-    visit, outcomes, stopped = Visit(subject, meter), list[Outcome](), ""
+    visit, outcomes = Visit(subject, meter), list[Outcome]()
     _knock(visit)
     for question in QUESTIONS:
         if watch is not None:
             watch(question, meter.asked)
-        try:
-            outcome = _skipped(question, stopped) if stopped else _put(question, visit)
-        except Unreachable as error:
-            stopped = visit.told(str(error))
-            outcome = _skipped(question, stopped)
-        except Untrusted as error:
-            stopped = "its certificate does not hold"
-            outcome = Outcome(question, "found", (Evidence(str(subject.origin), str(error)),))
+        outcome = _skipped(question, visit.ended) if visit.ended else _put(question, visit)
         visit.states[question.name] = outcome.state
         outcomes.append(outcome)
-    return Report(tuple(outcomes), meter.asked, meter.seconds, stopped)
+    return Report(tuple(outcomes), meter.asked, meter.seconds, visit.ended)
 
 
 def _knock(visit: Visit) -> None:
@@ -96,8 +89,11 @@ def _put(question: Question, visit: Visit) -> Outcome:
             found.append(Evidence(visit.told(one.asked), visit.told(one.got), sure))
     except SkipError as error:
         why = visit.told(str(error))
-    except (Unreachable, Untrusted):
-        raise
+    except Untrusted as error:
+        visit.ended = "its certificate does not hold"
+        found.append(Evidence(str(visit.subject.origin), visit.told(str(error))))
+    except Unreachable as error:
+        visit.ended = why = visit.told(str(error))
     except Exception as error:  # a site may answer anything: what nobody thought of must not hide the rest
         why = visit.told(f"not done: the doctor failed here ({type(error).__name__}: {error})")
         return Outcome(question, "failed", tuple(found), why)

@@ -41,6 +41,12 @@ def claims_of(token: str | None) -> Claims:
     return parts[1] if parts else {}
 
 
+def same_person(one: str | None, other: str | None) -> bool | None:
+    """Are two tokens of the same person? None: they do not say."""
+    people = [claims_of(token).get("sub") for token in (one, other)]
+    return None if None in people else people[0] == people[1]
+
+
 def expired(token: str) -> bool:
     """Does it say of itself that its time is over?"""
     end = claims_of(token).get("exp")

@@ -50,7 +50,8 @@ def opens(visit: Visit) -> Iterator[Evidence]:
             continue  # a token in a URL is seen by many eyes: only where we are told that the site wants it there
         target, fields = visit.bring(visit.subject.token, place)
         answer = visit.ask(target, fields=fields, said=f"with the token in the {place}")
-        if answer.status == 200 and (visit.truth or _is_an_object(visit, answer, place)):
+        same = visit.truth is not None and answer.body == visit.truth.body
+        if answer.status == 200 and (same or _is_an_object(visit, answer, place)):
             found.append(place)
             visit.truth = visit.truth or answer
         else:
@@ -126,9 +127,7 @@ def other_user(visit: Visit) -> Iterator[Evidence]:
     assert visit.subject.other is not None
     if forge.expired(visit.subject.other):
         raise SkipError("the other token has expired: bring a new one")
-    if (sub := forge.claims_of(visit.subject.token).get("sub")) and sub == forge.claims_of(visit.subject.other).get(
-        "sub"
-    ):
+    if forge.same_person(visit.subject.token, visit.subject.other):
         raise SkipError("the other token is of the same person: bring one of somebody who may not read it")
     said = "the token of somebody who may not"
     if visit.subject.public is not None:  # a decision that is remembered by the token alone is yes from now on
@@ -184,9 +183,10 @@ def neighbours(visit: Visit) -> Iterator[Evidence]:
     own, own_name = beside(segments[number])[1], segments[number]
     if beside(f"{visit.nonce}x")[1].status == own.status:
         raise SkipError(f"folders of others are answered like their own ({own.status}), so nothing can be told")
-    for name in (f"{own_name}x", own_name[:-1], own_name.swapcase(), f"{own_name}%20"):
+    names = {f"{own_name}x", own_name[:-1], own_name.swapcase(), f"{own_name}%20"}
+    for name in sorted(names - {"", own_name}):
         target, answer = beside(name)
-        if name not in ("", own_name) and answer.status == own.status:
+        if answer.status == own.status:
             yield visit.evidence(answer, target, said="with the token, as for a name in its own folder")
 
 

@@ -22,7 +22,7 @@ QUESTIONS: tuple[Question, ...] = (
         "certificate",
         "does the certificate hold, and is it https?",
         "whoever is on the way reads tokens and objects",
-        "install a certificate for this name; for a CA of your own, set SSL_CERT_FILE",
+        "install a certificate for this name (tls in [gateway]); for a CA of your own, set SSL_CERT_FILE",
         outside.certificate,
     ),
     Question(
@@ -36,7 +36,7 @@ QUESTIONS: tuple[Question, ...] = (
         "plain-http",
         "does it answer over plain http?",
         "a link with http:// shows its cookies and its answer to everybody on the way",
-        "redirect http to https, or close port 80",
+        "redirect http to https at the same name, or close port 80 (docs/how-to/run-in-production.md)",
         outside.plain_http,
     ),
     Question(
@@ -58,7 +58,8 @@ QUESTIONS: tuple[Question, ...] = (
         "no-token",
         "does anybody get the object?",
         "it is public",
-        "put the check in front of this path; if a cache stands before the check, move it behind",
+        "put the check in front of this path (docs/how-to/choose-a-door.md); if a cache stands before the check, move"
+        " it behind",
         objects.no_token,
         needs=("path",),
         after=("let-in",),
@@ -256,7 +257,8 @@ QUESTIONS: tuple[Question, ...] = (
         "query-token",
         "are answers to URLs with a token careless?",
         "such a URL must reach no cache and no other site",
-        "send Cache-Control: private or no-store and Referrer-Policy: no-referrer with them",
+        "send Cache-Control: private or no-store and Referrer-Policy: no-referrer with them"
+        " (docs/how-to/tokens-in-an-img-tag.md)",
         answers.query_token,
         needs=("path", "token", "query"),
         after=(*_OPEN, "cache-control"),
@@ -369,7 +371,8 @@ QUESTIONS: tuple[Question, ...] = (
         "bucket",
         "does the bucket itself answer?",
         "the door can be walked around",
-        "block public access, and let only the site read the bucket (OAC at CloudFront, a role elsewhere)",
+        "block public access, and let only the site read the bucket: OAC at CloudFront, a role elsewhere"
+        " (docs/how-to/migrate-an-open-bucket.md)",
         outside.bucket,
         needs=("bucket",),
     ),
@@ -394,7 +397,7 @@ QUESTIONS: tuple[Question, ...] = (
         "server-fault",
         "does odd input break the server?",
         "5xx on nonsense can be a way to stop it, or to find out more",
-        "find these requests in your log; answer what cannot be understood with 400",
+        "find these requests in your log (docs/how-to/find-out-why.md); answer what cannot be understood with 400",
         answers.faults,
     ),
     Question(

@@ -75,8 +75,7 @@ def _of_the_owner(visit: Visit, token: str) -> None:
     Raises:
         SkipError: it does not.
     """
-    owner, person = (forge.claims_of(one).get("sub") for one in (visit.subject.token, token))
-    if owner != person and None not in (owner, person):
+    if forge.same_person(visit.subject.token, token) is False:
         raise SkipError(
             "it was refused, and shows nothing, for it is of another person than --token: bring one of theirs"
         )

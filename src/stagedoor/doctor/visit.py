@@ -134,6 +134,7 @@ class Visit:
         by_pass: True where a token opens nothing itself, and only buys passes.
         faults, leaks: answers that showed a fault of the server, or a credential, whatever was asked.
         slowed: how many answers said that there were too many requests.
+        ended: why nothing more can be asked; "" as long as it can.
     """
 
     def __init__(self, subject: Subject, meter: Meter) -> None:
@@ -150,7 +151,7 @@ class Visit:
         self.cookies: dict[str, tuple[str, str]] = {}
         self.faults: list[Evidence] = []
         self.leaks: list[Evidence] = []
-        self.slowed = 0
+        self.slowed, self.ended = 0, ""
         self.nonce = secrets.token_hex(6)
         signed = (subject.pass_target or "").partition("?")[2]
         self._changing_pages: list[Answer] = []
@@ -284,7 +285,7 @@ class Visit:
     def outsiders(self) -> Iterator[tuple[str, Fields]]:
         """Who must not get the object: in words for the report, and the header fields that they bring."""
         yield "without a token", ()
-        if self.subject.other is not None and not self.by_pass and self.states.get("other-user") == "good":
+        if self.subject.other is not None and self.states.get("other-user") == "good":
             place: Place = "header" if "header" in self.places else "cookie"
             if place in self.places:
                 yield "with the token of somebody who may not", self.bring(self.subject.other, place)[1]

@@ -136,7 +136,7 @@ class Meter:
         now = time.monotonic()
         if not self.left or now > self.started + self.longest:
             why = "the time ran out" if self.left else "that is as many as it sends"
-            raise Unreachable(f"after {self.asked} requests and {self.seconds:.0f} s {why}")
+            raise Unreachable(f"after {self.asked} requests and {self.seconds:.0f} s: {why}")
         if self.rate:
             if self._next > now:
                 time.sleep(self._next - now)
