@@ -28,7 +28,7 @@ from support import (
 
 from stagedoor import crypto, issuers, rsa
 from stagedoor.door import run
-from stagedoor.errors import InvalidKeySet, KeysUnavailable
+from stagedoor.errors import InvalidKeySet, InvalidToken, KeysUnavailable
 from stagedoor.issuers import IssuerKeys, parse_key_set
 from stagedoor.jose import ALGORITHMS
 from stagedoor.messages import Fetch
@@ -194,6 +194,16 @@ def test_a_clock_that_is_set_back_keeps_nobody_waiting() -> None:
         reader.verify(token(), NOW + 120)
     reader.web.pages[KEYS_URL] = key_set(rsa_signer())
     assert reader.verify(token(), NOW).subject == "ann"
+
+
+def test_requests_that_waited_ask_no_oftener_than_others() -> None:
+    """They are decided by the time at which they came, and whoever holds bodies back chooses their order."""
+    reader = Reader()
+    reader.verify(token())
+    for second in (30, 25, 20, 15):
+        with pytest.raises(InvalidToken):
+            reader.verify(token(kid="rsa-2"), NOW + second)
+    assert len(reader.web.asked) == 2
 
 
 def test_flows_that_wait_at_the_same_time_ask_for_the_same() -> None:

@@ -809,3 +809,4 @@ def test_a_query_that_the_asker_made_up_names_no_object(resource: str, url: str)
 )
 def test_a_query_that_the_resource_names_belongs_to_its_object(resource: str, url: str) -> None:
     assert opens(SITE + resource, SITE + url)
+    assert opens(SITE.replace("https", "http*") + resource, SITE + url)

@@ -140,7 +140,7 @@ class Api:
                 if not caller.signed_in:
                     return door.unauthorized(request, None)
                 rule = door.policy.exception(caller, folder) if reach == "some" else None
-                why = f", for {rule.name} denies {rule.pattern!r}" if rule else ""
+                why = f" ({rule.name} denies {rule.pattern!r})" if rule else ""
                 detail = f"you may not read all of {folder!r}{why}; ask for /-/urls of single files"
                 return door.problem(request, 403, "denied", detail, caller=caller.label)
         lifetime = self._lifetime(asked.get("expires_in", self.max_lifetime))

@@ -19,6 +19,8 @@ from .messages import Fetch, Flow, fetch
 DISCOVERY = "/.well-known/openid-configuration"
 COOL_DOWN = 10.0
 """Seconds between two questions to one issuer, whatever unknown `kid`s arrive meanwhile."""
+OLD_REQUEST = 60.0
+"""Seconds that no request takes until it is decided."""
 KEYS_MAX_AGE = 3600.0
 """Seconds until published keys are asked for again, so that a key the issuer withdrew stops to count."""
 KEY_FILE_MAX_AGE = 5.0
@@ -180,8 +182,11 @@ class IssuerKeys:
         return (self.failure != "" or now - self._loaded >= self.max_age) and self.due(now)
 
     def due(self, now: float) -> bool:
-        """May the issuer be asked now? While somebody is asking, others may join. (A clock may have been set back.)"""
-        return self._asking or not 0 <= now - self._asked < min(COOL_DOWN, self.max_age)
+        """May the issuer be asked now? While somebody is asking, others may join.
+
+        A request that waited is somewhat older than the last question; a clock that was set back is much older.
+        """
+        return self._asking or not -OLD_REQUEST < now - self._asked < min(COOL_DOWN, self.max_age)
 
     def candidates(self, header: Mapping[str, object]) -> tuple[Key, ...]:
         """Keys that may have signed under this header: its `kid`, or without one the only key that fits."""
@@ -206,7 +211,7 @@ class IssuerKeys:
                 self._url = yield from self._discover()
             fetched = yield from fetch(Fetch(self._url))
             if fetched.error:
-                raise KeysUnavailable(f"{self._url}: {fetched.error}")
+                raise KeysUnavailable(f"{_shown(self._url)}: {fetched.error}")
             self._install(fetched.body)
             self._loaded, self.failure = now, ""
         except (KeysUnavailable, InvalidKeySet) as error:
@@ -255,6 +260,11 @@ class IssuerKeys:
         if not isinstance(address, str) or not is_safe_url(address) or (address.startswith("http:") and not local):
             raise KeysUnavailable(f"{url}: its jwks_uri is not an https address")
         return address
+
+
+def _shown(url: str) -> str:
+    """A URL for messages and logs: its query may hold the owner's secret."""
+    return url if "?" not in url else f"{url.partition('?')[0]}?…"
 
 
 def known_keys_url(issuer: str) -> str | None:

@@ -385,10 +385,11 @@ def _before_query(resource: str) -> str | None:
     """What stands before the resource's own query; None if it has no query.
 
     That begins at `\\?`. AWS's signers write a bare `?`, which is a wildcard too: behind a `*` or before a slash it is
-    nothing but that, or `img/*?.jpg` would open every object to whoever writes `?x.jpg` behind its name.
+    nothing but that, or `img/*?.jpg` would open every object to whoever writes `?x.jpg` behind its name. (A `*` for
+    the `s` of https names no object.)
     """
     before, mark, _ = resource.partition("\\?")
-    bare = re.match(r"([^*?]*)\?[^/]", resource)
+    bare = re.match(r"((?:http\*://)?[^*?]*)\?[^/]", resource)
     return before if mark else bare[1] if bare else None
 
 

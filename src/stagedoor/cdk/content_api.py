@@ -184,7 +184,8 @@ def _kept_by_aws(settings: Settings, given: _Given) -> list[str]:
     named = bundle.secrets_read(settings, frozenset(given.variables), _environ(settings))
     for setting, text in named:
         if not text.startswith(("ssm:", "secretsmanager:")):
-            name = setting.partition(".")[2].removesuffix("s").replace("_", "-")
+            is_key = setting == "passes.private_key"  # each key has a parameter of its own
+            name = settings.passes.key_id if is_key else setting.partition(".")[2].removesuffix("s").replace("_", "-")
             put = "aws ssm put-parameter --region us-east-1 --type SecureString --value file://…"
             raise SettingsError(
                 "the function reads this when it starts, and it is on this machine",

@@ -7,7 +7,6 @@ they decide with is `config.json` beside the package, written by the bundler.
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +24,6 @@ FETCH_WITHIN = 1.5
 MAX_TARGET_BYTES = 8192
 """CloudFront takes no longer URL ("Quotas")."""
 
-_QUERY = re.compile(r"\?\S*")
 _BESIDE = __file__.rpartition("/stagedoor/")[0]
 with open(f"{_BESIDE}/config.json", encoding="utf-8") as _file:  # noqa: PTH123 - pathlib costs each cold start 3 ms
     _config = Config.read(json.load(_file))
@@ -137,9 +135,9 @@ _told: dict[str, str] = {}
 
 
 def _tell_failures(door: Door) -> None:
-    """Say which issuer's keys could not be had, and why, once for each change. Of a URL its query is left out."""
+    """Say which issuer's keys could not be had, and why, or that they are here again: once for each change."""
     for name, keys in door.tokens.issuers.items():
         if keys.failure != _told.get(name, ""):
             _told[name] = keys.failure
-            why = _QUERY.sub("?…", keys.failure)
-            print(json.dumps({"stagedoor": _config.version, "unanswered": name, "why": why}, ensure_ascii=False))  # noqa: T201 - CloudWatch
+            what = {"unanswered": name, "why": keys.failure} if keys.failure else {"answers": name}
+            print(json.dumps({"stagedoor": _config.version, **what}))  # noqa: T201 - CloudWatch
