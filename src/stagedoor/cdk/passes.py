@@ -123,11 +123,9 @@ def without_cookies(policy: Policy) -> Iterator[WithoutCookies]:
     folders = [rule for rule in policy.rules if rule.allows and _is_folder(rule)]
     for rule in policy.rules:
         if not rule.allows:
-            torn = [folder for folder in folders if _tears(rule, folder)]
-            if torn:
-                problem = (
-                    f"cookies would open all that {torn[0].name} allows, {torn[0].pattern!r}, with this part of it"
-                )
+            torn = next((folder for folder in folders if _tears(rule, folder)), None)
+            if torn is not None:
+                problem = f"cookies would open all that {torn.name} allows, {torn.pattern!r}, with this part of it"
                 yield WithoutCookies(rule, problem, _BESIDE)
         elif not _is_folder(rule) and not all(_is_exact(segment) for segment in rule.segments):
             yield WithoutCookies(rule, "cookies open whole folders, and this is none", _FOLDER_OF_ITS_OWN)
