@@ -175,12 +175,12 @@ NOTES: Mapping[str, str] = {"no-cache-control": "cache-silence", "careless-cooki
 
 MANNERS = (
     *("tokens-buy-passes", "page-for-everything", "sign-in-page", "no-endpoints", "hangs-up", "changing-page"),
-    *("changing-object", "changing-public", "names-its-host", "hides", "new-pages"),
+    *("changing-object", "changing-public", "names-its-host", "hides", "new-pages", "page-with-next"),
 )
 """What is no fault, and could be taken for one: as behind a key group of CloudFront; a single-page app; 200 and a
 sign-in form where others say 401, which is another each time; a site that has nothing of ours under `/-/`; no answer
 at all to nonsense; objects whose bytes are others each time; an error page that names the host; 404 for what one may
-not read; a single-page app that is another page each time."""
+not read; a single-page app that is another page each time; a page that leads to sign in, and back to where one was."""
 
 
 class Asked(NamedTuple):
@@ -565,6 +565,9 @@ class FaultySite:
         if self.has("sign-in-page", "changing-page") and status == 401:
             new = secrets.token_hex(8) if self.has("changing-page") else ""
             return Told(200, {"Content-Type": "text/html"}, f"<form>Who are you?<input value='{new}'></form>".encode())
+        if self.has("page-with-next"):
+            leads = f"0;url=/login?next={quote(asked.path, safe='')}"
+            return Told(200, {"Content-Type": "text/html"}, f'<meta http-equiv=refresh content="{leads}">'.encode())
         if self.has("refusal-for-all"):
             return Told(status, {"Content-Type": "text/html", "Cache-Control": "public, max-age=60"}, body.encode())
         if self.has("script-in-page"):

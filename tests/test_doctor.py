@@ -205,7 +205,9 @@ def test_a_site_without_a_path_is_asked_what_can_be_asked(site: FaultySite) -> N
     assert found(report) == [], told(report)
 
 
-@pytest.mark.parametrize("site", [("changing-page",), ("hides",), ("changing-page", "changing-object")], indirect=True)
+@pytest.mark.parametrize(
+    "site", [("changing-page",), ("hides",), ("page-with-next",), ("changing-page", "changing-object")], indirect=True
+)
 def test_where_the_token_tells_a_sign_in_page_from_the_object_there_is_nothing_to_say(site: FaultySite) -> None:
     report = examine(subject(site))
     assert found(report) == [], told(report)
@@ -219,7 +221,7 @@ def test_where_the_token_tells_a_sign_in_page_from_the_object_there_is_nothing_t
     ],
 )
 def test_an_object_whose_bytes_change_hides_no_fault(fault: str) -> None:
-    with FaultySite(fault, "changing-object", "no-endpoints") as site:
+    with FaultySite(fault, "changing-object", "changing-public", "no-endpoints") as site:
         report = examine(subject(site))
     assert found(report)[:1] == [FAULTS[fault]], told(report)
 
@@ -259,7 +261,7 @@ def test_it_writes_to_nothing_that_there_is(site: FaultySite) -> None:
     assert not any(one.body for one in site.asked if one.path == PRIVATE)
 
 
-@pytest.mark.parametrize("site", [(), ("changing-page",), ("sign-in-page",)], indirect=True)
+@pytest.mark.parametrize("site", [(), ("changing-page", "changing-object"), ("sign-in-page",)], indirect=True)
 @pytest.mark.parametrize("known", [subject, stranger])
 def test_it_sends_no_more_than_it_says(site: FaultySite, known: Callable[[FaultySite], Subject]) -> None:
     report = examine(known(site))

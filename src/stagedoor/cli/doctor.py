@@ -306,9 +306,9 @@ def _say(report: Report) -> None:
     if report.stopped:
         complain("stopped", report.stopped)
     not_asked = len(report.outcomes) - len(asked)
-    said = f"{len(asked)} questions in {report.requests} requests, {report.seconds:.1f} s, {not_asked} not asked: "
+    said = f"{len(asked)} question{'s'[: len(asked) != 1]} in {report.requests} requests, {report.seconds:.1f} s"
     verdict, colour = _verdict(report)
-    say(f"{said}{verdict}", colour)
+    say(f"{said}, {not_asked} not asked: {verdict}", colour)
 
 
 def _verdict(report: Report) -> tuple[str, str]:

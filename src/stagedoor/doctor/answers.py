@@ -246,7 +246,7 @@ def inside(visit: Visit) -> Iterator[Evidence]:
     key = quote(visit.key if visit.subject.path is not None else "x", safe="")
     for target in ("/metrics", "/-/metrics", f"/-/explain?key={key}", "/stagedoor.toml", "/.env", "/.git/config"):
         answer = visit.ask(target, said="without a token")
-        if answer.status == 200:
+        if answer.status == 200 and "html" not in answer.field("content-type"):
             beside = re.sub(r"(\w)(?=\?|$)", rf"\1-{visit.nonce}", target, count=1)
             if visit.as_for(answer, partial(visit.ask, beside)) == "no":
                 yield visit.evidence(answer, target, said="without a token")

@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 from urllib.parse import quote, unquote
 
@@ -320,25 +321,34 @@ class Visit:
             return
         beside = target.replace(self.path, self.nothing) if instead is None else instead
         if not self._is_truth(answer):
-            alike = self.as_for(answer, lambda: self.ask(beside, method, fields, said=said))
+            control = partial(self.ask, beside, method, fields, said=said)
+            alike = self.as_for(answer, control, self._changing_pages)
             if alike != "no":
                 self.unsure += [self.evidence(answer, target, method, said)] if alike == "perhaps" else []
                 return
         yield self.evidence(answer, target, method, said)
 
-    def as_for(self, answer: Answer, control: Callable[[], Answer]) -> Literal["yes", "no", "perhaps"]:
+    def as_for(
+        self, answer: Answer, control: Callable[[], Answer], known: list[Answer] | None = None
+    ) -> Literal["yes", "no", "perhaps"]:
         """Does an answer say what the control says? "perhaps": that is another each time, and this one is of its kind.
 
         A sign-in page may hold a number that counts once, or the time.
+
+        Args:
+            answer: what came.
+            control: asks for what does not exist.
+            known: controls that were another each time, so that few of them need be asked; a new one is put there.
         """
-        if any(_of_a_kind(answer, page) for page in self._changing_pages):
+        if any(_of_a_kind(answer, page) for page in known or ()):
             return "perhaps"
         one = control()
         if self.alike(answer, one):
             return "yes"
         if not _of_a_kind(answer, one) or self.alike(one, control()):
             return "no"
-        self._changing_pages.append(one)
+        if known is not None:
+            known.append(one)
         return "perhaps"
 
     def alike(self, one: Answer, other: Answer) -> bool:
