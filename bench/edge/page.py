@@ -192,6 +192,7 @@ Cold start to first answer beyond that of a function that does nothing, in ms:
   may be quicker or slower to start than that.
 - The share of a processor is given by a control group in slices of 100 ms; a figure of less than 10 ms there says
   little but that it is small. Warm figures there are means of 40 requests in a row.
+- Every contestant runs on one processor, and what hands it events on another, if there is one.
 - All files were in the page cache. On AWS a cold start also fetches the zip and starts a virtual machine.
 
 Limits: memory {memory}; processor {cpu}. {quiet}

@@ -59,7 +59,7 @@ class Function:
         handler: as Lambda's setting names it.
         python: interpreter that has `awslambdaric`.
         client: another client of the Runtime API, instead of that one; it gets the handler behind its arguments.
-        cpu: share of one processor, or None for all of it.
+        cpu: share of one processor, or None for all of it; more than one it never has.
         init_cpu: the same while it starts.
     """
 
@@ -93,6 +93,7 @@ class Function:
             stdout=self._log,
             stderr=subprocess.STDOUT,
         )
+        os.sched_setaffinity(self._process.pid, {max(os.sched_getaffinity(0))})
         try:
             self._wait_until_ready()
         except BaseException:
@@ -299,10 +300,6 @@ class _Groups:
             "memory": f"{memory_mb} MB" if memory else f"{ADDRESS_SPACE_MB} MB of addresses: no control group here",
             "cpu": "share" if self._cpu else "none: no control group here",
         }
-
-    @property
-    def has_cpu(self) -> bool:
-        return self._cpu is not None
 
     def set_cpu(self, share: float | None) -> None:
         """Let it have this share of one processor."""
