@@ -105,7 +105,7 @@ def test_nothing_but_the_standard_library_is_imported() -> None:
 def test_a_start_waits_for_nothing_that_a_decision_does_not_need(tmp_path: Path) -> None:
     """`inspect`, which dataclasses bring, and the others here cost more processor time than all of the core."""
     inside(make()).extractall(tmp_path)
-    heavy = {"asyncio", "dataclasses", "html", "http.client", "inspect", "pathlib", "ssl", "threading"}
+    heavy = {"asyncio", "dataclasses", "html", "http", "inspect", "pathlib", "ssl", "threading"}
     script = f"import sys, stagedoor.edge.lambda_function as f; print(sorted({heavy} & set(sys.modules)), f.__file__)"
     # -S: site-packages of an editable installation load some of these themselves
     told = subprocess.run(

@@ -6,13 +6,14 @@ import base64
 import hashlib
 import json
 import re
+from http import HTTPStatus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import field, fields_of
 
-from stagedoor.replies import document, is_navigation, problem, redirect
+from stagedoor.replies import document, is_navigation, phrase, problem, redirect
 
 
 @pytest.mark.parametrize(
@@ -125,3 +126,10 @@ def test_a_document_is_json() -> None:
     assert field(reply.headers, "content-type") == "application/json"
     assert reply.body == '{"name":"ü"}\n'.encode()
     assert reply.caller == "staff:ann"
+
+
+def test_phrases_are_those_of_the_standard() -> None:
+    renamed = {413: "Content Too Large", 414: "URI Too Long"}  # by RFC 9110; older Pythons have the older names
+    for status in (200, 201, 204, 302, 304, 400, 401, 403, 404, 405, 413, 414, 429, 431, 500, 502, 503):
+        assert phrase(status) == renamed.get(status, HTTPStatus(status).phrase)
+    assert phrase(299) == "Unknown"

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.server
 import io
 import json
 import os
 import queue
 import shutil
+import socketserver
 import subprocess
 import sys
 import tempfile
@@ -24,7 +24,7 @@ import threading
 import time
 import uuid
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -202,7 +202,7 @@ def _fingerprint(root: Path) -> str:
 # --- the Runtime API
 
 
-class _RuntimeApi(http.server.ThreadingHTTPServer):
+class _RuntimeApi(socketserver.ThreadingTCPServer):
     daemon_threads = True
 
     def __init__(self) -> None:
@@ -210,7 +210,7 @@ class _RuntimeApi(http.server.ThreadingHTTPServer):
         self.events: queue.Queue[tuple[str, bytes, float] | None] = queue.Queue()
         self.answers: dict[str, queue.Queue[tuple[str, bytes]]] = {}
         self.ready, self.init_error = threading.Event(), b""
-        self.address = f"127.0.0.1:{self.server_port}"
+        self.address = f"127.0.0.1:{self.server_address[1]}"
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,))
         self._thread.start()
 
@@ -227,57 +227,67 @@ class _RuntimeApi(http.server.ThreadingHTTPServer):
         self.server_close()
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class _Handler(socketserver.StreamRequestHandler):
+    """As much HTTP/1.1 as the clients speak, for what a general server does here takes longer than the function."""
+
     server: _RuntimeApi
-    protocol_version = "HTTP/1.1"
     wbufsize = -1
     disable_nagle_algorithm = True  # else each answer waits 40 ms for an acknowledgement
 
     def handle(self) -> None:
         with contextlib.suppress(ConnectionError):  # the process was stopped
-            super().handle()
+            while line := self.rfile.readline():
+                method, path, _ = line.decode().split(" ")
+                fields = dict(self._fields())
+                if method == "POST":
+                    self._take(path, self._body(fields))
+                elif not self._hand_out():
+                    return
 
-    def do_GET(self) -> None:
+    def _fields(self) -> Iterator[tuple[str, str]]:
+        while (line := self.rfile.readline().decode("latin-1").strip()) != "":
+            name, _, value = line.partition(":")
+            yield name.lower(), value.strip()
+
+    def _hand_out(self) -> bool:
+        """Answer with the next event; False: there is none any more."""
         self.server.ready.set()
         waiting = self.server.events.get()
         if waiting is None:
-            self.close_connection = True
-            return
+            return False
         name, body, ends = waiting
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Lambda-Runtime-Aws-Request-Id", name)
-        self.send_header("Lambda-Runtime-Deadline-Ms", str(int(ends * 1000)))
-        arn = "arn:aws:lambda:us-east-1:123456789012:function:us-east-1.edge:1"
-        self.send_header("Lambda-Runtime-Invoked-Function-Arn", arn)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        fields = {
+            "Content-Type": "application/json",
+            "Lambda-Runtime-Aws-Request-Id": name,
+            "Lambda-Runtime-Deadline-Ms": int(ends * 1000),
+            "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:123456789012:function:us-east-1.edge:1",
+        }
+        self._answer("200 OK", fields, body)
+        return True
 
-    def do_POST(self) -> None:
-        body = self._body()
-        what, *rest = self.path.split("/runtime/", 1)[1].split("/")
+    def _take(self, path: str, body: bytes) -> None:
+        what, *rest = path.split("/runtime/", 1)[1].split("/")
         if what == "init":
             self.server.init_error = body or b"?"
         else:
             self.server.answers.pop(rest[0]).put((rest[1], body))
-        self.send_response(202)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
+        self._answer("202 Accepted", {}, b"")
 
-    def _body(self) -> bytes:
-        length = self.headers.get("Content-Length")
-        if length is not None:
-            return self.rfile.read(int(length))
+    def _answer(self, status: str, fields: Mapping[str, object], body: bytes) -> None:
+        lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in fields.items())]
+        head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""])
+        self.wfile.write(head.encode() + body)
+        self.wfile.flush()
+
+    def _body(self, fields: Mapping[str, str]) -> bytes:
+        if "content-length" in fields:
+            return self.rfile.read(int(fields["content-length"]))
         body = b""
         while size := int(self.rfile.readline(), 16):
             body += self.rfile.read(size)
             self.rfile.readline()
         self.rfile.readline()
         return body
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 # --- limits

@@ -6,7 +6,6 @@ Source: CloudFront Developer Guide, "Lambda@Edge event structure" and "Restricti
 from __future__ import annotations
 
 import json
-from http import HTTPStatus
 from typing import Any, TypeAlias
 
 from .. import replies
@@ -76,14 +75,7 @@ def _written(reply: Reply, method: str) -> Event:
         if name not in _NOT_OURS:
             field = {"key": name.decode("latin-1"), "value": value.decode("latin-1")}
             headers.setdefault(name.decode("latin-1"), []).append(field)
-    answer: Event = {"status": str(reply.status), "statusDescription": _phrase(reply.status), "headers": headers}
+    answer: Event = {"status": str(reply.status), "statusDescription": replies.phrase(reply.status), "headers": headers}
     if reply.body and method != "HEAD":
         answer |= {"body": reply.body.decode("utf-8"), "bodyEncoding": "text"}
     return answer
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"
