@@ -129,7 +129,6 @@ def test_a_document_is_json() -> None:
 
 
 def test_phrases_are_those_of_the_standard() -> None:
-    renamed = {413: "Content Too Large", 414: "URI Too Long"}  # by RFC 9110; older Pythons have the older names
-    for status in (200, 201, 204, 302, 304, 400, 401, 403, 404, 405, 413, 414, 429, 431, 500, 502, 503):
-        assert phrase(status) == renamed.get(status, HTTPStatus(status).phrase)
-    assert phrase(299) == "Unknown"
+    renamed = {414: "URI Too Long"}  # by RFC 9110; older Pythons have the older name
+    for status in HTTPStatus:
+        assert phrase(status) == renamed.get(status, status.phrase)
