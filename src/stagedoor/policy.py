@@ -124,7 +124,8 @@ class Rule(NamedTuple):
     """One rule, compiled. All its conditions must hold for it to apply.
 
     Attributes:
-        position: 0-based place in the policy; rules are named by it.
+        position: 0-based place in the policy.
+        name: made of it, for messages and logs.
         pattern: the path pattern as written.
         segments: the same, parsed.
         allows: True for an allow rule, False for a deny rule.
@@ -133,6 +134,7 @@ class Rule(NamedTuple):
     """
 
     position: int
+    name: str
     pattern: str
     segments: tuple[Segment, ...]
     allows: bool
@@ -141,10 +143,6 @@ class Rule(NamedTuple):
     claims: Mapping[str, frozenset[str]] = MappingProxyType({})
     issuers: frozenset[str] = frozenset()
     emails: frozenset[str] = frozenset()
-
-    @property
-    def name(self) -> str:
-        return f"rules[{self.position}]"
 
     @property
     def effect(self) -> str:
@@ -235,11 +233,11 @@ def _rule(index: int, table: Mapping[str, object]) -> Rule:
         raise RuleError("a rule needs a path", field="path", mend='for example path = "courses/**"')
     if ("allow" in table) == ("deny" in table):
         raise RuleError("a rule has exactly one of allow and deny", mend='for example allow = "signed-in"')
-    effect = "allow" if "allow" in table else "deny"
+    name, effect = f"rules[{index}]", "allow" if "allow" in table else "deny"
     segments = parse_pattern(pattern)
     who = table[effect]
     if who == "anyone" or who == "signed-in":
-        return Rule(index, pattern, segments, effect == "allow", who)
+        return Rule(index, name, pattern, segments, effect == "allow", who)
     if not isinstance(who, Mapping) or not who:
         raise RuleError(
             f"{effect} takes who it is for", field=effect, mend='"anyone", "signed-in", or { groups = ["students"] }'
@@ -250,16 +248,17 @@ def _rule(index: int, table: Mapping[str, object]) -> Rule:
     claims = who.get("claims", {})
     if not isinstance(claims, Mapping) or ("claims" in who and not claims):
         raise RuleError("claims is a table", field=effect, mend='claims = { "custom:plan" = ["pro"] }')
-    for name in claims:
-        _own_name(name, effect)
+    for claim in claims:
+        _own_name(claim, effect)
     return Rule(
         index,
+        name,
         pattern,
         segments,
         effect == "allow",
         "matching",
         groups=_texts(who, "groups", effect),
-        claims={str(name): _texts(claims, name, effect) for name in claims},
+        claims={str(claim): _texts(claims, claim, effect) for claim in claims},
         issuers=_texts(who, "issuer", effect),
         emails=frozenset(_email(text, effect) for text in _texts(who, "emails", effect)),
     )
