@@ -38,7 +38,7 @@ def fetch(wish: Fetch, within: float) -> Fetched:
 
 @cache
 def _opener() -> OpenerDirector:
-    """Made once: it reads the certificates of all authorities, for which a share of a processor takes half a second."""
+    """Made once: it reads the certificates of all authorities, which takes long with a share of a processor."""
     return build_opener(_NoRedirects)
 
 
