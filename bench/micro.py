@@ -12,16 +12,17 @@ from functools import partial
 from itertools import count, cycle
 from typing import TypedDict
 
-from stagedoor import crypto, door, rsa
-from stagedoor.caller import Caller
-from stagedoor.door import run
-from stagedoor.issuers import Issuer
-from stagedoor.jose import SignaturePort
-from stagedoor.messages import Fetched, Request, Serve, Wish
-from stagedoor.pass_keys import Kind, checks, load_signer, new_pair, read_public
-from stagedoor.policy import DECISIONS, Allow, Policy, compile_rules
-from stagedoor.signing import PassCheck, Passes, Signer
-from stagedoor.tokens import Tokens
+from stagedoor.core import door, rsa
+from stagedoor.core.caller import Caller
+from stagedoor.core.drivers import run
+from stagedoor.core.issuers import Issuer
+from stagedoor.core.jose import SignaturePort
+from stagedoor.core.messages import Fetched, Request, Serve, Wish
+from stagedoor.core.passes import PassCheck, Passes, Signer
+from stagedoor.core.policy.decide import DECISIONS, Allow, Policy, compile_rules
+from stagedoor.core.tokens import Tokens
+from stagedoor.keys import signatures
+from stagedoor.keys.pass_keys import Kind, checks, load_signer, new_pair, read_public
 
 from . import keys
 from .peers import Site, start_stagedoor
@@ -33,7 +34,7 @@ NEW_PASSES = 512
 """More than `credentials.find` remembers, so that each is taken apart anew."""
 PASS_KEYS: dict[Kind, str] = {"rsa": "RSA-2048", "ec": "P-256"}
 ORIGIN = "https://assets.example"
-CORE = "import stagedoor.door, stagedoor.tokens, stagedoor.rsa"
+CORE = "import stagedoor.core.door, stagedoor.core.tokens, stagedoor.core.rsa"
 
 
 class Importing(TypedDict):
@@ -148,9 +149,9 @@ def verifying(seconds: float) -> dict[str, float]:
     """Tokens verified per second: remembered ones, and new ones for each algorithm."""
     rates = dict[str, float]()
     for name, algorithm, port in (
-        ("RS256, OpenSSL", "RS256", crypto),
-        ("ES256, OpenSSL", "ES256", crypto),
-        ("EdDSA, OpenSSL", "EdDSA", crypto),
+        ("RS256, OpenSSL", "RS256", signatures),
+        ("ES256, OpenSSL", "ES256", signatures),
+        ("EdDSA, OpenSSL", "EdDSA", signatures),
         ("RS256, standard library", "RS256", rsa),
     ):
         rates |= _verifying(name, algorithm, port, seconds)
@@ -169,7 +170,7 @@ def _verifying(name: str, algorithm: str, port: SignaturePort, seconds: float) -
         new = max(new, _verify_all(tokens, made, now))
         remembered = max(remembered, _verify_all(tokens, made, now))
     rates = {f"{name}, new": new}
-    return rates if algorithm != "RS256" or port is not crypto else {"remembered": remembered} | rates
+    return rates if algorithm != "RS256" or port is not signatures else {"remembered": remembered} | rates
 
 
 def _verify_all(tokens: Tokens, made: list[str], now: float) -> float:
@@ -229,7 +230,7 @@ def _with_token(now: int) -> tuple[door.Door, Request]:
 def _door(key: dict[str, PassCheck]) -> door.Door:
     issuer = Issuer(keys.ISSUER, frozenset((keys.AUDIENCE,)), algorithms=frozenset(("RS256",)))
     policy = compile_rules([{"path": "film/**", "allow": "signed-in"}])
-    return door.Door(door.Site(ORIGIN), policy, Tokens((issuer,), crypto), passes=Passes(ORIGIN, key))
+    return door.Door(door.Site(ORIGIN), policy, Tokens((issuer,), signatures), passes=Passes(ORIGIN, key))
 
 
 def _let_in(guarded: door.Door, request: Request, now: float) -> None:

@@ -9,9 +9,9 @@ import os
 from functools import cache
 
 import pytest
-import services
 
-from stagedoor.store import forget_what_was_noted
+from stagedoor.store.names import forget_what_was_noted
+from tests.helpers import services
 
 _why_missing = cache(services.missing)
 
@@ -38,7 +38,7 @@ def require(service: str) -> None:
         return
     if services.must_be_here():
         pytest.fail(f"{service}: {why} (CI=true: nothing is skipped for want of a service)", pytrace=False)
-    pytest.skip(f"{service}: {why}; install it with: python tests/services.py")
+    pytest.skip(f"{service}: {why}; install it with: python tests/helpers/services.py")
 
 
 @pytest.fixture(autouse=True)

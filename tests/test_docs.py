@@ -13,13 +13,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from support import put_keys_of_passes
 
 import stagedoor
 from stagedoor import ANONYMOUS, Allow, Caller, Gateway, compile_rules
 from stagedoor.gateway import app
-from stagedoor.pass_keys import new_pair
+from stagedoor.keys.pass_keys import new_pair
 from stagedoor.settings import parse
+from tests.helpers.support import put_keys_of_passes
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import KEYS_URL, NOW, RULES, SITE, Visitor, Web, bearer, claims, field, rsa_signer, token
 
-from stagedoor import crypto, jose, paths
-from stagedoor.caller import ANONYMOUS, Caller
-from stagedoor.credentials import Places
-from stagedoor.door import Site
-from stagedoor.errors import InvalidTarget
-from stagedoor.messages import Fetch, Reply, Serve
-from stagedoor.policy import Allow, Policy
+from stagedoor.core import jose, paths
+from stagedoor.core.caller import ANONYMOUS, Caller
+from stagedoor.core.credentials import Sources
+from stagedoor.core.door import Site
+from stagedoor.core.errors import InvalidTarget
+from stagedoor.core.messages import Fetch, Reply, Serve
+from stagedoor.core.policy.decide import Allow, Policy
+from stagedoor.keys import signatures
+from tests.helpers.support import KEYS_URL, NOW, RULES, SITE, Visitor, Web, bearer, claims, field, rsa_signer, token
 
 ANN = bearer(token(claims(groups=["students"])))
 EVERYTHING = [{"path": "**", "allow": "anyone"}]
@@ -107,7 +108,7 @@ def test_2_an_exception_never_opens_the_door(where: str, monkeypatch: pytest.Mon
         raise RuntimeError("broken")
 
     monkeypatch.setattr(
-        visitor.door.policy if where == "policy" else crypto, "decide" if where == "policy" else "load", fail
+        visitor.door.policy if where == "policy" else signatures, "decide" if where == "policy" else "load", fail
     )
     with pytest.raises(RuntimeError):
         visitor.ask("/users/ann/a", authorization=ANN)
@@ -150,7 +151,7 @@ def test_3_a_remembered_token_is_forgotten_when_it_ends() -> None:
     "key", ["users/ann/a", "users/ben/a", "courses/a", "courses/drafts/a", "groups/students/x", "public/a", "x"]
 )
 def test_4_a_token_in_any_place_and_its_session_get_one_answer(key: str) -> None:
-    visitor = Visitor(site=Site(SITE, Places(("header", "cookie", "query"))))
+    visitor = Visitor(site=Site(SITE, Sources(("header", "cookie", "query"))))
     session = field(visitor.reply("/-/session", "POST", authorization=ANN).headers, "set-cookie") or ""
     answers = [
         visitor.ask(f"/{key}", authorization=ANN),
@@ -170,7 +171,7 @@ def outcome(answer: Serve | Reply) -> object:
 
 def test_5_no_answer_of_the_door_holds_a_credential() -> None:
     old, forged = token(claims(exp=NOW - 1)), token(signer=rsa_signer(kid="stranger"), kid="rsa-1")
-    site = Site(SITE, Places(("header", "cookie", "query")), login_page="https://login.example/")
+    site = Site(SITE, Sources(("header", "cookie", "query")), login_page="https://login.example/")
     for text in (ANN[7:], old, forged, "secret-rubbish-secret"):
         for fields in ({"authorization": bearer(text)}, {"cookie": f"token={text}"}, {}):
             for mode in ("navigate", "cors"):

@@ -1,96 +1,102 @@
-"""The core stays pure: it opens no socket and no file, asks no clock, rolls no dice, and imports no rim."""
+"""The shape of the house: imports run one way, there is no circle, and the core is pure.
+
+The core opens no socket and no file, asks neither clock nor dice, and imports the standard library alone.
+"""
 
 from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "stagedoor"
 
-# Each layer may import the layers before it and nothing after it; modules of one layer do not import one another.
-ORDER = (
-    {"errors", "messages"},
-    {"paths", "credentials", "jose", "caller"},
-    {"rsa", "policy", "issuers"},
-    {"lint", "listing", "signing", "tokens"},
-    {"session"},
-    {"replies"},
-    {"door", "limits"},
-    {"api"},
-)
-CORE = [module for layer in ORDER for module in sorted(layer)]
+LAYERS = ("core pages", "outside", "keys store catalogue", "settings", "gateway aws", "cdk doctor demo", "cli")
+"""Each wing may import the wings of the layers before its own; the wings of one layer do not know each other."""
+RANK = {wing: number for number, layer in enumerate(LAYERS) for wing in layer.split()}
+
 IMPURE = {
     *("asyncio", "concurrent", "ctypes", "ftplib", "getpass", "glob", "http.client", "http.server", "importlib", "io"),
     *("logging", "mmap", "multiprocessing", "os", "pathlib", "pickle", "platform", "random", "secrets", "select"),
     *("selectors", "shelve", "shutil", "signal", "smtplib", "socket", "socketserver", "sqlite3", "ssl", "subprocess"),
     *("sys", "tempfile", "threading", "time", "datetime", "urllib.request", "uuid", "xmlrpc", "zipfile"),
 }
-PURE = {"time", "time.gmtime", "time.strftime"}
-"""Of an impure module's names these follow from their arguments alone."""
-IMPURE_NAMES = {"open", "input", "print", "eval", "exec", "__import__", "breakpoint", "compile"}
-
-
-def imports(module: str) -> set[str]:
-    """Absolute names of what a module imports; its siblings are `.name`. Names taken from a package count too."""
-    found: set[str] = set()
-    for node in ast.walk(tree(module)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            package = "." * node.level + (node.module or "")
-            found.add(package)
-            found |= {f"{package}{'' if package == '.' else '.'}{alias.name}" for alias in node.names}
-    return found - {"."}
-
-
-def siblings(module: str) -> set[str]:
-    return {name.split(".")[1] for name in imports(module) if name.startswith(".") and not name.startswith("..")}
+PURE = {"time.gmtime", "time.strftime"}
+"""Names of impure modules whose result follows from their arguments alone."""
+IMPURE_CALLS = {"open", "input", "print", "eval", "exec", "__import__", "breakpoint", "compile"}
 
 
 def tree(module: str) -> ast.Module:
-    return ast.parse((SOURCE / f"{module}.py").read_text())
+    return ast.parse(file_of(module).read_text(encoding="utf-8"))
+
+
+def file_of(module: str) -> Path:
+    path = SOURCE.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def name_of(file: Path) -> str:
+    return ".".join(file.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(module: str) -> Iterator[str]:
+    """What a module imports, in functions too: ours as `.core.errors`, others as they are, with each name taken."""
+    is_package = file_of(module).name == "__init__.py"
+    package = module.split(".") if is_package else module.split(".")[:-1]
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield from (node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names))
+        elif isinstance(node, ast.ImportFrom):
+            base = [*package[: len(package) - node.level + 1], *(node.module or "").split(".")]
+            target = "".join(f".{part}" for part in base if part)
+            for alias in node.names:
+                is_module = file_of(f"{target}.{alias.name}"[1:]).is_file()
+                yield f"{target}.{alias.name}" if is_module else target
+
+
+MODULES = frozenset(map(name_of, SOURCE.rglob("*.py"))) - {"__init__", "__main__"}
+CORE = sorted(module for module in MODULES if module.split(".")[0] in ("core", "pages"))
+OURS = {module: {name[1:] for name in imports(module) if name[1:] in MODULES} for module in MODULES}
+"""Module -> modules of ours that it imports, in functions too."""
+
+
+def test_the_listing_is_the_architecture() -> None:
+    entries = {path.name for path in SOURCE.iterdir()} - {"__pycache__"}
+    assert entries == RANK.keys() | {"__init__.py", "__main__.py", "py.typed"}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_run_one_way(module: str) -> None:
+    wing = module.split(".")[0]
+    others = {name for name in OURS[module] if name.split(".")[0] != wing}
+    assert not {name for name in others if RANK[name.split(".")[0]] >= RANK[wing] and (wing, name) not in WITHIN}
+
+
+WITHIN = {("core", name) for name in MODULES if name.startswith("pages")}
+"""Answers of the core are shown on pages."""
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    assert set(TopologicalSorter(OURS).static_order()) == MODULES  # raises CycleError
 
 
 @pytest.mark.parametrize("module", CORE)
 def test_the_core_imports_the_standard_library_and_itself(module: str) -> None:
     outside = {name.split(".")[0] for name in imports(module) if not name.startswith(".")}
-    assert outside <= set(sys.stdlib_module_names) | {"__future__"}
-    assert siblings(module) <= set(CORE)
-    assert not any(name.startswith("..") for name in imports(module))
+    assert outside <= {*sys.stdlib_module_names, "__future__"}
 
 
 @pytest.mark.parametrize("module", CORE)
 def test_the_core_opens_nothing_and_asks_neither_clock_nor_dice(module: str) -> None:
-    found = imports(module)
-    if "time" in found:
-        assert any(name in PURE for name in found if name.startswith("time.")), "import its names, not time itself"
-    assert not {name for name in found - PURE if name in IMPURE or name.split(".")[0] in IMPURE}
-    called = {
-        node.func.id
-        for node in ast.walk(tree(module))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    }
-    assert not called & IMPURE_NAMES
-
-
-@pytest.mark.parametrize("number", range(len(ORDER)))
-def test_imports_run_one_way(number: int) -> None:
-    before = set().union(*ORDER[:number])
-    for module in ORDER[number]:
-        assert siblings(module) <= before, module
-
-
-def test_the_core_does_not_import_settings() -> None:
-    """Each core module defines the value that it is configured with."""
-    assert not [module for module in CORE if "settings" in siblings(module)]
-
-
-def test_a_module_of_the_core_that_is_not_listed_here_is_noticed() -> None:
-    """What stands beside the core is rim: it may import the core."""
-    beside = {path.stem for path in SOURCE.glob("*.py")} - set(CORE) - {"__init__"}
-    assert all(name not in CORE for name in beside)
-    for module in CORE:
-        assert not siblings(module) & beside, module
+    names = {name for name in imports(module) if not name.startswith(".")} - PURE
+    if {name for name in imports(module) if name.startswith("time.")} <= PURE:
+        names.discard("time")  # `from time import gmtime`
+    assert not {name for name in names if name in IMPURE or name.split(".")[0] in IMPURE}
+    calls = (node.func for node in ast.walk(tree(module)) if isinstance(node, ast.Call))
+    assert not {call.id for call in calls if isinstance(call, ast.Name)} & IMPURE_CALLS

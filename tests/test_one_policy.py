@@ -18,22 +18,34 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
 
-import native_passes
 import pytest
-from cloudfront import Edge, event, unpacked
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from support import CLIENT, ISSUER, NOW, SESSION_KEY, SITE, b64, claims, key_set, rsa_signer, sealed, token
 
 from stagedoor import Gateway
-from stagedoor.caller import Caller
-from stagedoor.edge import bundle
-from stagedoor.pass_keys import load_signer, new_pair, signs
-from stagedoor.pass_keys import read_private as read_key
-from stagedoor.session import Sessions
+from stagedoor.aws.edge import bundle
+from stagedoor.core.caller import Caller
+from stagedoor.core.passes import Hash
+from stagedoor.core.session import Sessions
+from stagedoor.keys.pass_keys import load_signer, new_pair, signs
+from stagedoor.keys.pass_keys import read_private as read_key
 from stagedoor.settings import parse
-from stagedoor.signing import Hash
 from stagedoor.store.memory import MemoryStore
+from tests.helpers import native_passes
+from tests.helpers.cloudfront import Edge, event, unpacked
+from tests.helpers.support import (
+    CLIENT,
+    ISSUER,
+    NOW,
+    SESSION_KEY,
+    SITE,
+    b64,
+    claims,
+    key_set,
+    rsa_signer,
+    sealed,
+    token,
+)
 
 FOREIGN = "https://id.example.org/other"
 HERE = "203.0.113.7"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import services
+
+from tests.helpers import services
 
 pytest_plugins = ("pytester",)
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 from unittest import mock
 
-from cloudfront import event, request_of
-from e2e.lambda_runtime import CPU_SHARE, Function, FunctionFailed
-
 from bench.keys import Signer, claims_of, padded_token, tampered
 from bench.peers import CannotRun
-from stagedoor import packing, settings
-from stagedoor.edge import bundle
+from stagedoor import settings
+from stagedoor.aws import packing
+from stagedoor.aws.edge import bundle
+from tests.helpers.cloudfront import event, request_of
+from tests.helpers.lambda_runtime import CPU_SHARE, Function, FunctionFailed
 
 from .pool import KeyServer
 

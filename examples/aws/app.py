@@ -20,7 +20,7 @@ from aws_cdk import aws_route53 as route53
 from cdk_nag import AwsSolutionsChecks
 
 from stagedoor.cdk import ContentApi, CustomDomain, PrivateAssetBucket
-from stagedoor.errors import StagedoorError
+from stagedoor.core.errors import StagedoorError
 
 ZONE, DOMAIN = "", ""
 """A domain of your own: a zone that Route 53 has in this account, and the site's name in it, for example

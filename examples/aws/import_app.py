@@ -16,7 +16,7 @@ import aws_cdk as cdk
 from cdk_nag import AwsSolutionsChecks
 
 from stagedoor.cdk import PrivateAssetBucket
-from stagedoor.errors import StagedoorError
+from stagedoor.core.errors import StagedoorError
 
 ENV = cdk.Environment(account=os.environ.get("CDK_DEFAULT_ACCOUNT"), region="us-east-1")
 

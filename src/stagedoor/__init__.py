@@ -5,18 +5,19 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .caller import ANONYMOUS, Caller
-from .door import Door, arun, run
-from .errors import SettingsError, StagedoorError
-from .messages import Reply, Request, Serve
-from .policy import Allow, Deny, Policy, compile_rules
+from .core.caller import ANONYMOUS, Caller
+from .core.door import Door
+from .core.drivers import arun, run
+from .core.errors import SettingsError, StagedoorError
+from .core.messages import Reply, Request, Serve
+from .core.policy.decide import Allow, Deny, Policy, compile_rules
 
 if TYPE_CHECKING:
+    from .core.passes import Signer
     from .gateway.app import Gateway
-    from .pass_keys import load_signer
+    from .keys.pass_keys import load_signer
     from .settings import Settings
     from .settings import load as load_settings
-    from .signing import Signer
 
 __all__ = [
     "ANONYMOUS",
@@ -43,9 +44,9 @@ __all__ = [
 _RIM = {
     "Gateway": (".gateway.app", "Gateway"),
     "Settings": (".settings", "Settings"),
-    "Signer": (".signing", "Signer"),
+    "Signer": (".core.passes", "Signer"),
     "load_settings": (".settings", "load"),
-    "load_signer": (".pass_keys", "load_signer"),
+    "load_signer": (".keys.pass_keys", "load_signer"),
 }
 
 

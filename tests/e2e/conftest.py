@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from e2e.oidc import Provider
+from tests.helpers.oidc import Provider
 
 
 @pytest.fixture(scope="session")

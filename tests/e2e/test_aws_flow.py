@@ -20,21 +20,22 @@ import boto3
 import httpx
 import pytest
 from aws_cdk import aws_lambda as lambda_
-from cloudfront import DOMAIN, Edge, request_of, unpacked
-from stores import endpoint, let_in
-from test_cdk_example import EXAMPLE, load
-from test_serve import certificate
 
-from e2e import lambda_runtime
-from e2e.cloudfront_model import VIEWER, Answer, Clock, CloudFront, Event, Hook, ask_bucket
-from e2e.cloudfront_server import serving
-from e2e.deployed import ACCOUNT, REGION, Deployed
-from e2e.test_doctor import ask as ask_doctor
+from stagedoor.aws.api import driver as outside
+from stagedoor.aws.api import lambda_function
 from stagedoor.catalogue import open_catalogue
 from stagedoor.cdk import ContentApi, PrivateAssetBucket
-from stagedoor.lambda_api import lambda_function, outside
-from stagedoor.messages import Content
-from stagedoor.pass_keys import load_signer, new_pair
+from stagedoor.core.messages import Content
+from stagedoor.keys.pass_keys import load_signer, new_pair
+from tests.cdk.test_example import EXAMPLE, load
+from tests.e2e.test_doctor import ask as ask_doctor
+from tests.gateway.test_serve import certificate
+from tests.helpers import lambda_runtime
+from tests.helpers.cloudfront import DOMAIN, Edge, request_of, unpacked
+from tests.helpers.cloudfront_model import VIEWER, Answer, Clock, CloudFront, Event, Hook, ask_bucket
+from tests.helpers.cloudfront_server import serving
+from tests.helpers.deployed import ACCOUNT, REGION, Deployed
+from tests.helpers.stores import endpoint, let_in
 
 pytestmark = pytest.mark.needs("node")
 
@@ -234,7 +235,7 @@ def environment(stack: Deployed) -> dict[str, str]:
     (name,) = (
         name
         for name in stack.of_type("AWS::Lambda::Function")
-        if stack.properties(name)["Handler"] == "stagedoor.lambda_api.lambda_function.handler"
+        if stack.properties(name)["Handler"] == "stagedoor.aws.api.lambda_function.handler"
     )
     variables: dict[str, str] = stack.properties(name)["Environment"]["Variables"]
     return variables

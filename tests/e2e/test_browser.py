@@ -18,12 +18,12 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-import services
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-from support import key_set, rsa_signer, token
 
-from e2e.servers import HOST, Gateway, free_port
-from stagedoor.pass_keys import new_pair
+from stagedoor.keys.pass_keys import new_pair
+from tests.helpers import services
+from tests.helpers.servers import HOST, Gateway, free_port
+from tests.helpers.support import key_set, rsa_signer, token
 
 pytestmark = [
     pytest.mark.needs("chromium"),

@@ -16,7 +16,7 @@ import boto3
 import httpx
 import pytest
 
-from e2e.servers import HOST, Gateway, Server, environment, free_port, poll
+from tests.helpers.servers import HOST, Gateway, Server, environment, free_port, poll
 
 pytestmark = pytest.mark.needs("curl")
 

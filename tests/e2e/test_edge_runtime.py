@@ -12,15 +12,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cloudfront import check, event, request_of
-from serving import fresh_token
-from support import ISSUER, KEYS_URL, SITE, bearer, claims, key_set, rsa_signer, token
 
-from e2e.lambda_runtime import CPU_SHARE, Function, FunctionFailed
-from stagedoor import packing
-from stagedoor.edge import bundle
-from stagedoor.pass_keys import load_signer, new_pair
+from stagedoor.aws import packing
+from stagedoor.aws.edge import bundle
+from stagedoor.keys.pass_keys import load_signer, new_pair
 from stagedoor.settings import parse
+from tests.helpers.cloudfront import check, event, request_of
+from tests.helpers.lambda_runtime import CPU_SHARE, Function, FunctionFailed
+from tests.helpers.serving import fresh_token
+from tests.helpers.support import ISSUER, KEYS_URL, SITE, bearer, claims, key_set, rsa_signer, token
 
 PAIR = new_pair("rsa")
 SETTINGS = f"""

@@ -10,13 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
-import services
 from playwright.sync_api import Browser, Page, sync_playwright
-from support import key_set, rsa_signer
 
-from e2e.servers import Gateway, poll
-from e2e.test_browser import token_of
-from stagedoor.pass_keys import new_pair
+from stagedoor.keys.pass_keys import new_pair
+from tests.e2e.test_browser import token_of
+from tests.helpers import services
+from tests.helpers.servers import Gateway, poll
+from tests.helpers.support import key_set, rsa_signer
 
 pytestmark = [
     pytest.mark.needs("chromium"),

@@ -11,17 +11,17 @@ from typing import Any
 
 import boto3
 import pytest
-from http_api import event
-from serving import bearer_line, fresh_token, prepare, settings_text
-from stores import client, endpoint, let_in, new_bucket
-from support import VECTORS
-from wheels import put_wheels
 
-from e2e import lambda_runtime
-from e2e.lambda_runtime import Function
-from stagedoor import packing
-from stagedoor.lambda_api.bundle import HANDLER, ApiBundle, make_api_zip
+from stagedoor.aws import packing
+from stagedoor.aws.api.bundle import HANDLER, ApiBundle, make_api_zip
 from stagedoor.settings import load
+from tests.helpers import lambda_runtime
+from tests.helpers.http_api import event
+from tests.helpers.lambda_runtime import Function
+from tests.helpers.serving import bearer_line, fresh_token, prepare, settings_text
+from tests.helpers.stores import client, endpoint, let_in, new_bucket
+from tests.helpers.support import VECTORS
+from tests.helpers.wheels import put_wheels
 
 KEYS = json.loads((VECTORS / "cloudfront/keys.json").read_text("utf-8"))
 REGION = "eu-central-1"

@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
-import services
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Response, expect, sync_playwright
 
-from e2e.servers import Server, environment
 from stagedoor.demo.provider import PEOPLE
+from tests.helpers import services
+from tests.helpers.servers import Server, environment
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "learning-platform"
 FILM, PLOUGH = "/courses/night-sky/film.mp4", "/courses/night-sky/plough.png"

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from support import key_set, rsa_signer, token
 
-from e2e.servers import HOST, Server, environment, free_port, poll
+from tests.helpers.servers import HOST, Server, environment, free_port, poll
+from tests.helpers.support import key_set, rsa_signer, token
 
 APP = """
 from contextlib import asynccontextmanager

@@ -11,8 +11,8 @@ from functools import partial
 import httpx
 import pytest
 
-from e2e.oidc import AUDIENCE, Issued, Provider
-from e2e.servers import Gateway, poll
+from tests.helpers.oidc import AUDIENCE, Issued, Provider
+from tests.helpers.servers import Gateway, poll
 
 pytestmark = pytest.mark.needs("oidc-provider")
 

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import pytest
 import typer.main
-from support import key_set, put_keys_of_passes, rsa_signer
 
 import stagedoor
 from stagedoor import cli, settings
-from stagedoor.pass_keys import new_pair
+from stagedoor.keys.pass_keys import new_pair
+from tests.helpers.support import key_set, put_keys_of_passes, rsa_signer
 
 ROOT = Path(__file__).parents[2]
 README, PYTHON = ROOT / "README.md", ROOT / "docs/reference/python.md"

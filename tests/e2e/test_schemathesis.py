@@ -15,12 +15,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support import key_set, rsa_signer, token
 
-from e2e.servers import Gateway, environment
 from stagedoor.catalogue import open_catalogue
-from stagedoor.messages import Content
-from stagedoor.pass_keys import new_pair
+from stagedoor.core.messages import Content
+from stagedoor.keys.pass_keys import new_pair
+from tests.helpers.servers import Gateway, environment
+from tests.helpers.support import key_set, rsa_signer, token
 
 SETTINGS = """
 [site]

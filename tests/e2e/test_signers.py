@@ -18,13 +18,13 @@ import pytest
 from botocore.signers import CloudFrontSigner
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from support import SITE, VECTORS, request
 
-from stagedoor import paths
-from stagedoor.credentials import PASS_PARAMETERS, Places, find, without_pass
-from stagedoor.messages import Request
-from stagedoor.pass_keys import checks, load_signer, read_public
-from stagedoor.signing import Hash, Passes, Signer
+from stagedoor.core import paths
+from stagedoor.core.credentials import PASS_PARAMETERS, Sources, find, without_pass
+from stagedoor.core.messages import Request
+from stagedoor.core.passes import Hash, Passes, Signer
+from stagedoor.keys.pass_keys import checks, load_signer, read_public
+from tests.helpers.support import SITE, VECTORS, request
 
 KEYS: Mapping[str, Mapping[str, str]] = json.loads((VECTORS / "cloudfront/keys.json").read_text("utf-8"))
 HASHES: Mapping[str, tuple[Hash, hashes.HashAlgorithm]] = {
@@ -135,7 +135,7 @@ def bare(url: str) -> str:
 
 
 def is_opened(asked: Request, wish: Wish) -> bool:
-    credential = find(asked.headers, asked.query, Places())
+    credential = find(asked.headers, asked.query, Sources())
     assert credential is not None
     verify = PASSES.verify_url if credential.kind == "signed-url" else PASSES.verify_cookies
     granted = verify(asked._replace(client=wish.client), credential.fields, wish.expires - 1)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from e2e.servers import GATEWAY, HOST, Server, environment, free_port
+from tests.helpers.servers import GATEWAY, HOST, Server, environment, free_port
 
 ROOT = Path(__file__).parents[2]
 HOW_TO = ROOT / "docs" / "how-to"

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from e2e.servers import HOST, SOURCE, Server, environment, free_port
+from tests.helpers.servers import HOST, SOURCE, Server, environment, free_port
 
 ROOT = SOURCE.parent
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
@@ -95,7 +95,13 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
 def test_the_source_distribution_can_be_tested_and_carries_no_litter(built: Built) -> None:
     with tarfile.open(built.sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"src/stagedoor/door.py", "tests/support.py", "tests/e2e/package-lock.json", "LICENSE", "README.md"} <= names
+    assert {
+        "src/stagedoor/core/door.py",
+        "tests/helpers/support.py",
+        "tests/e2e/package-lock.json",
+        "LICENSE",
+        "README.md",
+    } <= names
     litter = ("node_modules", "__pycache__", ".venv", ".mypy_cache")
     assert [name for name in names if any(part in litter for part in name.split("/"))] == []
 

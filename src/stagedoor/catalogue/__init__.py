@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from ..messages import Content
+from ..core.messages import Content
 
 
 class Catalogue(Protocol):
-    """Port to the entries. It raises errors of `stagedoor.errors` only (`CatalogueUnavailable`, `InvalidContent`)."""
+    """Port to the entries. It raises `CatalogueUnavailable` and `InvalidContent` only."""
 
     def find(self, id_: str) -> Content | None:
         """The entry of a content id; None if there is none. Safe to be called from several threads."""

@@ -27,8 +27,8 @@ from botocore.exceptions import (
 )
 from botocore.session import get_session
 
-from ..errors import CatalogueUnavailable, InvalidContent, StagedoorError, StoreRefused
-from ..messages import Content
+from ..core.errors import CatalogueUnavailable, InvalidContent, StagedoorError, StoreRefused
+from ..core.messages import Content
 from .entry import checked, is_id, made
 
 T = TypeVar("T")

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..errors import InvalidContent, InvalidTarget
-from ..messages import Content
-from ..paths import OWN_PREFIX, check_key
+from ..core.errors import InvalidContent, InvalidTarget
+from ..core.messages import Content
+from ..core.paths import OWN_PREFIX, check_key
 
 MAX_ID = 256
 """Characters; with them `/-/contents/{id}` is still a path that every door reads."""

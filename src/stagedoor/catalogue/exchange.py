@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..errors import CatalogueUnavailable, InvalidContent
-from ..messages import Content
+from ..core.errors import CatalogueUnavailable, InvalidContent
+from ..core.messages import Content
 from .entry import COLUMNS, RESERVED, made
 
 MAX_COLUMNS = 1000

@@ -18,8 +18,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import CatalogueUnavailable, InvalidContent
-from ..messages import Content
+from ..core.errors import CatalogueUnavailable, InvalidContent
+from ..core.messages import Content
 from .entry import checked, is_id, made
 
 READ_WAIT = 3.0

@@ -8,7 +8,7 @@ from aws_cdk import Duration
 from aws_cdk import aws_cloudfront as cloudfront
 from constructs import Construct
 
-from ..door import ASKED_HEADERS, EXPOSED_HEADERS
+from ..core.door import ASKED_HEADERS, EXPOSED_HEADERS
 from ..gateway.objects import SANDBOX
 
 KEPT_FOR = Duration.days(1)

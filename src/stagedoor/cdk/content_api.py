@@ -13,10 +13,10 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from .. import packing
-from ..errors import SettingsError
-from ..lambda_api import bundle
-from ..lambda_api.lambda_function import ENTRANCE_VARIABLE
+from ..aws import packing
+from ..aws.api import bundle
+from ..aws.api.lambda_function import ENTRANCE_VARIABLE
+from ..core.errors import SettingsError
 from ..settings import PREFIX, Settings
 from . import catalogue, functions, monitoring, scratch, secrets
 from .http_api import OwnUrl, SiteEntrance
@@ -48,7 +48,7 @@ class ContentApi(Construct):
         id_: in the scope.
         site: whose API this is; `/-/*` of its distribution comes here from now on.
         own_url: False: no URL besides the site's.
-        code: the function's zip, as `stagedoor.lambda_api.bundle.make_api_zip` makes it; None: it is made now.
+        code: the function's zip, as `stagedoor.aws.api.bundle.make_api_zip` makes it; None: it is made now.
         per_second: requests of all callers together, at each entrance.
         alarm_topic: who hears the alarms.
 
@@ -107,7 +107,7 @@ class ContentApi(Construct):
         given.set("SITE_REGION", Stack.of(self).region)
         given.set("CATALOGUE_URL", f"dynamodb://{self.table.table_name}")
         given.variables[ENTRANCE_VARIABLE] = entrance
-        if settings.sessions_end_with_us:
+        if settings.session_keys_are_temporary:
             key = secrets.made_up(
                 self, "SessionKey", "keeps pages of listings together", "a new key ends every listing"
             )

@@ -14,8 +14,8 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from .. import packing
-from ..edge import bundle
+from ..aws import packing
+from ..aws.edge import bundle
 from ..settings import Settings
 from . import scratch
 from .functions import RUNTIME

@@ -8,7 +8,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from .. import packing
+from ..aws import packing
 
 RUNTIME = lambda_.Runtime(f"python{packing.RUNTIME}", lambda_.RuntimeFamily.PYTHON, supports_inline_code=True)
 

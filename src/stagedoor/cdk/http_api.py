@@ -14,10 +14,10 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from .. import rsa
-from ..errors import SettingsError
-from ..issuers import Issuer
-from ..lambda_api.event import ENTRANCE
+from ..aws.api.event import ENTRANCE
+from ..core import rsa
+from ..core.errors import SettingsError
+from ..core.issuers import Issuer
 from ..settings import Settings
 from . import monitoring
 from .nag import acknowledge

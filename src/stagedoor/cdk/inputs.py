@@ -17,14 +17,14 @@ from urllib.parse import unquote, urlsplit
 
 from aws_cdk import Token
 
-from .. import crypto
-from ..door import run
-from ..edge.fetch import fetch
-from ..errors import SettingsError
-from ..issuers import IssuerKeys, cognito_issuer, is_cognito
-from ..messages import Answered, Fetch, Wish
+from ..core.drivers import run
+from ..core.errors import SettingsError
+from ..core.issuers import IssuerKeys, cognito_issuer, is_cognito
+from ..core.messages import Answered, Fetch, Wish
+from ..core.tokens import Tokens
+from ..keys import signatures
+from ..outside.fetch_sync import fetch
 from ..settings import PREFIX, Settings, load
-from ..tokens import Tokens
 from . import scratch
 
 KeyDocuments: TypeAlias = Mapping[str, bytes | str | Mapping[str, Any]]
@@ -133,7 +133,7 @@ def issuer_keys(settings: Settings, given: Mapping[str, bytes]) -> dict[str, byt
         SettingsError: an issuer does not answer with its keys.
     """
     found = dict(given)
-    for source in Tokens(settings.issuers, crypto).issuers.values():
+    for source in Tokens(settings.issuers, signatures).issuers.values():
         if source.issuer.issuer not in found:
             found[source.issuer.issuer] = _published(source)
     return found

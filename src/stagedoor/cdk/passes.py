@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from aws_cdk import Annotations, Stack
@@ -13,9 +12,11 @@ from aws_cdk import aws_cloudfront as cloudfront
 from constructs import Construct
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from .. import pass_keys
-from ..errors import SettingsError
-from ..policy import ANY_DEPTH, Claim, Glob, Policy, Rule, Segment, compile_rules
+from ..core.errors import SettingsError
+from ..core.policy.decide import Policy, compile_rules
+from ..core.policy.patterns import ANY_DEPTH, Claim, Glob, Segment, overlap
+from ..core.policy.rules import Rule
+from ..keys import pass_keys
 from ..settings import Settings
 
 MAX_KEYS = 5
@@ -152,21 +153,9 @@ def _tears(deny: Rule, folder: Rule) -> bool:
     *path, _ = _shortened(folder)
     if last == ANY_DEPTH and ANY_DEPTH not in before and len(before) <= len(path):
         return False
-    if last == ANY_DEPTH and _meet(tuple(path), denied, _matches):
+    if last == ANY_DEPTH and overlap(tuple(path), denied, _matches):
         return False
-    return _meet((*path, _ANYTHING, ANY_DEPTH), denied, _may_match)
-
-
-@lru_cache(maxsize=4096)
-def _meet(one: _Segments, other: _Segments, alike: Callable[[Segment, Segment], bool]) -> bool:
-    """Do two patterns speak of the same key?"""
-    if not one or not other:
-        return set(one + other) <= {ANY_DEPTH}
-    if one[0] == ANY_DEPTH:
-        return _meet(one[1:], other, alike) or _meet(one, other[1:], alike)
-    if other[0] == ANY_DEPTH:
-        return _meet(one, other[1:], alike) or _meet(one[1:], other, alike)
-    return alike(one[0], other[0]) and _meet(one[1:], other[1:], alike)
+    return overlap((*path, _ANYTHING, ANY_DEPTH), denied, _may_match)
 
 
 def _matches(path: Segment, pattern: Segment) -> bool:

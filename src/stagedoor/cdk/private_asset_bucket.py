@@ -14,7 +14,7 @@ from aws_cdk import aws_cloudfront_origins as origins
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from ..errors import SettingsError
+from ..core.errors import SettingsError
 from . import access_log, bucket, caching, domain, error_page, inputs, monitoring, passes, waf
 from .domain import CustomDomain
 from .edge_functions import EdgeFunctions

@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import StagedoorError
+from ..core.errors import StagedoorError
 from . import bundle, catalogue, check, doctor, explain, init, keys, ls, sign, token
 from .voice import SettingsFile, complain, say
 

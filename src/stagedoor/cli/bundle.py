@@ -13,7 +13,7 @@ from . import bundle_api
 from .voice import AsJson, SettingsFile, complain, say, say_json
 
 if TYPE_CHECKING:
-    from ..edge.bundle import Bundle
+    from ..aws.edge.bundle import Bundle
     from ..settings import Settings
 
 app = typer.Typer(rich_markup_mode=None)
@@ -60,8 +60,8 @@ def edge(
     keys = _keys(settings)
     if keys is None:
         return 1
-    from ..edge import bundle
-    from ..packing import RUNTIME
+    from ..aws.edge import bundle
+    from ..aws.packing import RUNTIME
 
     made = bundle.make(settings, keys, own_domain=not cloudfront_domain)
     out.mkdir(parents=True, exist_ok=True)
@@ -97,8 +97,8 @@ def _keys(settings: Settings) -> dict[str, bytes] | None:
 
 
 def _tell(path: Path, made: Bundle, as_json: bool) -> None:
-    from ..edge.bundle import API, OBJECTS
-    from ..packing import RUNTIME
+    from ..aws.edge.bundle import API, OBJECTS
+    from ..aws.packing import RUNTIME
 
     digest = hashlib.sha256(made.content).hexdigest()
     if as_json:

@@ -44,8 +44,8 @@ def command(
     example:
       stagedoor bundle api --out dist --env STAGEDOOR_SITE_STORE
     """
-    from ..lambda_api.bundle import HANDLER, make_api_zip
-    from ..packing import RUNTIME
+    from ..aws.api.bundle import HANDLER, make_api_zip
+    from ..aws.packing import RUNTIME
     from ..settings import load
 
     settings = load(file)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import InvalidToken
+from ..core.errors import InvalidToken
 from .token import read_token
 from .voice import WrongUsage
 
 if TYPE_CHECKING:
-    from ..caller import Caller
+    from ..core.caller import Caller
     from ..settings import Settings
 
 Claims = Annotated[
@@ -50,7 +50,7 @@ def find_caller(
         WrongUsage: none or several of them were given, or claims that are nobody's.
         InvalidToken, KeysUnavailable: the token proves nothing.
     """
-    from ..caller import ANONYMOUS
+    from ..core.caller import ANONYMOUS
 
     if (claims is not None) + anonymous + (bearer is not None) != 1:
         raise WrongUsage("say who asks: one of --as FILE, --token TOKEN and --anonymous")
@@ -80,8 +80,8 @@ def _read(source: str) -> dict[str, object]:
 
 def _claimed(claims: Mapping[str, object], named: str | None, settings: Settings, notes: list[str]) -> Caller:
     """Somebody with these claims; notes what would keep a real token with them out."""
-    from ..caller import Caller
-    from ..tokens import check_claims
+    from ..core.caller import Caller
+    from ..core.tokens import check_claims
 
     known = ", ".join(issuer.name for issuer in settings.issuers) or "there are none"
     by_name = [issuer for issuer in settings.issuers if named is None or named in (issuer.name, issuer.issuer)]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO, TypeVar
 
 import typer
 
-from ..errors import InvalidContent, SettingsError
-from ..messages import Content
+from ..core.errors import InvalidContent, SettingsError
+from ..core.messages import Content
 from .voice import AsJson, SettingsFile, WrongUsage, complain, say, say_json, say_table
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from ..errors import SettingsError
+from ..core.errors import SettingsError
 from .voice import AsJson, SettingsFile, complain, ok, say, say_json, say_table
 
 if TYPE_CHECKING:
-    from ..pass_keys import PassSettings
-    from ..policy import Rule
+    from ..core.policy.rules import Rule
+    from ..keys.pass_keys import PassSettings
     from ..settings import Settings
 
 
@@ -72,7 +72,7 @@ def _load(file: Path | None, as_json: bool) -> Settings | None:
 
 
 def _summary(settings: Settings) -> dict[str, Any]:
-    from ..issuers import discovery_url, known_keys_url
+    from ..core.issuers import discovery_url, known_keys_url
 
     host, port = settings.listen
     return {

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import typer
 
-from ..errors import StagedoorError
+from ..core.errors import StagedoorError
 from .token import read_token
 from .voice import AsJson, WrongUsage, complain, say, say_json, say_table
 
@@ -163,8 +163,8 @@ def _subject(
     token, other, expired, foreign = (_token(*one) for one in zip(options, tokens, strict=True))
     if token is not None and forge.expired(token):
         raise WrongUsage("the token has expired: bring a new one, and this one as --expired-token")
-    places = settings.places if settings else None
-    in_query = places.query if places and "query" in places.order else None
+    sources = settings.sources if settings else None
+    in_query = sources.query if sources and "query" in sources.order else None
     return doctor.Subject(
         origin=origin,
         path=_target(path, "--path"),
@@ -177,9 +177,9 @@ def _subject(
         bucket=_bucket(bucket_url),
         keys=_keys(settings, jwks),
         settings=settings,
-        cookie=cookie or (places.cookie if places else "token"),
+        cookie=cookie or (sources.cookie if sources else "token"),
         query=query or in_query,
-        session=places.session if places else "",
+        session=sources.session if sources else "",
     )
 
 
@@ -228,12 +228,12 @@ def _bucket(url: str | None) -> str | None:
 
 def _keys(settings: Settings | None, file: Path | None) -> tuple[Mapping[str, object], ...]:
     """Public keys for forging with; that they are missing makes questions fewer, not wrong."""
-    from ..issuers import known_keys_url
+    from ..core.issuers import known_keys_url
 
     found: list[Mapping[str, object]] = []
     documents = [file.read_bytes()] if file else []
     for issuer in settings.issuers if settings and not file else ():
-        from ..messages import Fetch
+        from ..core.messages import Fetch
         from .outside import fetch
 
         where = issuer.jwks or known_keys_url(issuer.issuer) or _discovered(issuer.issuer)
@@ -252,8 +252,8 @@ def _keys(settings: Settings | None, file: Path | None) -> tuple[Mapping[str, ob
 def _discovered(issuer: str) -> str:
     import json
 
-    from ..issuers import discovery_url, is_safe_url
-    from ..messages import Fetch
+    from ..core.issuers import discovery_url, is_safe_url
+    from ..core.messages import Fetch
     from .outside import fetch
 
     try:

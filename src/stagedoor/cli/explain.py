@@ -29,7 +29,7 @@ def command(
       echo '{"sub": "ann", "groups": ["students"]}' | stagedoor explain --as - users/ann/essay.pdf
       stagedoor explain --anonymous public/logo.png
     """
-    from ..api import explanation
+    from ..core.endpoints.explain import explanation
     from ..settings import load
 
     settings = load(file)

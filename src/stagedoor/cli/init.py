@@ -11,10 +11,10 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from ..errors import InvalidToken, SettingsError
-from ..issuers import discovery_url
-from ..jose import json_object
-from ..messages import Fetch
+from ..core.errors import InvalidToken, SettingsError
+from ..core.issuers import discovery_url
+from ..core.jose import json_object
+from ..core.messages import Fetch
 from . import starter
 from .voice import WrongUsage, complain, say
 

@@ -18,9 +18,9 @@ from . import pairs
 from .voice import AsJson, SettingsFile, WrongUsage, complain, moment, say, say_json
 
 if TYPE_CHECKING:
-    from ..pass_keys import PublicKey
+    from ..keys.pass_keys import PublicKey
     from ..settings import Settings
-    from ..settings_reader import Reader
+    from ..settings.reader import Reader
 
 Kind: TypeAlias = Literal["rsa", "ec"]
 Id = Annotated[
@@ -142,7 +142,7 @@ def rotate(
 def _reader(file: Path | None) -> Reader:
     """The settings as they stand there: they may wait for the very key that is to be made."""
     from ..settings import DEFAULT_FILE, LISTS, PREFIX, TABLE
-    from ..settings_reader import Reader
+    from ..settings.reader import Reader
 
     named = file or os.environ.get(f"{PREFIX}SETTINGS")
     chosen = Path(named or DEFAULT_FILE)
@@ -159,7 +159,7 @@ def _make(
     folder: Path, kind: Kind, id_: str | None, der: bool, read: Reader, beside: Mapping[Path, str] | None = None
 ) -> pairs.Made:
     """Make a pair and write its files, and these public ones beside them."""
-    from ..pass_keys import new_pair, read_public
+    from ..keys.pass_keys import new_pair, read_public
 
     if id_ is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", id_):
         raise WrongUsage(f"{id_!r} is no id for a key: letters, digits, '-' and '_'")
@@ -212,8 +212,8 @@ class _OwnPublic(NamedTuple):
 
 def _own_public(folder: Path, id_: str, present: PublicKey) -> _OwnPublic:
     """Find the file that was written when the key was made, or say what to write."""
-    from ..errors import InvalidKey
-    from ..pass_keys import read_public
+    from ..core.errors import InvalidKey
+    from ..keys.pass_keys import read_public
 
     for ending in ("pem", "der"):
         path = folder / f"stagedoor-{id_}.public.{ending}"

@@ -15,8 +15,8 @@ from .target import prefix_of
 from .voice import SettingsFile, complain, say
 
 if TYPE_CHECKING:
-    from ..caller import Caller
-    from ..messages import Item, Listed
+    from ..core.caller import Caller
+    from ..core.messages import Item, Listed
 
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
 
@@ -92,7 +92,7 @@ class _Total:
 
 def _say_page(page: Listed, as_json: bool) -> None:
     if as_json:
-        from ..api import as_s3
+        from ..core.endpoints.s3objects import as_s3
 
         lines = ({"Prefix": one} if isinstance(one, str) else as_s3(one) for one in page.found)
         print("\n".join(map(json.dumps, lines)))

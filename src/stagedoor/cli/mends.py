@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .voice import moment
 
 if TYPE_CHECKING:
-    from ..issuers import Issuer
+    from ..core.issuers import Issuer
     from ..settings import Settings
 
 CLOCKS_DIFFER = 120

@@ -10,20 +10,22 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import TypeVar
 
-from .. import crypto, messages
-from ..caller import Caller
 from ..catalogue import open_catalogue
-from ..door import arun
-from ..errors import StagedoorError
-from ..gateway.fetch import Fetcher
-from ..issuers import IssuerKeys
-from ..listing import MAX_NAMES, visible
-from ..messages import Answered, Fetch, Fetched, Flow, List, Listed, Wish
-from ..pass_keys import PublicKey, open_passes, read_private, read_public
+from ..core import messages
+from ..core.caller import Caller
+from ..core.drivers import arun
+from ..core.errors import StagedoorError
+from ..core.issuers import IssuerKeys
+from ..core.listing import MAX_NAMES, visible
+from ..core.messages import Answered, Fetch, Fetched, Flow, List, Listed, Wish
+from ..core.passes import Signer
+from ..core.policy.reach import Reach
+from ..core.tokens import Tokens
+from ..keys import signatures
+from ..keys.pass_keys import PublicKey, open_passes, read_private, read_public
+from ..outside.fetch_async import Fetcher
 from ..settings import Settings
-from ..signing import Signer
 from ..store import open_store
-from ..tokens import Tokens
 
 T = TypeVar("T")
 
@@ -36,12 +38,12 @@ def fetch(wish: Fetch) -> Fetched:
 
 def verify(value: str, settings: Settings, now: float) -> Caller:
     """Verify a token; arguments and errors as for `Tokens.verify`."""
-    return _drive(Tokens(settings.issuers, crypto).verify(value, now))[0]
+    return _drive(Tokens(settings.issuers, signatures).verify(value, now))[0]
 
 
 def refresh(settings: Settings, now: float) -> list[IssuerKeys]:
     """Ask every issuer for its keys."""
-    sources = list(Tokens(settings.issuers, crypto).issuers.values())
+    sources = list(Tokens(settings.issuers, signatures).issuers.values())
     _drive(*(source.refresh(now) for source in sources))
     return sources
 
@@ -79,7 +81,10 @@ def pages(
         StoreRefused, Unavailable: the store cannot be asked.
     """
     with asyncio.Runner() as runner:
-        store = open_store(settings.store, region=settings.region, endpoint=settings.endpoint)
+        store, reach = (
+            open_store(settings.store, region=settings.region, endpoint=settings.endpoint),
+            Reach(settings.policy),
+        )
 
         async def ask(wish: Wish) -> Answered:
             assert isinstance(wish, List)
@@ -90,7 +95,7 @@ def pages(
             left = MAX_NAMES if limit is None else limit
             while after is not None and left:
                 wish = List(prefix, after, min(left, MAX_NAMES), folders)
-                listed = runner.run(arun(visible(settings.policy, caller, wish, settings.index), ask))
+                listed = runner.run(arun(visible(reach, caller, wish, settings.index), ask))
                 yield listed
                 after = listed.resume
                 left -= len(listed.found) if limit is not None else 0
@@ -146,7 +151,7 @@ def catalogue_failure(settings: Settings) -> str:
 def _kept(secret: bytes | str, settings: Settings) -> bytes:
     if isinstance(secret, bytes):
         return secret
-    from .. import aws_secrets  # heavy, and not needed by most
+    from ..outside import aws as aws_secrets  # heavy, and not needed by most
 
     return aws_secrets.read(secret, settings.aws_region)
 

@@ -12,14 +12,14 @@ from urllib.parse import quote
 
 import typer
 
-from .. import paths
-from ..errors import InvalidRequest, InvalidTarget
+from ..core import paths
+from ..core.errors import InvalidRequest, InvalidTarget
 from . import target
 from .voice import SettingsFile, WrongUsage, complain, moment
 
 if TYPE_CHECKING:
+    from ..core.passes import Signer
     from ..settings import Settings
-    from ..signing import Signer
 
 LAST_MOMENT = 2**31 - 1
 """End of the latest pass: beyond it is no moment to many programs that read one (2038-01-19)."""
@@ -131,7 +131,7 @@ def cookies(
       curl -H "$(stagedoor sign cookies courses/7/)" https://assets.example.com/courses/7/lesson.mp4
       stagedoor sign cookies courses/7/ courses/8/ --format json
     """
-    from ..api import folders_of
+    from ..core.endpoints.cookies import folders_of
 
     settings, signer = _open(file)
     try:
@@ -154,7 +154,7 @@ def _open(file: Path | None) -> tuple[Settings, Signer]:
     Raises:
         SettingsError: there is no private key, either.
     """
-    from ..errors import SettingsError
+    from ..core.errors import SettingsError
     from ..settings import load
     from .outside import open_signer
 
@@ -185,7 +185,7 @@ def _term(expires_in: int | None, starts_in: int | None, settings: Settings) -> 
 
 def _resource(pattern: str, address: str, settings: Settings) -> str:
     """The URL with wildcards that a pattern of keys stands for, or that was given as one."""
-    from ..signing import matches
+    from ..core.passes import matches
 
     if target.is_url(pattern):
         target.check_site(pattern, settings)

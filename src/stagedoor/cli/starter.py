@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from ..issuers import DISCOVERY, cognito_issuer, is_cognito, is_safe_url
-from ..jose import ALGORITHMS
+from ..core.issuers import DISCOVERY, cognito_issuer, is_cognito, is_safe_url
+from ..core.jose import ALGORITHMS
 
 if TYPE_CHECKING:
     from ..settings import Settings

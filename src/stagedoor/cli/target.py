@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import paths
-from ..errors import InvalidTarget
+from ..core import paths
+from ..core.errors import InvalidTarget
 from .voice import WrongUsage
 
 if TYPE_CHECKING:

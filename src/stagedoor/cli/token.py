@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import InvalidToken, KeysUnavailable
+from ..core.errors import InvalidToken, KeysUnavailable
 from .mends import Claimed, mend
 from .voice import AsJson, SettingsFile, WrongUsage, complain, moment, ok, say, say_json, say_table
 
@@ -84,7 +84,7 @@ def read_token(text: str) -> str:
 
 def _peek(value: str) -> tuple[Mapping[str, object], Mapping[str, object]]:
     """Header and claims, as far as they can be read; nothing of it is verified."""
-    from ..jose import json_object, split
+    from ..core.jose import json_object, split
 
     try:
         jws = split(value)

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..issuers import Issuer, is_cognito
-from ..policy import Claim, Policy
+from ..core.issuers import Issuer, is_cognito
+from ..core.policy.decide import Policy
+from ..core.policy.patterns import Claim
 from .objects import _LISTS
 from .visit import Evidence, SkipError, Visit
 from .wire import DEFAULT_PORTS, Origin, Wire

@@ -18,7 +18,7 @@ from http.client import HTTPException, HTTPResponse, RemoteDisconnected
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..errors import StagedoorError
+from ..core.errors import StagedoorError
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer as Buffer

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as quoted
 from typing import NamedTuple
 
-from ..messages import Request
+from ..core.messages import Request
 from ..settings import AccessLog as Format
 
 FLUSH_AFTER = 0.2

@@ -15,19 +15,20 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
-from .. import replies
-from ..api import MAX_BODY_BYTES
-from ..assemble import make_door
 from ..catalogue import Catalogue, open_catalogue
-from ..door import arun
-from ..errors import CatalogueUnavailable, InvalidRequest, StagedoorError
-from ..issuers import IssuerKeys
-from ..messages import Answered, Content, Fetch, Flow, Headers, List, Reply, Request, Serve, Wish, collect
+from ..core import replies
+from ..core.drivers import arun
+from ..core.endpoints.arguments import MAX_BODY_BYTES
+from ..core.errors import CatalogueUnavailable, InvalidRequest, StagedoorError
+from ..core.issuers import IssuerKeys
+from ..core.messages import Answered, Content, Fetch, Flow, Headers, List, Reply, Request, Serve, Wish, collect
+from ..outside.fetch_async import Fetcher
+from ..outside.threads import Threads
 from ..settings import Network, Settings
-from ..store import InstantStore, Store, open_store
-from ..threads import Threads
+from ..settings.site import make_door
+from ..store import open_store
+from ..store.port import InstantStore, Store
 from .access_log import AccessLog, Entry
-from .fetch import Fetcher
 from .objects import Answer, answer_object, answer_object_now, of_reply
 
 Scope: TypeAlias = MutableMapping[str, Any]

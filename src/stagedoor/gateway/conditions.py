@@ -9,8 +9,8 @@ from email.utils import formatdate, parsedate_to_datetime
 from functools import lru_cache
 from typing import Literal
 
-from ..messages import Headers
-from ..store import Meta, Range
+from ..core.messages import Headers
+from ..store.port import Meta, Range
 
 CONDITIONS = frozenset((b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range"))
 """Header fields that can only be judged when it is known which version of the object there is."""

@@ -10,10 +10,10 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple, TypeAlias, TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
-from .. import replies
-from ..errors import StagedoorError, StoreRefused, Unavailable, UnusableKey
-from ..messages import Pairs, Reply, Request, Serve
-from ..store import Changed, Head, InstantStore, Meta, NotSatisfiable, Open, Opened, Store
+from ..core import replies
+from ..core.errors import StagedoorError, StoreRefused, Unavailable, UnusableKey
+from ..core.messages import Pairs, Reply, Request, Serve
+from ..store.port import Changed, Head, InstantStore, Meta, NotSatisfiable, Open, Opened, Store
 from .conditions import CONDITIONS, evaluate, http_date, parse_range, range_holds
 
 _log = logging.getLogger("stagedoor")

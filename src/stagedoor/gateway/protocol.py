@@ -17,9 +17,9 @@ from weakref import WeakSet
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from .. import replies
-from ..errors import StoreUnavailable
-from ..messages import Request, collect
+from ..core import replies
+from ..core.errors import StoreUnavailable
+from ..core.messages import Request, collect
 from ..store.folder import in_memory
 from .app import BEGUN, MAX_HEADER_BYTES, SEND_FILE, TOO_LARGE, Begun, Gateway
 from .objects import Answer, Fields, of_reply

@@ -17,8 +17,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import StagedoorError
-from ..session import MIN_KEY_BYTES
+from ..core.errors import StagedoorError
+from ..core.session import MIN_KEY_BYTES
 from ..settings import MADE_AT_START, PREFIX, Settings, load
 from .app import Gateway, Receive, Scope, Send, lifespan
 from .http1 import BACKLOG, serve_http1

@@ -13,12 +13,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import StoreUnavailable
-from ..messages import Item, List, Listed
-from ..threads import Threads
-from . import Head, Meta, Open, Opened, extent, in_bytes, no_chunks, nothing, resume_after, usable
+from ..core.errors import StoreUnavailable
+from ..core.messages import Item, List, Listed
+from ..outside.threads import Threads
+from .media_types import content_type
+from .names import in_bytes, resume_after, usable
+from .port import Head, Meta, Open, Opened, extent, no_chunks, nothing
 from .tree import FOLDER, NO_NAMES, Entry, Walk, Windows, descend
-from .types import content_type
 
 CHUNK = 65_536
 """Bytes read and sent at a time."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import time
 
-from ..messages import Item, List, Listed, Pairs
-from . import Head, Meta, Open, Opened, extent, in_bytes, no_chunks, nothing, resume_after, usable
-from .types import content_type
+from ..core.messages import Item, List, Listed, Pairs
+from .media_types import content_type
+from .names import in_bytes, resume_after, usable
+from .port import Head, Meta, Open, Opened, extent, no_chunks, nothing
 
 
 class MemoryStore:

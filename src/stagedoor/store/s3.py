@@ -20,20 +20,10 @@ from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
-from ..errors import StoreRefused, StoreUnavailable, UnusableKey
-from ..messages import List, Listed
-from ..paths import MAX_KEY_BYTES
-from . import (
-    Changed,
-    Head,
-    Meta,
-    NotSatisfiable,
-    Open,
-    Opened,
-    Range,
-    no_chunks,
-    nothing,
-)
+from ..core.errors import StoreRefused, StoreUnavailable, UnusableKey
+from ..core.messages import List, Listed
+from ..core.paths import MAX_KEY_BYTES
+from .port import Changed, Head, Meta, NotSatisfiable, Open, Opened, Range, no_chunks, nothing
 from .s3_listing import Listing, ask_once, fault, refusal
 
 _log = logging.getLogger("stagedoor")

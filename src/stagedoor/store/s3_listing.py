@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..errors import StoreRefused, StoreUnavailable
-from ..messages import Item, List, Listed
-from ..paths import MAX_KEY_BYTES
-from . import in_bytes, resume_after, usable
+from ..core.errors import StoreRefused, StoreUnavailable
+from ..core.messages import Item, List, Listed
+from ..core.paths import MAX_KEY_BYTES
+from .names import in_bytes, resume_after, usable
 
 
 class Listing(NamedTuple):

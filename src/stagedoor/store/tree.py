@@ -17,9 +17,9 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from ..errors import StoreUnavailable
-from ..paths import MAX_KEY_BYTES
-from . import is_usable, note_left_out
+from ..core.errors import StoreUnavailable
+from ..core.paths import MAX_KEY_BYTES
+from .names import is_usable, note_left_out
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NO_NAMES = frozenset((b"", b".", b".."))

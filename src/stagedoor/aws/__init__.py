@@ -1,0 +1,1 @@
+"""The doors on AWS, and how their zips are packed."""

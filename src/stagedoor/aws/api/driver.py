@@ -1,0 +1,122 @@
+"""How the function answers wishes: one after the other, with the standard library and the runtime's own botocore."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.session import get_session
+
+from ...catalogue import Catalogue, open_catalogue
+from ...core.errors import CatalogueUnavailable, StagedoorError, StoreRefused, StoreUnavailable
+from ...core.messages import Answered, Content, Fetch, Fetched, List, Listed, Wish
+from ...outside.fetch_sync import fetch
+from ...settings import Settings
+from ...store.s3_listing import Listing, ask_once, fault
+
+FETCH_WITHIN = 2.0
+"""Seconds that an issuer may take to answer."""
+ASK_WITHIN = 3.0
+"""Seconds of one request after which nothing more is asked for. The last question may take 8 s more (DynamoDB's: twice
+4 s), so a function with a timeout of 15 s always answers itself.
+"""
+
+_log = logging.getLogger("stagedoor")
+
+
+class Outside:
+    """Answers the wishes of a flow. Clients are made when they are needed first, and kept.
+
+    Args:
+        settings: name store, catalogue and region.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._ends = math.inf
+        self._s3: Any = None
+        self._catalogue: Catalogue | None = None
+        if settings.catalogue is not None:
+            self._catalogue = open_catalogue(settings.catalogue, region=settings.aws_region)
+
+    def begin(self) -> None:
+        """A request begins, and with it the time that it has."""
+        self._ends = time.monotonic() + ASK_WITHIN
+
+    def __call__(self, wish: Wish) -> Answered:
+        late = time.monotonic() > self._ends
+        if isinstance(wish, Fetch):
+            return Fetched(b"", "there was no time left to ask") if late else _fetched(wish)
+        try:
+            if late:
+                kind = StoreUnavailable if isinstance(wish, List) else CatalogueUnavailable
+                raise kind(f"nothing more is asked for after {ASK_WITHIN:g} s")
+            return self._listed(wish) if isinstance(wish, List) else self._found(wish.id)
+        except StagedoorError as error:
+            _log.error("%s: %s", error.code, error)
+            raise
+
+    def warm(self) -> None:
+        """Make the client of S3, which costs a tenth of a second of a whole processor; nobody is asked yet."""
+        if (self._settings.store or "").startswith("s3:"):
+            with contextlib.suppress(BotoCoreError, ValueError):  # said when somebody wants a listing
+                self._connected()
+
+    def close(self) -> None:
+        """Let go of connections."""
+        if self._s3 is not None:
+            self._s3.close()
+        if self._catalogue is not None:
+            self._catalogue.close()
+
+    def _found(self, id_: str) -> Content | None:
+        return None if self._catalogue is None else self._catalogue.find(id_)
+
+    def _listed(self, wish: List) -> Listed:
+        parts = urlsplit(self._settings.store or "")
+        prefix = parts.path.strip("/")
+        listing = Listing(parts.netloc, f"{prefix}/" if prefix else "", wish)
+        question = listing.question()
+        if question is None:
+            return Listed(())
+        try:
+            answer = self._connected().list_objects_v2(**question)
+        except ClientError as error:
+            raise fault(error, listing.place) from error
+        except NoCredentialsError as error:
+            raise StoreRefused("there are no AWS credentials: has the function a role?") from error
+        except (BotoCoreError, ValueError) as error:
+            raise StoreUnavailable(f"{listing.place}: {type(error).__name__}: {error}") from error
+        return listing.read(answer)
+
+    def _connected(self) -> Any:
+        if self._s3 is None:
+            endpoint = self._settings.endpoint
+            config = Config(
+                signature_version="s3v4",
+                s3={"addressing_style": "path" if endpoint else "auto"},
+                connect_timeout=1,
+                read_timeout=3,
+                retries={"mode": "standard", "total_max_attempts": 2},
+            )
+            region = self._settings.region or ("us-east-1" if endpoint else None)
+            self._s3 = get_session().create_client("s3", region_name=region, endpoint_url=endpoint, config=config)
+            self._s3.meta.events.register_last("before-parameter-build.s3", ask_once)
+        return self._s3
+
+
+def _fetched(wish: Fetch) -> Fetched:
+    """The keys of an issuer: from a file of the bundle, or from where it publishes them."""
+    if not wish.url.startswith("file:"):
+        return fetch(wish, min(wish.timeout, FETCH_WITHIN))
+    try:
+        return Fetched(Path(unquote(urlsplit(wish.url).path)).read_bytes())
+    except OSError as error:
+        return Fetched(b"", f"{type(error).__name__}: {error}")

@@ -1,0 +1,172 @@
+"""Where a credential is found, which one decides, and how all of them are taken out.
+
+The order is fixed but for the middle: a pass in the query; then header, cookie, query as `[tokens] from` says;
+then our own session; then pass cookies. The first that is present decides, also when it is bad: a bad
+credential is never ignored in favour of a weaker one. Of two different values under one name neither counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Literal, NamedTuple, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+from .errors import InvalidCredential, InvalidPass
+from .messages import Headers
+
+Source: TypeAlias = Literal["header", "cookie", "query"]
+Kind: TypeAlias = Literal["header", "cookie", "query", "session", "signed-url", "signed-cookies"]
+PassFields: TypeAlias = Mapping[str, str]
+"""The fields of a pass, by the names of its URL parameters."""
+
+PASS_PARAMETERS = frozenset((b"Expires", b"Policy", b"Signature", b"Key-Pair-Id", b"Hash-Algorithm"))
+"""Any of them in the query makes the URL a signed URL (CloudFront Developer Guide, "Using signed URLs")."""
+
+COOKIE_PREFIX = "CloudFront-"
+PASS_COOKIES = {COOKIE_PREFIX.encode() + name: name for name in PASS_PARAMETERS}
+
+
+class Sources(NamedTuple):
+    """Where to look. There is one of them for a site.
+
+    Attributes:
+        order: where bearer tokens may be; the first that is present decides.
+        cookie: name of the cookie that carries a bare token.
+        query: name of the query parameter that carries a token.
+        session: name of our own session cookie.
+        pass_cookies: signed cookies count. Without keys of passes they are a neighbour's, for the whole domain.
+    """
+
+    order: tuple[Source, ...] = ("header", "cookie")
+    cookie: str = "token"
+    query: str = "token"
+    session: str = "__Host-stagedoor"
+    pass_cookies: bool = True
+
+
+class Credential(NamedTuple):
+    """The credential that decides: where it was found, and its text; a pass has fields instead."""
+
+    kind: Kind
+    value: str
+    fields: PassFields = MappingProxyType({})
+
+
+def find(headers: Headers, query: bytes, sources: Sources) -> Credential | None:
+    """Return the one credential that decides, or None if the request brings none.
+
+    Raises:
+        InvalidCredential: the deciding credential is there twice with different values, or is no token at all.
+    """
+    authorization, cookies = headers.get(b"authorization", ()), headers.get(b"cookie", ())
+    return _find(tuple(authorization), tuple(cookies), query, sources)
+
+
+@lru_cache(maxsize=256)
+def _find(
+    authorization: tuple[bytes, ...], cookie_lines: tuple[bytes, ...], query: bytes, sources: Sources
+) -> Credential | None:
+    """A browser sends the same header fields with each of its requests; they are taken apart once."""
+    parameters = list(_parameters(query)) if query else []
+    signed = [(name, value) for name, value in parameters if name in PASS_PARAMETERS]
+    if signed:
+        return Credential("signed-url", "", _pass(signed))
+    cookies = list(_cookies(cookie_lines))
+    for source in sources.order:
+        if source == "header":
+            if authorization:
+                return Credential("header", _bearer(_one(authorization, "Authorization header")))
+        elif source == "cookie":
+            values = _named(cookies, sources.cookie)
+            if values:
+                return Credential("cookie", _one(values, f"cookie {sources.cookie!r}"))
+        else:
+            values = _named(parameters, sources.query)
+            if values:
+                return Credential("query", _one(values, f"query parameter {sources.query!r}"))
+    values = _named(cookies, sources.session)
+    if values:
+        return Credential("session", _one(values, f"cookie {sources.session!r}"))
+    signed = [(PASS_COOKIES[name], value) for name, value in cookies if name in PASS_COOKIES]
+    if signed and sources.pass_cookies:
+        return Credential("signed-cookies", "", _pass(signed))
+    _explain_curl_mistake(cookies, sources)
+    return None
+
+
+def in_url(query: bytes, sources: Sources) -> bool:
+    """Does the URL carry a credential, whether it decides or not?"""
+    return query != b"" and strip_query(query, sources) != query
+
+
+def strip_query(query: bytes, sources: Sources) -> bytes:
+    """Return the query without the parameters that carry a credential; the rest is kept byte for byte."""
+    secret = PASS_PARAMETERS | {sources.query.encode()}
+    return b"&".join(part for part in query.split(b"&") if _parameter_name(part) not in secret)
+
+
+def without_pass(query: bytes) -> bytes:
+    """Return the query without the parameters of a signed URL; the rest is kept byte for byte."""
+    return b"&".join(part for part in query.split(b"&") if _parameter_name(part) not in PASS_PARAMETERS)
+
+
+def _pass(found: Sequence[tuple[bytes, bytes]]) -> PassFields:
+    fields: dict[str, str] = {}
+    for name, value in found:
+        text = value.decode("latin-1")
+        if fields.setdefault(name.decode(), text) != text:
+            raise InvalidPass(f"the pass has two different values of {name.decode()}", code="credential-twice")
+    return fields
+
+
+def _parameter_name(part: bytes) -> bytes:
+    return unquote_to_bytes(part.partition(b"=")[0])
+
+
+def _parameters(query: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for part in query.split(b"&"):
+        name, _, value = part.partition(b"=")
+        yield unquote_to_bytes(name), unquote_to_bytes(value)
+
+
+def _cookies(lines: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Name and value of each cookie, nothing unquoted.
+
+    By hand, because `http.cookies` drops every cookie after one that it does not understand, ours included.
+    """
+    for line in lines:
+        for pair in line.split(b";"):
+            name, equals, value = pair.partition(b"=")
+            if equals:
+                yield name.strip(b" \t"), value.strip(b" \t")
+
+
+def _named(pairs: Sequence[tuple[bytes, bytes]], name: str) -> list[bytes]:
+    wanted = name.encode()
+    return [value for found, value in pairs if found == wanted]
+
+
+def _one(values: Sequence[bytes], what: str) -> str:
+    if len(values) > 1 and len(set(values)) > 1:
+        raise InvalidCredential(f"the {what} came more than once, with different values", code="credential-twice")
+    return values[0].decode("latin-1")
+
+
+def _bearer(value: str) -> str:
+    """Read `Bearer <token>` (RFC 6750 §2.1; the scheme's name is case-insensitive, RFC 9110 §11.1)."""
+    scheme, _, token = value.partition(" ")
+    token = token.strip(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise InvalidCredential("the Authorization header is not 'Bearer <token>'", code="credential-scheme")
+    return token
+
+
+def _explain_curl_mistake(cookies: Sequence[tuple[bytes, bytes]], sources: Sources) -> None:
+    """`curl --cookie "Cookie: token=…"` sends a cookie that is *named* "Cookie: token"; say so."""
+    if "cookie" in sources.order and _named(cookies, f"Cookie: {sources.cookie}"):
+        raise InvalidCredential(
+            f'the cookie is named "Cookie: {sources.cookie}"; with curl write --cookie "{sources.cookie}=…"',
+            code="credential-misnamed",
+        )

@@ -1,0 +1,359 @@
+"""The door: one request in, one decision out. Every place that enforces the policy asks it here.
+
+`Door.answer` is a flow without I/O: it yields a wish when it has to know something from outside, and returns `Serve`
+or `Reply`. `run` drives a flow where waiting is fine (Lambda, tests), `arun` where it is not (the gateway). What lies
+under `/-/` is in `api`; the door knows only how it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+from urllib.parse import quote
+
+from . import credentials, paths, replies
+from .caller import ANONYMOUS, Caller
+from .credentials import Credential, Sources
+from .errors import (
+    InvalidContent,
+    InvalidCredential,
+    InvalidPass,
+    InvalidRequest,
+    InvalidSession,
+    InvalidToken,
+    StoreRefused,
+    Unavailable,
+    WrongOrigin,
+)
+from .messages import Flow, Pairs, Reply, Request, Serve
+from .passes import MISSING_KEY, Grant, Passes
+from .policy.decide import Allow, Policy
+from .session import Sessions
+from .tokens import CallerCache, Tokens
+
+OBJECT_METHODS = "GET, HEAD, OPTIONS"
+ASKED_HEADERS = b"Authorization, Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Range, Range"
+"""Request headers that scripts of other origins may send."""
+EXPOSED_HEADERS = (
+    b"Accept-Ranges, Content-Disposition, Content-Length, Content-Range, ETag, Last-Modified, Retry-After,"
+    b" WWW-Authenticate"
+)
+"""Response headers that they may read."""
+
+
+class Site(NamedTuple):
+    """What the door guards.
+
+    Attributes:
+        url: the public origin, without a slash at the end; the Host header decides nothing.
+        sources: where credentials may be.
+        index_file: file name that stands for a folder (`/docs/` answers `docs/index.html`), or None.
+        fallback: key that stands in for missing ones when a browser navigates (client-side routes), or None.
+        login_page: URL of a sign-in page for navigations without a credential, or None.
+        origins: other origins whose scripts may read answers (CORS).
+    """
+
+    url: str
+    sources: Sources = Sources()
+    index_file: str | None = None
+    fallback: str | None = None
+    login_page: str | None = None
+    origins: frozenset[str] = frozenset()
+
+
+class Endpoint(NamedTuple):
+    """An address of our own below `/-/`.
+
+    Attributes:
+        method: the one that it takes; GET takes HEAD too.
+        answer: makes the reply, or raises an error that the door knows to answer.
+    """
+
+    method: str
+    answer: Callable[[Door, Request, float], Flow[Reply]]
+
+    @property
+    def methods(self) -> str:
+        """For `Allow`."""
+        return f"{self.method}, {'HEAD, ' if self.method == 'GET' else ''}OPTIONS"
+
+
+class Door:
+    """Answers requests by one policy.
+
+    Args:
+        site: what is guarded.
+        policy: who may read what.
+        tokens: turns bearer tokens into callers.
+        sessions: makes and reads our session cookies; None where there are none.
+        passes: verifies signed URLs and signed cookies.
+        endpoints: what there is under `/-/`: path -> endpoint. One that ends with a slash answers for what follows it.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        policy: Policy,
+        tokens: Tokens,
+        sessions: Sessions | None = None,
+        passes: Passes | None = None,
+        endpoints: Mapping[bytes, Endpoint] | None = None,
+    ) -> None:
+        self.passes = passes or Passes(site.url, {})
+        if not self.passes.keys:
+            site = site._replace(sources=site.sources._replace(pass_cookies=False))
+        self.site, self.policy, self.tokens, self.sessions = site, policy, tokens, sessions
+        self.endpoints = endpoints or {}
+        self._in_session = CallerCache(tokens.remember)
+        self._vary_origin = bool(site.origins)
+
+    def answer(self, request: Request, now: float) -> Flow[Serve | Reply]:
+        """Decide one request.
+
+        Args:
+            request: as the door received it.
+            now: epoch seconds.
+
+        Returns:
+            Serve: the caller may have this object, and nothing else; Reply: the complete answer.
+        """
+        try:
+            answer = yield from self._answer(request, now)
+        except InvalidRequest as error:
+            answer = self.problem(request, 400, error.code, str(error))
+        except WrongOrigin as error:
+            answer = self.problem(request, 403, error.code, str(error))
+        except InvalidPass as error:
+            answer = replies.pass_error(error)
+        except InvalidCredential as error:
+            answer = self.unauthorized(request, error)
+        except Unavailable as error:
+            after = ((b"retry-after", str(error.retry_after).encode()),)
+            answer = self.problem(
+                request,
+                503,
+                error.code,
+                "this site could not reach something that it needs for the answer; try again in a moment",
+                extra=after,
+            )
+        except (StoreRefused, InvalidContent) as error:
+            detail = "what this site keeps its content in does not work for it; its owner must look"
+            answer = self.problem(request, 502, error.code, detail)
+        headers = self.dressed(request, answer.headers)
+        return answer if headers is answer.headers else answer._replace(headers=headers)
+
+    def dressed(self, request: Request, headers: Pairs) -> Pairs:
+        """What an answer carries at this site, also one that a driver made itself: CORS, and no referrer with a secret.
+
+        Args:
+            request: what is answered.
+            headers: header fields of the answer.
+        """
+        secret = request.query and headers is not _NO_REFERRER
+        if secret and credentials.in_url(request.query, self.site.sources):
+            headers = (*_without_referrer(headers), *_NO_REFERRER)
+        return headers + self._cors(request) if self._vary_origin else headers
+
+    def caller(self, request: Request, now: float) -> Flow[tuple[Caller, Credential | None]]:
+        """Find out who asks, at an endpoint of ours. A pass says nothing about that: it opens objects.
+
+        Raises:
+            InvalidCredential: the credential that decides is bad, or a pass.
+            Unavailable: it could not be checked.
+        """
+        credential = credentials.find(request.headers, request.query, self.site.sources)
+        if credential is None:
+            return ANONYMOUS, None
+        if credential.kind in ("signed-url", "signed-cookies"):
+            raise InvalidPass("a pass opens objects, and nothing of the site's own", code="pass-resource")
+        return self._known(credential, now) or (yield from self.tokens.verify(credential.value, now)), credential
+
+    def _known(self, credential: Credential, now: float) -> Caller | None:
+        """The caller of a credential that can be judged without asking anybody; None for a token not seen before."""
+        if credential.kind != "session":
+            return self.tokens.known(credential.value, now)
+        if self.sessions is None:
+            raise InvalidCredential("sessions are not active on this site", code="session-inactive")
+        caller = self._in_session.get(credential.value, now)
+        if caller is None:
+            try:
+                caller = self.sessions.verify(credential.value, now)
+            except InvalidToken as error:
+                raise InvalidSession(str(error), code=error.code) from error
+            self._in_session.put(credential.value, caller)
+        return caller
+
+    def _answer(self, request: Request, now: float) -> Flow[Serve | Reply]:
+        method = request.method
+        if method == "OPTIONS":
+            return self._options(request)
+        if request.path.startswith(b"/-/"):
+            return (yield from self._own(request, now))
+        if method != "GET" and method != "HEAD":
+            return self._not_allowed(request, OBJECT_METHODS)
+        key = paths.object_key(paths.decode(request.path), self.site.index_file)
+        if key is None:
+            return self.problem(request, 404, "not-found", "there is nothing of this name")
+        if key == "":
+            return replies.redirect(f"{self.site.url}/-/gallery", "gallery")
+        if request.query:
+            known = self.passes.known_url(request, now)
+            if known is not None:
+                return _granted(key, known, _NO_REFERRER)
+        caller, credential = ANONYMOUS, credentials.find(request.headers, request.query, self.site.sources)
+        if credential is not None:
+            if credential.kind == "signed-url":
+                grant = self.passes.verify_url(request, credential.fields, now)
+                return _granted(key, grant, _NO_REFERRER)
+            if credential.kind == "signed-cookies":
+                return _granted(key, self.passes.verify_cookies(request, credential.fields, now), _SAME_ORIGIN)
+            caller = self._known(credential, now) or (yield from self.tokens.verify(credential.value, now))
+        decision = self.policy.decide(caller, key)
+        if isinstance(decision, Allow):
+            return self._serve(request, key, caller, decision)
+        if self.passes.keys and not self.tokens.issuers:  # only a pass can open anything here, as behind a key group
+            raise InvalidPass("there is no pass", code="no-credential", aws=MISSING_KEY)
+        return self.refuse(request, caller)
+
+    def _serve(self, request: Request, key: str, caller: Caller, decision: Allow) -> Serve:
+        fallback, public = self.site.fallback, decision.rule.who == "anyone"
+        if fallback is not None:
+            instead = self.policy.decide(caller, fallback)
+            if isinstance(instead, Allow) and replies.is_navigation(request.method, request.headers):
+                public = public and instead.rule.who == "anyone"  # either of the two may be what is sent
+            else:
+                fallback = None
+        public = public and not credentials.in_url(request.query, self.site.sources)
+        return Serve(key, decision.rule.name, caller.label, public, _SAME_ORIGIN, fallback)
+
+    def refuse(self, request: Request, caller: Caller) -> Reply:
+        """No: 403 if we know who asks, else 401, or a redirect for a browser that can go and sign in."""
+        if caller.signed_in:
+            detail = "you are signed in, but no rule of this site lets you read this"
+            sign_in = self._sign_in(request)
+            return self.problem(request, 403, "denied", detail, sign_in=sign_in, caller=caller.label)
+        return self.unauthorized(request, None)
+
+    def unauthorized(self, request: Request, error: InvalidCredential | None) -> Reply:
+        """401 with its challenge (RFC 6750 §3), or 302 to sign-in where a navigation brings nothing or an old token."""
+        code = error.code if error else "no-credential"
+        sign_in = self._sign_in(request)
+        extra: Pairs = ()
+        if isinstance(error, InvalidSession) and self.sessions is not None:
+            # No script can remove this cookie, and with it the browser would be refused everything, public files too.
+            extra = ((b"set-cookie", self.sessions.clear_cookie().encode()),)
+        again = code in _SIGN_IN_AGAIN or isinstance(error, InvalidSession)
+        if sign_in and again and replies.is_navigation(request.method, request.headers):
+            return replies.redirect(sign_in, code, extra)
+        challenge = 'Bearer realm="stagedoor"'
+        if error:
+            challenge += f', error="invalid_token", error_description="{error.code}"'
+        detail = self._where(request, error) if error else "sign in, or bring a token, to read this"
+        extra += ((b"www-authenticate", challenge.encode()),)
+        return self.problem(request, 401, code, detail, extra=extra, sign_in=sign_in)
+
+    def _where(self, request: Request, error: InvalidCredential) -> str:
+        """Name a cookie that does not count: a forgotten one is sent with every request, and nobody sees it."""
+        try:
+            found = credentials.find(request.headers, request.query, self.site.sources)
+        except InvalidCredential:
+            return str(error)
+        if found is not None and found.kind == "cookie":
+            return f"the cookie {self.site.sources.cookie!r} does not count: {error}"
+        return str(error)
+
+    def _sign_in(self, request: Request) -> str:
+        """The sign-in page with `next`: where the visitor wanted to go, byte for byte, without any credential."""
+        page = self.site.login_page
+        if page is None:
+            return ""
+        query = credentials.strip_query(request.query, self.site.sources)
+        target = request.path + (b"?" + query if query else b"")
+        return f"{page}{'&' if '?' in page else '?'}next={quote(self.site.url.encode() + target, safe='')}"
+
+    def problem(
+        self,
+        request: Request,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        extra: Pairs = (),
+        sign_in: str = "",
+        caller: str = "",
+    ) -> Reply:
+        page = replies.is_navigation(request.method, request.headers)
+        return replies.problem(status, code, detail, page=page, extra=extra, sign_in=sign_in, caller=caller)
+
+    def _not_allowed(self, request: Request, methods: str) -> Reply:
+        detail = f"this address takes {methods}"
+        return self.problem(request, 405, "method", detail, extra=((b"allow", methods.encode()),))
+
+    # --- CORS (Fetch standard, "CORS protocol"); asked before anybody is authenticated, for browsers send no credential
+
+    def _options(self, request: Request) -> Reply:
+        methods = OBJECT_METHODS
+        if request.path.startswith(b"/-/"):
+            endpoint = self._endpoint(request.path)
+            methods = endpoint.methods if endpoint else "OPTIONS"
+        headers: Pairs = ((b"allow", methods.encode()), *replies.base_headers())
+        if self.allowed_origin(request) and b"access-control-request-method" in request.headers:
+            headers += (
+                (b"access-control-allow-methods", methods.encode()),
+                (b"access-control-allow-headers", ASKED_HEADERS),
+                (b"access-control-max-age", b"600"),
+            )
+        return Reply(204, headers, b"", "options")
+
+    def allowed_origin(self, request: Request) -> bytes | None:
+        origin = request.headers.get(b"origin", ())
+        if len(origin) == 1 and origin[0].decode("latin-1") in self.site.origins:
+            return origin[0]
+        return None
+
+    def _cors(self, request: Request) -> Pairs:
+        origin = self.allowed_origin(request)
+        vary: Pairs = ((b"vary", b"Origin"),)
+        if origin is None:
+            return vary
+        return (
+            *vary,
+            (b"access-control-allow-origin", origin),
+            (b"access-control-allow-credentials", b"true"),
+            (b"access-control-expose-headers", EXPOSED_HEADERS),
+        )
+
+    # --- endpoints of our own
+
+    def _own(self, request: Request, now: float) -> Flow[Reply]:
+        endpoint = self._endpoint(request.path)
+        if endpoint is None:
+            gallery = request.path == b"/-/gallery"
+            detail = (
+                "this version has no gallery; ask for a file by its path"
+                if gallery
+                else "there is nothing of this name"
+            )
+            return self.problem(request, 404, "not-found", detail)
+        if request.method != endpoint.method and not (endpoint.method == "GET" and request.method == "HEAD"):
+            return self._not_allowed(request, endpoint.methods)
+        return (yield from endpoint.answer(self, request, now))
+
+    def _endpoint(self, path: bytes) -> Endpoint | None:
+        """The endpoint of a path, or of the folder that it is in."""
+        folder, slash, name = path.rpartition(b"/")
+        return self.endpoints.get(path) or (self.endpoints.get(folder + slash) if name else None)
+
+
+def _granted(key: str, grant: Grant, headers: Pairs) -> Serve:
+    """A pass opens its resource whatever the rules say: they were asked when it was issued."""
+    return Serve(key, f"pass {grant.key_id}", "", False, headers, None, grant.terms.expires)
+
+
+_SAME_ORIGIN: Pairs = ((b"referrer-policy", b"same-origin"),)
+_NO_REFERRER: Pairs = ((b"referrer-policy", b"no-referrer"),)
+_SIGN_IN_AGAIN = ("no-credential", "token-expired")
+
+
+def _without_referrer(headers: Pairs) -> Pairs:
+    return tuple(field for field in headers if field[0] != b"referrer-policy")

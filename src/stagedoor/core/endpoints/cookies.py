@@ -1,0 +1,75 @@
+"""`POST /-/cookies`: signed cookies that open whole folders, a set for each folder's own path."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from .. import paths, replies
+from ..caller import Caller
+from ..door import Door, Endpoint
+from ..errors import InvalidRequest
+from ..messages import Flow, Pairs, Reply, Request
+from ..policy.reach import Reach
+from . import arguments
+from .arguments import check_origin, json_body
+from .issuing import Issuing, inactive
+
+MAX_PREFIXES = 8
+"""Folders for which one answer sets cookies: three or four for each, and browsers keep 180 a site at most."""
+MAX_PATH = 1024
+"""Browsers ignore a longer Path, and the cookie would then not belong to the folder (RFC 6265bis §5.6)."""
+MAX_BYTES = 32_768
+"""Set-Cookie lines of one answer; proxies take less unless they are configured for it."""
+
+
+def endpoint(issuing: Issuing | None, reach: Reach) -> Endpoint:
+    return Endpoint("POST", partial(_answer, issuing, reach))
+
+
+def folders_of(asked: object) -> list[str]:
+    """Read the folders that cookies are wanted for, each with its slash; none may lie in another.
+
+    A browser would send the cookies of both, and of two values under one name neither counts.
+    """
+    return arguments.folders(asked, most=MAX_PREFIXES, max_path=MAX_PATH)
+
+
+def _answer(issuing: Issuing | None, reach: Reach, door: Door, request: Request, now: float) -> Flow[Reply]:
+    if issuing is None:
+        return inactive(door, request)
+    check_origin(door, request)
+    caller, _ = yield from door.caller(request, now)
+    asked = json_body(request, "prefix", "?expires_in")
+    folders = folders_of(asked["prefix"])
+    for folder in folders:
+        if reach.below(caller, folder) != "all":
+            return _refusal(reach, door, request, caller, folder)
+    lifetime = issuing.lifetime(asked.get("expires_in", issuing.max_lifetime))
+    refused = issuing.too_many(door, request, caller, now)
+    if refused is not None:
+        return refused
+    fields = tuple(
+        field
+        for folder in folders
+        for path in paths.spellings(folder)
+        for field in _set_cookies(issuing, door, path, lifetime, int(now))
+    )
+    if sum(len(value) for _, value in fields) > MAX_BYTES:
+        raise InvalidRequest("the cookies of so many folders are too large for one answer", code="body")
+    return Reply(204, (*replies.base_headers(), *fields), b"", "pass-issued", caller.label)
+
+
+def _refusal(reach: Reach, door: Door, request: Request, caller: Caller, folder: str) -> Reply:
+    if not caller.signed_in:
+        return door.unauthorized(request, None)
+    rule = reach.exception(caller, folder) if reach.below(caller, folder) == "some" else None
+    why = f" ({rule.name} denies {rule.pattern!r})" if rule else ""
+    detail = f"you may not read all of {folder!r}{why}; ask for /-/urls of single files"
+    return door.problem(request, 403, "denied", detail, caller=caller.label)
+
+
+def _set_cookies(issuing: Issuing, door: Door, path: str, lifetime: int, now: int) -> Pairs:
+    secure = "; Secure" if door.site.url.startswith("https:") else ""
+    attributes = f"Path={path}; Max-Age={lifetime}; HttpOnly; SameSite=Lax{secure}"
+    signed = issuing.signer.cookies(f"{door.site.url}{path}*", now + lifetime)
+    return tuple((b"set-cookie", f"{name}={value}; {attributes}".encode()) for name, value in signed.items())

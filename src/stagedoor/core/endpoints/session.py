@@ -1,0 +1,35 @@
+"""`POST /-/session`: turns the bearer token that a frontend holds into our cookie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from .. import credentials, replies
+from ..credentials import Sources
+from ..door import Door, Endpoint
+from ..errors import SessionTooLarge
+from ..messages import Flow, Reply, Request
+from .arguments import check_origin
+
+_HEADER_ONLY = Sources(("header",), session="")
+
+
+def endpoint(entropy: Callable[[int], bytes]) -> Endpoint:
+    return Endpoint("POST", partial(_answer, entropy))
+
+
+def _answer(entropy: Callable[[int], bytes], door: Door, request: Request, now: float) -> Flow[Reply]:
+    check_origin(door, request)
+    credential = credentials.find(request.headers, b"", _HEADER_ONLY)
+    if credential is None or credential.kind != "header":
+        return door.unauthorized(request, None)
+    if door.sessions is None:
+        return door.problem(request, 404, "session-inactive", "sessions are not active on this site")
+    caller = yield from door.tokens.verify(credential.value, now)
+    try:
+        cookie = door.sessions.set_cookie(caller, door.policy.session_claims(caller), entropy(16), now)
+    except SessionTooLarge as error:
+        return door.problem(request, 422, error.code, str(error), caller=caller.label)
+    headers = (*replies.base_headers(), (b"set-cookie", cookie.encode()))
+    return Reply(204, headers, b"", "session", caller.label)

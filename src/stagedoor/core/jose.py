@@ -1,0 +1,105 @@
+"""Signed JSON, read strictly: base64url and JSON in one form only, a JWS in its parts, and how a signature is checked.
+
+Nothing is believed here; that is for `tokens` and `session`. The signature check is a port: `keys/signatures.py` asks
+OpenSSL, `rsa.py` needs the standard library only.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol, TypeAlias
+
+from .errors import InvalidToken
+
+MAX_TOKEN_BYTES = 16_384
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]*\Z")
+
+SignatureCheck: TypeAlias = Callable[[str, bytes, bytes], bool]
+"""(algorithm, signed bytes, signature) -> is it right? Never raises."""
+
+
+class SignaturePort(Protocol):
+    """How public keys are loaded and signatures checked; modules `crypto` and `rsa` are two of them."""
+
+    @property
+    def ALGORITHMS(self) -> frozenset[str]: ...  # noqa: N802 - modules are the implementations
+
+    def load(self, jwk: Mapping[str, object], /) -> SignatureCheck:
+        """Raise InvalidKeySet if this is not a key that the port can use."""
+
+
+class Jws(NamedTuple):
+    """A compact JWS (RFC 7515 §7.1), taken apart and not yet believed."""
+
+    header: Mapping[str, object]
+    signed: bytes
+    payload: bytes
+    signature: bytes
+
+
+def split(token: str) -> Jws:
+    """Take a compact JWS apart.
+
+    Raises:
+        InvalidToken: too long, not three base64url parts, or a header that is not plain JSON of known members.
+    """
+    if len(token) > MAX_TOKEN_BYTES:
+        raise InvalidToken(f"the token is longer than {MAX_TOKEN_BYTES} bytes", code="token-too-long")
+    parts = token.split(".")
+    if len(parts) != 3:
+        raise InvalidToken("the token is not three parts joined by dots (is it a JWT?)", code="token-shape")
+    head, payload, signature = (base64url(part) for part in parts)
+    header = json_object(head, "header")
+    if not isinstance(header.get("alg"), str):
+        raise InvalidToken("the token's header has no alg", code="token-shape")
+    if "crit" in header or "b64" in header:
+        raise InvalidToken("the token's header asks for extensions (crit) that are not supported", code="token-shape")
+    if not isinstance(header.get("kid", ""), str):
+        raise InvalidToken("the token's kid is not a string", code="token-shape")
+    return Jws(header, f"{parts[0]}.{parts[1]}".encode(), payload, signature)
+
+
+def base64url(text: str) -> bytes:
+    """Decode base64url without padding, in its one canonical form (RFC 7515 §2)."""
+    if not _BASE64URL.match(text) or len(text) % 4 == 1:
+        raise InvalidToken("a part of the token is not base64url", code="token-shape")
+    raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    if base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != text:
+        raise InvalidToken("a part of the token is not canonical base64url", code="token-shape")
+    return raw
+
+
+def json_object(raw: bytes, what: str) -> dict[str, object]:
+    """Parse a JSON object; no duplicate members, no NaN, no nesting without end."""
+    try:
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_members, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidToken(f"the token's {what} is not JSON as it should be", code="token-shape") from error
+    if not isinstance(value, dict):
+        raise InvalidToken(f"the token's {what} is not a JSON object", code="token-shape")
+    return value
+
+
+def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("duplicate member")
+    return members
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(name)
+
+
+def octets(jwk: Mapping[str, object], member: str) -> bytes:
+    """The bytes of a base64url member of a JWK; empty if it has none."""
+    value = jwk.get(member)
+    try:
+        return base64.urlsafe_b64decode(value + "==") if isinstance(value, str) and _BASE64URL.match(value) else b""
+    except binascii.Error:
+        return b""

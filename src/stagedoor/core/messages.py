@@ -1,0 +1,214 @@
+"""What the core and its drivers say to each other.
+
+A door turns whatever reached it into one `Request`. The core answers with a flow: a generator that yields a wish
+when it has to know something from outside (`Fetch` a URL, `List` keys, `Lookup` a content id), is sent what came
+of it, and returns `Serve` or `Reply`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias, TypeVar
+
+T = TypeVar("T")
+
+Headers: TypeAlias = Mapping[bytes, Sequence[bytes]]
+"""Request header fields: lower-case name -> the values in the order they came, each field line on its own."""
+
+Pairs: TypeAlias = tuple[tuple[bytes, bytes], ...]
+"""Response header fields, lower-case names."""
+
+
+class Request(NamedTuple):
+    """One HTTP request, as every door sees it.
+
+    Attributes:
+        method: as sent, case kept (methods are case-sensitive, RFC 9110 §9.1).
+        path: the raw path of the request target, still percent-encoded, without `?` and what follows.
+        query: the raw query, without the `?`.
+        headers: see `Headers`.
+        body: the content, for the few endpoints that take one.
+        client: address of whoever asks, as far as it can be trusted; "" where it is not known.
+    """
+
+    method: str
+    path: bytes
+    query: bytes
+    headers: Headers
+    body: bytes = b""
+    client: str = ""
+
+
+class Serve(NamedTuple):
+    """The caller may have this object: fetch exactly `key` and send it.
+
+    Attributes:
+        key: the key that was authorised, and the only one that may be fetched.
+        rule: name of the rule that allowed it, for the log.
+        caller: `issuer:subject` for the log; "" for an anonymous caller.
+        public: True if nobody needs to be anybody to read it: shared caches may keep it.
+        headers: header fields that go with the object (CORS, referrer policy).
+        fallback: a key that this caller may read too and that stands in if `key` does not exist.
+        until: epoch seconds at which the pass that opened it ends: no copy may be kept for longer. None: no such end.
+    """
+
+    key: str
+    rule: str
+    caller: str
+    public: bool
+    headers: Pairs = ()
+    fallback: str | None = None
+    until: int | None = None
+
+
+class Reply(NamedTuple):
+    """An answer that is complete without the store.
+
+    Attributes:
+        status: HTTP status code.
+        headers: all header fields but Content-Length.
+        body: the content; for HEAD the driver leaves it out and keeps its length.
+        reason: short stable code for the log.
+        caller: as in `Serve`.
+    """
+
+    status: int
+    headers: Pairs
+    body: bytes
+    reason: str
+    caller: str = ""
+
+
+class Fetch(NamedTuple):
+    """A wish of the flow: the content of `url`, which the settings named (never a token).
+
+    Attributes:
+        url: `https:` (or loopback `http:`) or `file:`. A redirect counts as a failure.
+        timeout: seconds for the whole exchange.
+        limit: bytes; a longer body counts as a failure.
+    """
+
+    url: str
+    timeout: float = 5.0
+    limit: int = 1_048_576
+
+
+class Fetched(NamedTuple):
+    """What came of a `Fetch`: a body, or `error` in words that can stand in a log line."""
+
+    body: bytes
+    error: str = ""
+
+
+class List(NamedTuple):
+    """A wish for names of objects, in the order of their UTF-8 bytes.
+
+    Attributes:
+        prefix: what the keys start with; not necessarily whole segments.
+        after: only names that sort after this one; "" for the first page.
+        limit: how many names at most, from 1 to 1000.
+        folders: True: keys that hold a slash after the prefix are told as one folder each.
+    """
+
+    prefix: str
+    after: str = ""
+    limit: int = 1000
+    folders: bool = False
+
+
+class Item(NamedTuple):
+    """An object in a listing.
+
+    Attributes:
+        key: its name.
+        etag: entity tag with its quotes.
+        modified: epoch seconds.
+        size: bytes.
+        storage_class: as S3 names it.
+    """
+
+    key: str
+    etag: str
+    modified: float
+    size: int
+    storage_class: str = "STANDARD"
+
+
+class Listed(NamedTuple):
+    """What came of a `List`.
+
+    Attributes:
+        found: objects, and folders as texts that end with a slash, in order. Names that no request target could
+            ask for are left out; the store's log names them.
+        resume: `after` of the next page; None if there is nothing more.
+    """
+
+    found: tuple[Item | str, ...]
+    resume: str | None = None
+
+
+class Lookup(NamedTuple):
+    """A wish for the catalogue's entry of a content id."""
+
+    id: str
+
+
+class Content(NamedTuple):
+    """An entry of the catalogue.
+
+    Attributes:
+        id: what applications call it; stays when the object moves.
+        key: the object.
+        title: for people; may be empty.
+        content_type: media type; may be empty.
+        attributes: whatever the application keeps with it.
+    """
+
+    id: str
+    key: str
+    title: str = ""
+    content_type: str = ""
+    attributes: Mapping[str, str] = {}
+
+
+Wish: TypeAlias = Fetch | List | Lookup
+Answered: TypeAlias = Fetched | Listed | Content | None
+
+Flow: TypeAlias = Generator[Wish, Answered, T]
+"""A conversation with the outside, written once; `door.run` and `door.arun` drive it.
+
+A driver that cannot answer a `List` or a `Lookup` throws one of `stagedoor.core.errors` into the flow; a `Fetch` always
+has an answer.
+"""
+
+
+def fetch(wish: Fetch) -> Flow[Fetched]:
+    """Ask for a URL."""
+    answer = yield wish
+    assert isinstance(answer, Fetched)
+    return answer
+
+
+def list_keys(wish: List) -> Flow[Listed]:
+    """Ask for names of objects."""
+    answer = yield wish
+    assert isinstance(answer, Listed)
+    return answer
+
+
+def look_up(wish: Lookup) -> Flow[Content | None]:
+    """Ask for an entry of the catalogue; None if there is no such id."""
+    answer = yield wish
+    assert answer is None or isinstance(answer, Content)
+    return answer
+
+
+def collect(pairs: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Group header field lines by name; names must already be lower-case (as ASGI and HTTP/2 have them)."""
+    fields: dict[bytes, list[bytes]] = {}
+    for name, value in pairs:
+        if name in fields:
+            fields[name].append(value)
+        else:
+            fields[name] = [value]
+    return fields

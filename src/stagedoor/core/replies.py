@@ -1,0 +1,112 @@
+"""Complete answers: problem+json for programs, a page for people, redirects; none of them may be stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from .errors import InvalidPass
+from .messages import Headers, Pairs, Reply
+
+_PHRASES = {
+    204: "No Content",
+    302: "Found",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    414: "URI Too Long",
+    503: "Service Unavailable",
+}
+"""Of what the edge answers day by day; for these alone a cold start need not wait for `http`."""
+
+
+def phrase(status: int) -> str:
+    """The reason phrase of a status (RFC 9110 §15)."""
+    if status in _PHRASES:
+        return _PHRASES[status]
+    from http import HTTPStatus
+
+    return HTTPStatus(status).phrase
+
+
+def is_navigation(method: str, headers: Headers) -> bool:
+    """Is a person at a browser going to a page (rather than a script, an `<img>` or curl asking)?
+
+    Browsers say so in Sec-Fetch-Mode (W3C Fetch Metadata §2.2); where they send none, Accept tells.
+    """
+    if method not in ("GET", "HEAD"):
+        return False
+    mode = headers.get(b"sec-fetch-mode")
+    if mode:
+        return mode[0] == b"navigate"
+    return any(b"text/html" in value for value in headers.get(b"accept", ()))
+
+
+def base_headers(referrer: bytes = b"same-origin") -> Pairs:
+    """Header fields that every answer of ours carries."""
+    return (
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", referrer),
+    )
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    page: bool = False,
+    extra: Pairs = (),
+    sign_in: str = "",
+    caller: str = "",
+) -> Reply:
+    """Say what went wrong.
+
+    Args:
+        status: HTTP status code.
+        code: short stable code, the same in the log.
+        detail: one sentence for the reader; it must hold no credential.
+        page: True for a browser's navigation: an HTML page instead of problem+json (RFC 9457).
+        extra: further header fields.
+        sign_in: URL of a sign-in page to offer on the page.
+        caller: for the log.
+    """
+    if page:
+        from ..pages import error  # each cold start at the edge would wait for it
+
+        body = error.page(status, phrase(status), code, detail, sign_in)
+        content: Pairs = (
+            (b"content-type", b"text/html; charset=utf-8"),
+            (b"content-security-policy", error.CONTENT_SECURITY_POLICY.encode()),
+        )
+    else:
+        fields = {"type": "about:blank", "title": phrase(status), "status": status}
+        body = _dump({**fields, "code": code, "detail": detail})
+        content = ((b"content-type", b"application/problem+json"),)
+    return Reply(status, base_headers() + content + extra, body, code, caller)
+
+
+def pass_error(error: InvalidPass) -> Reply:
+    """Say what CloudFront says of a pass that opens nothing; the log has the reason in our words."""
+    body = (
+        '<?xml version="1.0" encoding="UTF-8"?>'
+        f"<Error><Code>{error.aws_code}</Code><Message>{error.aws_message}</Message></Error>"
+    )
+    return Reply(403, (*base_headers(), (b"content-type", b"text/xml")), body.encode(), error.code)
+
+
+def document(status: int, content: Mapping[str, object], reason: str, *, caller: str = "") -> Reply:
+    """Answer with a JSON document."""
+    return Reply(status, (*base_headers(), (b"content-type", b"application/json")), _dump(content), reason, caller)
+
+
+def redirect(location: str, reason: str, extra: Pairs = ()) -> Reply:
+    """Send a browser elsewhere (302); the location is ours or from the settings, never from the request alone."""
+    return Reply(302, (*base_headers(b"no-referrer"), (b"location", location.encode()), *extra), b"", reason)
+
+
+def _dump(content: Mapping[str, object]) -> bytes:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"

@@ -1,0 +1,170 @@
+"""Bearer tokens: shape, then signature, then claims; what remains is a `Caller`.
+
+Only what the settings name can verify a token: this issuer, one of its audiences, one of its algorithms, one
+of its published keys (invariant 7). Verified tokens are remembered until they expire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .caller import Caller
+from .errors import InvalidToken, KeysUnavailable
+from .issuers import Issuer, IssuerKeys
+from .jose import SignaturePort, json_object, split
+from .messages import Flow
+
+REMEMBERED_BYTES = 8 * 1_048_576
+"""Bound of the verified tokens that are remembered, in bytes of token text; their claims take some seven times that."""
+
+_TYPES = ("", "jwt", "at+jwt", "application/jwt", "application/at+jwt")
+
+
+# --- claims
+
+
+def check_claims(claims: Mapping[str, object], issuer: Issuer, now: float) -> float:
+    """Check what the issuer vouches for (RFC 7519 §4.1, Cognito "Verifying JSON web tokens").
+
+    Returns:
+        `exp`, in epoch seconds.
+
+    Raises:
+        InvalidToken: the first claim that does not hold; `code` names it.
+    """
+    if claims.get("iss") != issuer.issuer:
+        raise InvalidToken("iss is not the configured issuer", code="token-issuer")
+    audience = claims.get("aud")
+    if issuer.token_use:
+        use = claims.get("token_use")
+        if not isinstance(use, str) or use not in issuer.token_use:
+            raise InvalidToken(f"token_use is {use!r}, accepted: {sorted(issuer.token_use)}", code="token-use")
+        audience = claims.get("client_id") if use == "access" else audience
+    named = audience if isinstance(audience, list) else [audience]
+    if not any(isinstance(one, str) and one in issuer.audience for one in named):
+        raise InvalidToken("the token is for another audience (aud, client_id)", code="token-audience")
+    expires = _time(claims, "exp")
+    if expires is None:
+        raise InvalidToken("exp is missing", code="token-expiry")
+    if now >= expires + issuer.leeway:
+        raise InvalidToken(f"the token expired {int(now - expires)} s ago", code="token-expired")
+    begins = _time(claims, "nbf")
+    if begins is not None and now < begins - issuer.leeway:
+        raise InvalidToken(f"the token is not valid for another {int(begins - now) + 1} s (nbf)", code="token-early")
+    return expires
+
+
+def _time(claims: Mapping[str, object], name: str) -> float | None:
+    """A NumericDate (RFC 7519 §2): a JSON number and nothing else."""
+    value = claims.get(name)
+    if value is None and name not in claims:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
+        raise InvalidToken(f"{name} is not a number of seconds", code="token-expiry")
+    return value
+
+
+# --- the whole
+
+
+class CallerCache:
+    """Callers by the text of the credential that proved them, until they expire.
+
+    Args:
+        limit: bytes of text.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._callers: dict[str, Caller] = {}
+        self._size, self._limit = 0, limit
+
+    def get(self, text: str, now: float) -> Caller | None:
+        caller = self._callers.get(text)
+        return caller if caller is not None and now < caller.expires else None
+
+    def put(self, text: str, caller: Caller) -> None:
+        if text not in self._callers:
+            self._size += len(text)
+        self._callers[text] = caller
+        while self._size > self._limit:
+            oldest = next(iter(self._callers))
+            del self._callers[oldest]
+            self._size -= len(oldest)
+
+    def clear(self) -> None:
+        self._callers.clear()
+        self._size = 0
+
+
+class Tokens:
+    """Turns bearer tokens of the configured issuers into callers.
+
+    Args:
+        issuers: the providers whose tokens count.
+        port: how signatures are checked.
+        remember: bound of the verified tokens that are remembered, in bytes of their text.
+    """
+
+    def __init__(self, issuers: tuple[Issuer, ...], port: SignaturePort, *, remember: int = REMEMBERED_BYTES) -> None:
+        self.remember = remember
+        self._verified = CallerCache(remember)
+        self.issuers = {issuer.issuer: IssuerKeys(issuer, port, self._verified.clear) for issuer in issuers}
+
+    def adopt(self, other: Tokens) -> None:
+        """Take over the keys of issuers that earlier settings named too, so that a reload needs no issuer to answer."""
+        for issuer in self.issuers.keys() & other.issuers.keys():
+            self.issuers[issuer].adopt(other.issuers[issuer])
+
+    def known(self, token: str, now: float) -> Caller | None:
+        """The caller of a token that was verified before and has not expired."""
+        return self._verified.get(token, now)
+
+    def refresh(self, now: float) -> Flow[None]:
+        """Ask for every set of keys that is missing or too old; meant to be driven every few seconds."""
+        for keys in self.issuers.values():
+            if keys.stale(now):
+                yield from keys.refresh(now)
+
+    def verify(self, token: str, now: float) -> Flow[Caller]:
+        """Verify a token: shape, signature, claims.
+
+        Args:
+            token: compact JWS.
+            now: epoch seconds.
+
+        Raises:
+            InvalidToken: it does not prove who the caller is.
+            KeysUnavailable: that could not be found out, because the issuer did not answer.
+        """
+        known = self.known(token, now)
+        if known is not None:
+            return known
+        jws = split(token)
+        algorithm = jws.header["alg"]
+        if str(jws.header.get("typ", "")).lower() not in _TYPES:
+            raise InvalidToken(f"typ {str(jws.header['typ'])[:40]!r} is not that of a token for us", code="token-type")
+        # Only to choose the issuer; nothing of the payload is believed before its signature has been checked.
+        claims = json_object(jws.payload, "payload")
+        source = self.issuers.get(str(claims.get("iss")))
+        if source is None:
+            raise InvalidToken("iss is not a configured issuer", code="token-issuer")
+        if algorithm not in source.issuer.algorithms:
+            raise InvalidToken(
+                f"alg {str(algorithm)[:20]!r} is not accepted from this issuer (algorithms)", code="token-algorithm"
+            )
+        if not source.knows(jws.header):
+            if source.due(now):
+                yield from source.refresh(now)
+            if source.failure and not source.knows(jws.header):
+                raise KeysUnavailable(source.failure)
+        candidates = source.candidates(jws.header)
+        if not candidates:
+            raise InvalidToken("no published key of the issuer fits the token's kid and alg", code="token-key")
+        if not any(key.check(str(algorithm), jws.signed, jws.signature) for key in candidates):
+            raise InvalidToken("the signature is wrong", code="token-signature")
+        expires = check_claims(claims, source.issuer, now)
+        caller = Caller(
+            source.issuer.name or source.issuer.issuer, source.issuer.issuer, claims, source.issuer.claims, expires
+        )
+        self._verified.put(token, caller)
+        return caller

@@ -1,0 +1,1 @@
+"""OpenSSL's part: signature checks, sealing, and the keys of passes."""

@@ -1,0 +1,269 @@
+"""Keys of passes: read in every form that people have them in, checked to be what CloudFront takes, made anew.
+
+CloudFront takes RSA keys of 2048 bits and ECDSA keys on P-256, and so do we, so that a site can move there and back
+(CloudFront Developer Guide, "Specify signers that can create signed URLs and signed cookies").
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple, TypeAlias
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+
+from ..core.errors import InvalidKey, SettingsError, StoreRefused, Unavailable
+from ..core.passes import Hash, PassCheck, Sign, Signer
+
+Kind: TypeAlias = Literal["rsa", "ec"]
+PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+PublicKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+
+RSA_BITS = 2048
+_HASH: dict[str, hashes.HashAlgorithm] = {"sha1": hashes.SHA1(), "sha256": hashes.SHA256()}  # noqa: S303 - CloudFront's default
+_PADDING = padding.PKCS1v15()
+_PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]*KEY)-----(.*?)-----END \1-----", re.DOTALL)
+_LEGACY = re.compile(r"\s*Proc-Type:\s*(\S+)\s+DEK-Info:\s*(\S+)\s+")
+_LIST_IT = 'list its public half, which is all that is needed here: public_keys = { your-key-id = "file:public.pem" }'
+_TAKES = "CloudFront takes RSA with 2048 bits and ECDSA on P-256: stagedoor keys new"
+
+
+@dataclass(frozen=True, slots=True)
+class PassSettings:
+    """`[passes]`. Keys that AWS keeps are `bytes` only after they were fetched, so `open_passes` makes use of them.
+
+    Attributes:
+        key_id: id of the key that signs.
+        private_key, passphrase: the secret itself, or where AWS keeps it.
+        public_keys: id -> the key itself, or where AWS keeps it.
+        hash, max_lifetime (seconds), per_minute: for issuing.
+    """
+
+    key_id: str | None = None
+    private_key: bytes | str | None = field(default=None, repr=False)
+    passphrase: bytes | str | None = field(default=None, repr=False)
+    public_keys: Mapping[str, bytes | str] = field(default_factory=dict)
+    hash: Hash = "sha256"
+    max_lifetime: int = 12 * 3600
+    per_minute: int = 600
+
+
+def load_signer(
+    key_id: str, private_key: bytes | str, *, passphrase: bytes | str | None = None, hash_: Hash = "sha256"
+) -> Signer:
+    """Make a signer of passes, for the gateway or for a backend of your own.
+
+    Args:
+        key_id: id of the public key at CloudFront.
+        private_key: PEM or DER, PKCS#1, SEC 1 or PKCS#8; a PEM whose line ends became spaces is read too.
+        passphrase: if the key has one.
+        hash_: `sha256`, or `sha1` for verifiers that know no other.
+
+    Returns:
+        A `Signer`: `signer.url("https://…/a.txt", expires)`, `signer.cookies("https://…/course/*", expires)`.
+
+    Raises:
+        InvalidKey: not a private key, another kind of key than CloudFront takes, or a wrong passphrase.
+    """
+    return Signer(key_id, signs(read_private(private_key, passphrase)), hash_)
+
+
+def read_private(content: bytes | str, passphrase: bytes | str | None = None) -> PrivateKey:
+    """Read a private key; arguments and errors as for `load_signer`."""
+    raw = content.encode() if isinstance(content, str) else content
+    secret = passphrase.encode() if isinstance(passphrase, str) else passphrase
+    try:
+        if _is_pem(raw):
+            key = serialization.load_pem_private_key(_mended(raw), secret)
+        else:
+            key = serialization.load_der_private_key(raw, secret)
+    except TypeError as error:
+        needs = "the private key has a passphrase: name it in [passes] passphrase"
+        given = "a passphrase was given, but the private key has none"
+        raise InvalidKey(needs if secret is None else given) from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        wrong = ", or the passphrase is wrong" if secret is not None else ""
+        public = " but a public one" if b"PUBLIC KEY" in raw else " in PEM or DER"
+        raise InvalidKey(f"this is no private key{public}{wrong}") from error
+    if isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) and _is_taken(key.public_key()):
+        return key
+    raise InvalidKey(f"this kind of key is not for passes; {_TAKES}")
+
+
+def read_public(content: bytes | str) -> PublicKey:
+    """Read a public key, PEM or DER.
+
+    Raises:
+        InvalidKey: as for `load_signer`.
+    """
+    raw = content.encode() if isinstance(content, str) else content
+    try:
+        if _is_pem(raw):
+            key = serialization.load_pem_public_key(_mended(raw))
+        else:
+            key = serialization.load_der_public_key(raw)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        private = " but a private one" if b"PRIVATE KEY" in raw else " in PEM or DER"
+        raise InvalidKey(f"this is no public key{private}") from error
+    if isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) and _is_taken(key):
+        return key
+    raise InvalidKey(f"this kind of key is not for passes; {_TAKES}")
+
+
+def signs(key: PrivateKey) -> Sign:
+    """The private-key operation of passes."""
+    if isinstance(key, rsa.RSAPrivateKey):
+        return lambda hash_, message: key.sign(message, _PADDING, _HASH[hash_])
+    return lambda hash_, message: key.sign(message, ec.ECDSA(_HASH[hash_]))
+
+
+def checks(key: PublicKey) -> PassCheck:
+    """The check with a public key."""
+
+    def check(hash_: Hash, message: bytes, signature: bytes) -> bool:
+        try:
+            if isinstance(key, rsa.RSAPublicKey):
+                key.verify(signature, message, _PADDING, _HASH[hash_])
+            else:
+                key.verify(signature, message, ec.ECDSA(_HASH[hash_]))
+        except InvalidSignature:
+            return False
+        return True
+
+    return check
+
+
+def open_passes(passes: PassSettings, region: str | None) -> tuple[Mapping[str, PassCheck], Signer | None]:
+    """Make the checks of all public keys, by id, and the signer; arguments and errors as for `read_keys`."""
+    public, private = read_keys(passes, region)
+    signer = Signer(passes.key_id, signs(private), passes.hash) if private and passes.key_id else None
+    return {name: checks(key) for name, key in public.items()}, signer
+
+
+def read_keys(passes: PassSettings, region: str | None) -> tuple[dict[str, PublicKey], PrivateKey | None]:
+    """Read all public keys, by id, and the private one; fetches from AWS what is kept there.
+
+    Args:
+        passes: the settings.
+        region: where AWS keeps it; default: AWS's usual chain.
+
+    Raises:
+        InvalidKey: a key that cannot be used, or a private and a public key that are no pair.
+        StoreRefused, Unavailable: AWS did not let us have one.
+    """
+
+    def fetched(secret: bytes | str) -> bytes:
+        if isinstance(secret, bytes):
+            return secret
+        from ..outside import aws as aws_secrets  # heavy, and not needed by most
+
+        return aws_secrets.read(secret, region)
+
+    public = {}
+    for name, secret in passes.public_keys.items():
+        try:
+            public[name] = read_public(fetched(secret))
+        except InvalidKey as error:
+            raise InvalidKey(f"public key {name}: {error}") from error
+    if passes.key_id is None or passes.private_key is None:
+        return public, None
+    passphrase = None if passes.passphrase is None else fetched(passes.passphrase)
+    private = read_private(fetched(passes.private_key), passphrase)
+    own = public.setdefault(passes.key_id, private.public_key())
+    if not is_pair(private, own):
+        raise InvalidKey(f"the private key is not that of public key {passes.key_id}")
+    return public, private
+
+
+def read_public_keys(passes: PassSettings, region: str | None) -> dict[str, PublicKey]:
+    """Read all public keys, by id, for a door that checks passes and signs none.
+
+    The private key is looked at only where `public_keys` does not tell its public half: whoever makes a template or a
+    bundle need not be able to sign.
+
+    Args:
+        passes, region: as for `read_keys`.
+
+    Raises:
+        SettingsError: a key cannot be had or used.
+    """
+    public = _public_keys("passes.public_keys", replace(passes, key_id=None), region)
+    if passes.key_id is None or passes.key_id in public:
+        return public
+    return public | _public_keys("passes.private_key", replace(passes, public_keys={}), region)
+
+
+def _public_keys(setting: str, passes: PassSettings, region: str | None) -> dict[str, PublicKey]:
+    """What one setting says."""
+    try:
+        return read_keys(passes, region)[0]
+    except (InvalidKey, StoreRefused, Unavailable) as error:
+        where = f"; it was looked for in {region or 'the region that AWS is used in here by default'}"
+        at_aws = isinstance(passes.private_key, str) or any(isinstance(key, str) for key in passes.public_keys.values())
+        mend = _LIST_IT if setting == "passes.private_key" else ""
+        raise SettingsError(f"{error}{where if at_aws else ''}", setting=setting, mend=mend) from error
+
+
+class Pair(NamedTuple):
+    """A new key pair, written out. `id` is a name made from the public key, for sites that are not at CloudFront."""
+
+    id: str
+    private: bytes
+    public: bytes
+
+
+def new_pair(kind: Kind = "rsa", *, der: bool = False) -> Pair:
+    """Make a key pair.
+
+    Args:
+        kind: `rsa`, which every door and every AWS SDK can use, or `ec`, which signs several times faster.
+        der: True: DER, as Java's libraries want it, instead of PEM.
+    """
+    key: PrivateKey
+    if kind == "rsa":
+        key = rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
+    else:
+        key = ec.generate_private_key(ec.SECP256R1())
+    encoding = serialization.Encoding.DER if der else serialization.Encoding.PEM
+    private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    public = key.public_key().public_bytes(encoding, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return Pair(_name(key.public_key()), private, public)
+
+
+def is_pair(private: PrivateKey, public: PublicKey) -> bool:
+    """Does this public key belong to this private one?"""
+    return private.public_key() == public
+
+
+def _name(key: PublicKey) -> str:
+    """A name in the form of CloudFront's: `K` and 13 letters and digits."""
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return "K" + base64.b32encode(hashlib.sha256(der).digest())[:13].decode()
+
+
+def _is_taken(key: PublicKey) -> bool:
+    if isinstance(key, rsa.RSAPublicKey):
+        return key.key_size == RSA_BITS
+    return isinstance(key.curve, ec.SECP256R1)
+
+
+def _is_pem(raw: bytes) -> bool:
+    return b"-----BEGIN" in raw
+
+
+def _mended(raw: bytes) -> bytes:
+    """A PEM with line ends where they must be: shells and consoles turn them into spaces or into a written `\\n`."""
+    match = _PEM.search(raw.decode("latin-1").replace("\\r", "").replace("\\n", "\n"))
+    if match is None:
+        return raw
+    label, body = match.groups()
+    legacy = _LEGACY.match(body)
+    head = f"Proc-Type: {legacy[1]}\nDEK-Info: {legacy[2]}\n\n" if legacy else ""
+    text = "".join((body[legacy.end() :] if legacy else body).split())
+    lines = "\n".join(text[at : at + 64] for at in range(0, len(text), 64))
+    return f"-----BEGIN {label}-----\n{head}{lines}\n-----END {label}-----\n".encode()

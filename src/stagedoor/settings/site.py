@@ -1,0 +1,69 @@
+"""From settings to a door: the gateway and the Lambda functions put it together alike."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from ..core import endpoints
+from ..core.door import Door, Site
+from ..core.endpoints import make_endpoints, openapi
+from ..core.endpoints.issuing import Issuing
+from ..core.passes import Passes
+from ..core.session import Sessions
+from ..core.tokens import Tokens
+from ..keys import signatures
+from ..keys.pass_keys import open_passes
+from ..keys.sealing import Seal
+from . import Settings
+
+
+def make_door(settings: Settings) -> Door:
+    """Make the door that these settings describe, with OpenSSL for signatures and all endpoints under `/-/`.
+
+    Raises:
+        InvalidKey, StoreRefused, Unavailable: the keys of passes cannot be read.
+    """
+    site = Site(
+        settings.url,
+        settings.sources,
+        settings.index,
+        settings.fallback,
+        settings.login_page,
+        settings.origins,
+    )
+    sessions = None
+    if settings.session_keys:
+        names = {issuer.issuer: issuer.name for issuer in settings.issuers}
+        cookie = settings.sources.session
+        sessions = Sessions(settings.url, settings.session_keys, names, settings.session, cookie, settings.secure)
+    keys, signer = open_passes(settings.passes, settings.aws_region)
+    table = make_endpoints(
+        settings.policy,
+        entropy=secrets.token_bytes,
+        seal=Seal(*settings.seal_secrets),
+        issuing=Issuing(signer, settings.passes.max_lifetime, settings.passes.per_minute) if signer else None,
+        listing=settings.store is not None,
+        catalogue=settings.catalogue is not None,
+        clock=time.perf_counter,
+        description=description,
+    )
+    tokens = Tokens(settings.issuers, signatures)
+    return Door(site, settings.policy, tokens, sessions, Passes(settings.url, keys), table)
+
+
+@cache
+def openapi_document() -> dict[str, Any]:
+    """The OpenAPI document for any site."""
+    text = files(endpoints).joinpath("openapi.json").read_text(encoding="utf-8")
+    content: dict[str, Any] = json.loads(text)
+    return content
+
+
+def description(door: Door) -> dict[str, Any]:
+    """The OpenAPI document of one site."""
+    return openapi.describe(openapi_document(), door)

@@ -1,0 +1,320 @@
+"""The zip of the edge functions: what is in it, what is not, what cannot be made, and what its command says."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import io
+import json
+import stat
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stagedoor.aws import packing
+from stagedoor.aws.edge import bundle
+from stagedoor.core.errors import SettingsError
+from stagedoor.keys.pass_keys import new_pair
+from stagedoor.settings import parse
+from tests.helpers import commands
+from tests.helpers.cloudfront import Edge, event, unpacked
+from tests.helpers.commands import Said
+from tests.helpers.support import ISSUER, KEYS_URL, NOW, SESSION_KEY, bearer, ec_signer, key_set, rsa_signer, token
+
+KEYS = {ISSUER: key_set(rsa_signer())}
+HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
+TEXT = f"""[site]
+url = "https://assets.example.com"
+
+[[issuers]]
+issuer = "{ISSUER}"
+audience = ["my-client-id"]
+jwks = "{KEYS_URL}"
+
+[[rules]]
+path = "users/{{sub}}/**"
+allow = "signed-in"
+
+[[rules]]
+path = "courses/**"
+allow = {{ groups = ["students"], issuer = ["{ISSUER}"], emails = ["@example.com"], claims = {{ plan = ["pro"] }} }}
+"""
+PASSES = '\n[passes]\npublic_keys = { K1 = "env:PUBLIC" }\n'
+
+
+def make(text: str = TEXT, **environ: str) -> bundle.Bundle:
+    return bundle.make(parse(text, None, environ), KEYS)
+
+
+def inside(made: bundle.Bundle) -> zipfile.ZipFile:
+    return zipfile.ZipFile(io.BytesIO(made.content))
+
+
+def inside_file(path: str) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        return archive.read("config.json")
+
+
+def config(made: bundle.Bundle) -> str:
+    return inside(made).read("config.json").decode()
+
+
+# --- what is in it
+
+
+def test_it_is_small_and_twice_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "RUNTIME", HERE)
+    first = make()
+    assert first.compiled
+    assert len(first.content) < 300_000
+    monkeypatch.setenv("PYTHONHASHSEED", "7")
+    assert make() == first
+    assert make(TEXT.replace("[[rules]]", "# nothing new\n[[rules]]", 1)) == first
+    assert make(TEXT.replace("courses", "lessons")).hash != first.hash
+
+
+def test_only_what_is_needed_is_inside() -> None:
+    names = {name for name in make().files if name.endswith(".py")}
+    assert names == {
+        f"stagedoor/{name}.py"
+        for name in (
+            *("__init__", "aws/__init__", "core/__init__", "outside/__init__", "pages/__init__"),
+            *(f"aws/edge/{name}" for name in ("__init__", "config", "event", "lambda_function")),
+            *(f"core/{name}" for name in ("caller", "credentials", "door", "drivers", "errors", "issuers", "jose")),
+            *(f"core/{name}" for name in ("messages", "passes", "paths", "replies", "rsa", "session", "tokens")),
+            *(f"core/policy/{name}" for name in ("__init__", "decide", "patterns", "rules")),
+            *("outside/fetch_sync", "pages/error"),
+        )
+    }
+    others = set(make().files) - names
+    assert all(name == "config.json" or name.endswith(".pyc") for name in others)
+
+
+def test_nothing_but_the_standard_library_is_imported() -> None:
+    made = make()
+    for name in made.files:
+        if name.endswith(".py"):
+            for node in ast.walk(ast.parse(inside(made).read(name))):
+                modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom) and not node.level:
+                    modules = [node.module or ""]
+                assert {module.split(".")[0] for module in modules} <= {*sys.stdlib_module_names, "__future__"}, name
+
+
+def test_a_start_waits_for_nothing_that_a_decision_does_not_need(tmp_path: Path) -> None:
+    """`inspect`, which dataclasses bring, and the others here cost more processor time than all of the core."""
+    inside(make()).extractall(tmp_path)
+    heavy = {"asyncio", "dataclasses", "html", "http", "inspect", "pathlib", "ssl", "threading"}
+    script = (
+        f"import sys, stagedoor.aws.edge.lambda_function as f; print(sorted({heavy} & set(sys.modules)), f.__file__)"
+    )
+    # -S: site-packages of an editable installation load some of these themselves
+    told = subprocess.run(
+        [sys.executable, "-S", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.splitlines()[-1] == f"[] {tmp_path}/stagedoor/aws/edge/lambda_function.py"
+
+
+def test_everybody_may_read_the_files_and_none_is_dated() -> None:
+    for entry in inside(make()).infolist():
+        assert (entry.external_attr >> 16) & 0o777 == 0o644
+        assert entry.date_time == (1980, 1, 1, 0, 0, 0)
+
+
+def test_bytecode_is_for_the_runtime_and_counts_without_a_look_at_the_source(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(packing, "RUNTIME", HERE)
+    made = make()
+    tag = f"cpython-{HERE.replace('.', '')}"
+    sources = [name for name in made.files if name.endswith(".py")]
+    for name in sources:
+        parent, _, file = name.rpartition("/")
+        raw = inside(made).read(f"{parent}/__pycache__/{file[:-3]}.{tag}.pyc")
+        assert raw[4:8] == b"\x01\x00\x00\x00", "unchecked-hash (PEP 552)"
+        assert f"/var/task/{name}".encode() in raw, "what a traceback names is where AWS puts it"
+    folder = unpacked(made.content, tmp_path)
+    (folder / "stagedoor/aws/edge/event.py").write_text("raise ImportError")
+    code = "import stagedoor.aws.edge.lambda_function as made; print(made.objects({})['status'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("\n400\n")
+
+
+def test_without_such_a_python_it_works_and_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(packing, "RUNTIME", "2.6")
+    made = make()
+    assert not made.compiled
+    assert not any(name.endswith(".pyc") for name in made.files)
+    edge = Edge(unpacked(made.content, tmp_path), NOW)
+    assert edge.objects(event("/users/ann/a", authorization=bearer(token())))["uri"] == "/users/ann/a"
+
+
+# --- what is secret
+
+
+def test_no_secret_is_inside_but_session_keys() -> None:
+    pair = new_pair("rsa")
+    secrets = {
+        "SECRET": "the client secret",
+        "PRIVATE": pair.private.decode(),
+        "PUBLIC": pair.public.decode(),
+        "SESSION": SESSION_KEY.decode(),
+    }
+    text = (
+        TEXT
+        + '\n[passes]\nkey_id = "K1"\nprivate_key = "env:PRIVATE"\npublic_keys = { K2 = "env:PUBLIC" }\n'
+        + '[login]\nclient_secret = "env:SECRET"\n'
+    )
+    made = make(text, **secrets)
+    assert not made.secret
+    assert json.loads(config(made))["sessions"] is None
+    assert set(json.loads(config(made))["passes"]) == {"K1", "K2"}
+    assert all(set(key) == {"kty", "n", "e"} for key in json.loads(config(made))["passes"].values())
+    assert "client secret" not in config(made)
+    made = make(text + 'session_keys = ["env:SESSION"]\n', **secrets)
+    assert made.secret
+    assert SESSION_KEY.hex() in config(made)
+    assert "PRIVATE" not in config(made)
+
+
+def test_the_private_key_is_not_asked_for_where_its_public_half_is_named() -> None:
+    """Who bundles need not be who may sign."""
+    text = TEXT + '\n[passes]\nkey_id = "K1"\nprivate_key = "ssm:/never/asked"\npublic_keys = { K1 = "env:PUBLIC" }\n'
+    assert '"K1"' in config(make(text, PUBLIC=new_pair("rsa").public.decode()))
+
+
+# --- what the edge cannot
+
+
+def refusal(text: str, folder: Path, **environ: str) -> SettingsError:
+    file = folder / "stagedoor.toml"
+    file.write_text(text)
+    settings = parse(text, file, environ)
+    with pytest.raises(SettingsError) as caught:
+        bundle.make(settings, KEYS)
+    return caught.value
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "ES384", "EdDSA", "PS256"])
+def test_an_issuer_whose_keys_cannot_be_checked_is_refused(tmp_path: Path, algorithm: str) -> None:
+    text = TEXT.replace("jwks =", f'algorithms = ["RS256", "{algorithm}"]\njwks =')
+    error = refusal(text, tmp_path)
+    assert (error.setting, error.line) == ("issuers[0].algorithms", 7)
+    assert error.source == str(tmp_path / "stagedoor.toml")
+    assert algorithm in error.problem
+    assert "RS256" in error.mend
+
+
+def test_keys_of_passes_on_curves_are_refused(tmp_path: Path) -> None:
+    error = refusal(TEXT + PASSES, tmp_path, PUBLIC=new_pair("ec").public.decode())
+    assert (error.setting, error.line) == ("passes.public_keys", 18)
+    assert "K1" in error.problem
+    own = '\n[passes]\nkey_id = "K9"\nprivate_key = "env:PRIVATE"\n'
+    error = refusal(TEXT + own, tmp_path, PRIVATE=new_pair("ec").private.decode())
+    assert (error.setting, error.line) == ("passes.private_key", 19)
+
+
+def test_a_fallback_is_refused(tmp_path: Path) -> None:
+    error = refusal(TEXT.replace("\n\n", '\nfallback = "index.html"\n\n', 1), tmp_path)
+    assert (error.setting, error.line) == ("site.fallback", 3)
+
+
+def test_a_site_that_is_not_https_is_refused(tmp_path: Path) -> None:
+    error = refusal(TEXT.replace("https://assets.example.com", "http://127.0.0.1:8080"), tmp_path)
+    assert (error.setting, error.line) == ("site.url", 2)
+
+
+def test_no_zip_is_made_that_cloudfront_would_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "MAX_ZIP_BYTES", 20_000)
+    with pytest.raises(SettingsError, match="CloudFront takes 20,000"):
+        make()
+
+
+@pytest.mark.parametrize("more", ['"issued":1e999', '"x":"\\ud800"'])
+def test_a_key_set_that_cannot_be_written_anew_starts_as_it_was_published(tmp_path: Path, more: str) -> None:
+    document = key_set(rsa_signer()).decode().replace("{", "{" + more + ",", 1).encode()
+    made = bundle.make(parse(TEXT, None, {}), {ISSUER: document})
+    assert Edge(unpacked(made.content, tmp_path), NOW).objects(event("/users/ann/a", authorization=bearer(token())))
+
+
+def test_keys_that_no_token_could_be_checked_with_are_refused() -> None:
+    """Settings and published keys that do not fit would be found at the first request."""
+    with pytest.raises(SettingsError, match=r"issuers\[0\]"):
+        bundle.make(parse(TEXT), {ISSUER: key_set(ec_signer())})
+
+
+# --- the command
+
+
+@pytest.fixture
+def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    commands.stage(tmp_path, monkeypatch)
+    (tmp_path / "stagedoor.toml").write_text(TEXT)
+    return lambda *words: commands.say(capsys, "bundle", *words)
+
+
+def test_the_command_asks_for_the_keys_and_says_what_to_do_next(tell: Callable[..., Said]) -> None:
+    said = tell("edge", "--out", "build")
+    assert said.code == 0
+    content = Path("build/edge.zip").read_bytes()
+    assert hashlib.sha256(content).hexdigest() in said.out
+    assert f"{len(content):,} bytes" in said.out
+    assert bundle.OBJECTS in said.out
+    assert bundle.API in said.out
+    assert "next: " in said.err
+    assert "session cookies count for nothing" in said.err
+    baked = json.loads(inside_file("build/edge.zip"))
+    assert [one["keys"] for one in baked["issuers"]] == [key_set(rsa_signer()).decode()]
+
+
+def test_it_says_whether_there_is_bytecode(tell: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "RUNTIME", "2.6")
+    assert "no python2.6 was found" in tell("edge").err
+    monkeypatch.setattr(packing, "RUNTIME", HERE)
+    assert "was found" not in tell("edge").err
+
+
+def test_it_says_that_session_keys_are_inside_and_keeps_them_from_others(
+    tell: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("stagedoor.toml").write_text(TEXT + '\n[login]\nsession_keys = ["env:SESSION"]\n')
+    monkeypatch.setenv("SESSION", SESSION_KEY.decode())
+    Path("dist").mkdir()
+    Path("dist/edge.zip").touch(0o666)
+    said = tell("edge")
+    assert "session keys are in the zip" in said.err
+    assert stat.S_IMODE(Path("dist/edge.zip").stat().st_mode) & 0o077 == 0
+    assert SESSION_KEY.decode() not in said.out + said.err
+
+
+def test_programs_are_told_the_same(tell: Callable[..., Said]) -> None:
+    told = json.loads(tell("edge", "--json", "--cloudfront-domain").out)
+    content = Path(told["zip"]).read_bytes()
+    assert told["bytes"] == len(content)
+    assert told["sha256"] == hashlib.sha256(content).hexdigest()
+    assert told["handlers"] == {"objects": bundle.OBJECTS, "api": bundle.API}
+    assert told["secret"] is False
+    written = json.loads(inside_file(told["zip"]))
+    assert written["url"] is None
+    assert written["hash"] == told["config"]
+
+
+def test_an_issuer_that_does_not_answer_stops_it(tell: Callable[..., Said]) -> None:
+    Path("stagedoor.toml").write_text(TEXT.replace(KEYS_URL, "https://away.example/keys"))
+    said = tell("edge")
+    assert said.code == 1
+    assert "https://away.example/keys" in said.err
+    assert "stagedoor check --online" in said.err
+    assert not Path("dist").exists()
+
+
+def test_what_the_edge_cannot_is_told_with_its_place(tell: Callable[..., Said]) -> None:
+    Path("stagedoor.toml").write_text(TEXT.replace("\n\n", '\nfallback = "index.html"\n\n', 1))
+    said = tell("edge")
+    assert said.code == 1
+    assert "stagedoor.toml:3: site.fallback: the edge cannot know" in said.err
+    assert not Path("dist").exists()

@@ -1,0 +1,227 @@
+"""`stagedoor init`: what it writes works, teaches, and opens nothing that a newcomer would not expect."""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+import sys
+import threading
+import tomllib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from stagedoor.cli import main
+from stagedoor.cli.starter import (
+    SESSION_KEY,
+    Answers,
+    check,
+    discovered,
+    files,
+    issuer_url,
+    listen_address,
+    settings_text,
+    site_url,
+    store_setting,
+)
+from stagedoor.core.caller import ANONYMOUS, Caller
+from stagedoor.core.policy.decide import Allow
+from stagedoor.settings import Settings, load, parse
+
+COGNITO = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbC123"
+BUCKET = Answers("s3://my-bucket/files", COGNITO, ("app",))
+EVERY_KIND = (
+    BUCKET,
+    Answers("memory:", "https://id.example.com", ("a", 'b"\\ü')),
+    Answers("memory:", "https://id.example.com/", ("a",), url="https://assets.example.com", algorithms=("ES256",)),
+    Answers("memory:", "http://localhost:9000", ("a",), login_page="https://app.example.com/login?x=1"),
+)
+
+
+@pytest.mark.parametrize("answers", EVERY_KIND)
+def test_what_it_writes_passes_check_without_warnings(answers: Answers) -> None:
+    settings = check(answers)
+    assert settings.warnings == ()
+    assert settings.inactive == ()
+    assert settings.issuers[0].audience == frozenset(answers.audience)
+    assert settings.issuers[0].issuer == answers.issuer
+    assert settings.login_page == answers.login_page
+
+
+def test_the_first_rules_open_public_and_ones_own_folder_and_nothing_else() -> None:
+    policy = check(BUCKET).policy
+    ann = Caller("cognito", COGNITO, {"sub": "ann"})
+    assert isinstance(policy.decide(ANONYMOUS, "public/a/b.png"), Allow)
+    assert isinstance(policy.decide(ann, "users/ann/essay.pdf"), Allow)
+    for key in ("secret.pdf", "users/bob/essay.pdf", "courses/1.mp4", "public.txt"):
+        assert not isinstance(policy.decide(ann, key), Allow), key
+    assert not isinstance(policy.decide(ANONYMOUS, "users/ann/essay.pdf"), Allow)
+
+
+@pytest.mark.parametrize("answers", EVERY_KIND)
+def test_the_commented_examples_work_when_the_hash_is_taken_away(answers: Answers) -> None:
+    lines = settings_text(answers).replace('"file:session.key"', '"env:NEW"').splitlines()
+    start = lines.index("# More, to begin with; take the # away:")
+    stop = next(number for number in range(start, len(lines)) if not lines[number])
+    shown = [line.removeprefix("# ").removeprefix("#") for line in lines[start + 1 : stop]]
+    settings = parse("\n".join([*lines[:start], *shown, *lines[stop:]]), None, {"NEW": "-" * 64})
+    assert [rule.pattern for rule in settings.policy.rules][2:] == ["*", "courses/**", "**"]
+    assert settings.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("eu-central-1_AbC123", COGNITO),
+        ("cn-north-1_AbC123", "https://cognito-idp.cn-north-1.amazonaws.com.cn/cn-north-1_AbC123"),
+        ("us-gov-west-1_x", "https://cognito-idp.us-gov-west-1.amazonaws.com/us-gov-west-1_x"),
+        (" https://accounts.google.com ", "https://accounts.google.com"),
+        ("accounts.google.com", "https://accounts.google.com"),
+        ("https://x.eu.auth0.com/", "https://x.eu.auth0.com/"),
+        ("https://id.example.com/t/.well-known/openid-configuration", "https://id.example.com/t"),
+        ("http://localhost:9000/realms/x", "http://localhost:9000/realms/x"),
+    ],
+)
+def test_issuers_as_people_write_them(typed: str, meant: str) -> None:
+    assert issuer_url(typed) == meant
+
+
+@pytest.mark.parametrize("typed", ["", "google", "http://id.example.com", "https://x/?a=b", "https://a b", "ftp://x.y"])
+def test_what_is_no_issuer(typed: str) -> None:
+    with pytest.raises(ValueError, match="is no issuer"):
+        issuer_url(typed)
+
+
+def test_folders_are_seen_from_where_one_stands_and_written_as_seen_from_the_file(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    assert store_setting("site/assets", tmp_path, site) == ("./assets", site / "assets")
+    assert store_setting("assets", tmp_path, site) == (str(tmp_path / "assets"), tmp_path / "assets")
+    assert store_setting("/srv/x", tmp_path, site) == ("/srv/x", Path("/srv/x"))
+    assert store_setting("s3://bucket/prefix", tmp_path, site) == ("s3://bucket/prefix", None)
+    for text in ("site", ".", "/", "", "ftp://x"):
+        with pytest.raises(ValueError, match="name a folder"):
+            store_setting(text, tmp_path, site)
+
+
+def test_the_address_of_the_site_and_of_the_gateway_fit() -> None:
+    assert site_url("127.0.0.1:9000") == "http://localhost:9000"
+    assert site_url("0.0.0.0:80") == "http://localhost"
+    assert listen_address("http://localhost:9000") == "127.0.0.1:9000"
+    assert listen_address("http://[::1]:9000/") == "[::1]:9000"
+    assert listen_address("http://localhost") == "127.0.0.1:80"
+    assert listen_address("https://assets.example.com") == "127.0.0.1:8080"
+
+
+def test_what_the_issuer_says_of_itself() -> None:
+    rs = {"id_token_signing_alg_values_supported": ["HS256", "RS256", "ES256"]}
+    assert discovered("https://id.example.com", {"issuer": "https://id.example.com", **rs}) == (
+        *("https://id.example.com", (), ""),
+    )
+    slash = discovered("https://id.example.com", {"issuer": "https://id.example.com/"})
+    assert slash.issuer == "https://id.example.com/"
+    assert "writes itself" in slash.note
+    other = discovered("https://id.example.com", {"issuer": "https://other.example.com"})
+    assert other.issuer == "https://id.example.com"
+    assert "calls itself 'https://other.example.com'" in other.note
+    ec = {"id_token_signing_alg_values_supported": ["ES256", "EdDSA", "none", "HS256"]}
+    assert discovered("https://id.example.com", ec).algorithms == ("ES256", "EdDSA")
+
+
+def test_a_session_key_only_where_sessions_outlive_a_restart() -> None:
+    assert list(files(BUCKET, session_key="k")) == ["stagedoor.toml"]
+    made = files(EVERY_KIND[3], session_key="k", gitignore="*.pyc")
+    assert made[SESSION_KEY] == ("k\n", 0o600)
+    assert made[".gitignore"].text == "*.pyc\nsession.key\n"
+    again = files(EVERY_KIND[3], session_key=None, gitignore=made[".gitignore"].text)
+    assert list(again) == ["stagedoor.toml"]
+
+
+# --- at the keyboard
+
+
+@pytest.fixture
+def provider() -> Iterator[str]:
+    """An issuer that signs with ES256 and writes itself with a slash at the end."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            document = {"issuer": f"{url}/", "id_token_signing_alg_values_supported": ["ES256"]}
+            self.send_response(200 if self.path == "/.well-known/openid-configuration" else 404)
+            self.end_headers()
+            self.wfile.write(json.dumps(document).encode())
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the standard library's
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield url
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def _type(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+
+
+def _load(path: Path) -> Settings:
+    return load(path, {})
+
+
+def test_three_questions(
+    provider: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _type(monkeypatch, "files", "nonsense", provider, "app, other", "y")
+    assert main(["init"]) == 0
+    settings = _load(tmp_path / "stagedoor.toml")
+    assert settings.store == (tmp_path / "files").as_uri()
+    assert settings.issuers[0].issuer == f"{provider}/"
+    assert settings.issuers[0].algorithms == {"ES256"}
+    assert settings.issuers[0].audience == {"app", "other"}
+    assert (tmp_path / "files/public/hello.txt").is_file()
+    said = capsys.readouterr()
+    assert "'nonsense' is no issuer" in said.err
+    assert f"it writes itself '{provider}/'" in said.err
+    assert "stagedoor serve\n  curl http://localhost:8080/public/hello.txt\n" in said.out
+
+
+def test_a_folder_is_made_only_if_one_says_so(
+    provider: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _type(monkeypatch, "n")
+    assert main(["init", "--store", "files", "--issuer", provider, "--audience", "app"]) == 1
+    assert list(tmp_path.iterdir()) == []
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_going_away_in_the_middle_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _type(monkeypatch, "files")
+    assert main(["init"]) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_force_writes_settings_anew_and_keeps_the_session_key(
+    provider: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = ["init", "--yes", "--issuer", provider, "--login-page", "http://localhost:3000/login"]
+    assert main([*given, "--audience", "one"]) == 0
+    key = tmp_path / SESSION_KEY
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    text = key.read_text()
+    assert len(text) > 32
+    assert main([*given, "--audience", "two"]) == 1
+    assert main([*given, "--audience", "two", "--force"]) == 0
+    assert key.read_text() == text
+    assert tomllib.loads((tmp_path / "stagedoor.toml").read_text())["issuers"][0]["audience"] == ["two"]
+    assert (tmp_path / ".gitignore").read_text() == "session.key\n"
+    assert _load(tmp_path / "stagedoor.toml").session_keys == (text.strip().encode(),)

@@ -1,0 +1,305 @@
+"""Where a credential is found and which one decides: the first that is present, also when it is bad."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stagedoor.core.credentials import (
+    PASS_COOKIES,
+    PASS_PARAMETERS,
+    Credential,
+    Sources,
+    find,
+    strip_query,
+    without_pass,
+)
+from stagedoor.core.errors import InvalidCredential, InvalidPass
+from stagedoor.core.messages import Headers
+from tests.helpers.support import fields_of
+
+ALL = Sources(("header", "cookie", "query"))
+BACKWARDS = Sources(("query", "cookie", "header"))
+
+
+def found(places: Sources = ALL, query: str = "", **fields: str | list[str]) -> Credential | None:
+    return find(fields_of(**fields), query.encode("latin-1"), places)
+
+
+def signed_url(**fields: str) -> Credential:
+    """A pass in the query; its fields as keywords (`Key_Pair_Id="K"`)."""
+    return Credential("signed-url", "", {name.replace("_", "-"): value for name, value in fields.items()})
+
+
+def signed_cookies(**fields: str) -> Credential:
+    return signed_url(**fields)._replace(kind="signed-cookies")
+
+
+# --- order
+
+
+def test_without_a_credential_there_is_none() -> None:
+    assert found(cookie="theme=dark", query="page=2", accept="*/*") is None
+
+
+def test_the_order_is_pass_then_tokens_then_session_then_pass_cookies() -> None:
+    """Taking the strongest away uncovers the next."""
+    cookies = ["token=c", "__Host-stagedoor=s", "CloudFront-Signature=x"]
+    fields: dict[str, Any] = {"authorization": "Bearer h"}
+    assert found(query="Signature=x&token=q", cookie=cookies, **fields) == signed_url(Signature="x")
+    assert found(query="token=q", cookie=cookies, **fields) == Credential("header", "h")
+    assert found(query="token=q", cookie=cookies) == Credential("cookie", "c")
+    assert found(query="token=q", cookie=cookies[1:]) == Credential("query", "q")
+    assert found(cookie=cookies[1:]) == Credential("session", "s")
+    assert found(cookie=cookies[2:]) == signed_cookies(Signature="x")
+
+
+def test_the_owner_chooses_the_order_of_the_middle() -> None:
+    every: dict[str, Any] = {"authorization": "Bearer h", "cookie": "token=c"}
+    assert found(BACKWARDS, query="token=q", **every) == Credential("query", "q")
+    assert found(BACKWARDS, **every) == Credential("cookie", "c")
+    assert found(BACKWARDS, authorization="Bearer h") == Credential("header", "h")
+
+
+def test_a_place_that_is_not_listed_is_not_looked_at() -> None:
+    only_header = Sources(("header",))
+    assert found(only_header, cookie="token=c", query="token=q") is None
+    assert found(Sources(("cookie",)), authorization="Bearer h") is None
+
+
+def test_a_bad_cookie_is_not_ignored_for_a_weaker_one() -> None:
+    assert found(cookie="token=rubbish; __Host-stagedoor=good") == Credential("cookie", "rubbish")
+    assert found(cookie="token=; __Host-stagedoor=good") == Credential("cookie", "")
+
+
+def test_a_bad_header_is_not_ignored_for_a_cookie() -> None:
+    for header in ("", "Basic dXNlcjpwYXNz", "Bearer", "Bearer ", "token abc", "Bearer\tabc"):
+        with pytest.raises(InvalidCredential) as caught:
+            found(authorization=header, cookie="token=good")
+        assert caught.value.code == "credential-scheme"
+
+
+@pytest.mark.parametrize("header", ["Bearer abc", "bearer abc", "BEARER abc", "Bearer   abc  "])
+def test_the_scheme_is_read_without_regard_to_case(header: str) -> None:
+    assert found(authorization=header) == Credential("header", "abc")
+
+
+# --- twice
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"cookie": "token=a; token=b"},
+        {"cookie": ["token=a", "token=b"]},
+        {"cookie": "__Host-stagedoor=a; __Host-stagedoor=b"},
+        {"authorization": ["Bearer a", "Bearer b"]},
+        {"authorization": ["Bearer a", "bearer a"]},
+        {"query": "token=a&token=b"},
+        {"query": "token=a&%74oken=b"},
+    ],
+    ids=str,
+)
+def test_the_same_credential_twice_with_different_values_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidCredential) as caught:
+        found(**fields)
+    assert caught.value.code == "credential-twice"
+
+
+def test_the_same_credential_twice_with_one_value_is_one() -> None:
+    assert found(cookie=["token=a; x=y", "token=a"]) == Credential("cookie", "a")
+    assert found(authorization=["Bearer a", "Bearer a"]) == Credential("header", "a")
+    assert found(query="token=a&b=c&token=a") == Credential("query", "a")
+
+
+def test_two_values_of_a_place_that_does_not_decide_do_no_harm() -> None:
+    assert found(authorization="Bearer h", cookie="token=a; token=b") == Credential("header", "h")
+
+
+# --- cookies
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        '{"a":1,"b":[2]}',
+        'prefs={"theme":"dark","x":[1,2]}',
+        "a[b]=c",
+        'q="unclosed',
+        "=nameless",
+        "naked",
+        "a=b=c==",
+        "\xff\xfe=\xfa",
+        "",
+        ";;;",
+        "Path=/",
+        "a b c=d e f",
+        'x="token=stolen"',
+    ],
+)
+def test_a_foreign_cookie_does_not_hide_ours(foreign: str) -> None:
+    for line in (f"{foreign}; token=ours", f"token=ours; {foreign}", f"{foreign};token=ours;{foreign}"):
+        assert found(cookie=line) == Credential("cookie", "ours")
+    assert found(cookie=[foreign, "token=ours"]) == Credential("cookie", "ours")
+
+
+def test_a_cookie_is_found_in_any_of_several_field_lines() -> None:
+    assert found(cookie=["a=1; b=2", "c=3", "token=ours; d=4"]) == Credential("cookie", "ours")
+
+
+def test_names_of_cookies_are_matched_exactly() -> None:
+    for name in ("Token", "TOKEN", "token2", "xtoken", "tok%65n", "token[]"):
+        assert found(cookie=f"{name}=x") is None
+
+
+def test_values_of_cookies_are_taken_as_they_are() -> None:
+    assert found(cookie='token="abc"') == Credential("cookie", '"abc"')
+    assert found(cookie="token=a%2Eb") == Credential("cookie", "a%2Eb")
+    assert found(cookie="token =  abc\t; x=y") == Credential("cookie", "abc")
+
+
+def test_the_mistake_with_curl_is_explained() -> None:
+    with pytest.raises(InvalidCredential, match='--cookie "token=…"') as caught:
+        found(cookie="Cookie: token=abc")
+    assert caught.value.code == "credential-misnamed"
+    assert "abc" not in str(caught.value)
+
+
+def test_other_names_for_the_cookies_are_the_ones_that_count() -> None:
+    places = Sources(("cookie", "query"), "jwt", "access", "stagedoor")
+    assert found(places, cookie="token=a; jwt=b") == Credential("cookie", "b")
+    assert found(places, cookie="__Host-stagedoor=a; stagedoor=b") == Credential("session", "b")
+    assert found(places, query="token=a&access=b") == Credential("query", "b")
+
+
+@given(
+    st.lists(
+        st.one_of(st.binary(max_size=60), st.text(alphabet='token=;, "\\ab[]{}:Cookie', max_size=60).map(str.encode)),
+        max_size=5,
+    )
+)
+def test_no_cookie_header_whatever_breaks_the_search(lines: list[bytes]) -> None:
+    assert outcome({b"cookie": lines}, b"") in {
+        None,
+        *("cookie", "session", "signed-cookies"),
+        *("credential-twice", "credential-misnamed"),
+    }
+
+
+@given(st.binary(max_size=60), st.binary(max_size=60))
+def test_no_query_and_no_authorization_whatever_break_the_search(query: bytes, header: bytes) -> None:
+    found_or_not = outcome({b"authorization": [header]}, query)
+    assert found_or_not in ("signed-url", "query", "header", "credential-scheme", "credential-twice")
+
+
+def outcome(headers: Headers, query: bytes) -> str | None:
+    """The kind of the credential, or the code of the refusal; any other error is a fault."""
+    try:
+        credential = find(headers, query, BACKWARDS)
+    except InvalidCredential as error:
+        return error.code
+    return credential.kind if credential else None
+
+
+# --- passes
+
+
+@pytest.mark.parametrize("name", sorted(PASS_PARAMETERS))
+def test_any_signing_parameter_makes_the_url_a_signed_one(name: bytes) -> None:
+    field = name.decode()
+    assert found(query=f"a=b&{field}=x", authorization="Bearer h") == signed_url(**{field: "x"})
+    assert found(query=field) == signed_url(**{field: ""})
+
+
+def test_a_signing_parameter_counts_however_its_name_is_encoded() -> None:
+    assert found(query="%53ignature=x") == signed_url(Signature="x")
+    assert found(query="Key%2DPair%2dId=x") == signed_url(Key_Pair_Id="x")
+    assert found(query="signature=x") is None
+
+
+def test_the_fields_of_a_pass_are_decoded_once_and_nothing_else_is_among_them() -> None:
+    query = "Policy=p%7E~%2525&a=b&Signature=s+t&token=q&Key-Pair-Id=k&Expires=1&Hash-Algorithm=SHA256"
+    fields = {"Policy": "p~~%25", "Signature": "s+t", "Key-Pair-Id": "k", "Expires": "1", "Hash-Algorithm": "SHA256"}
+    assert found(query=query) == signed_url(**fields)
+    cookie = "a=b; CloudFront-Policy=p; CloudFront-Key-Pair-Id=k; Policy=other; CloudFront-Signature=s%7E"
+    assert found(cookie=cookie) == signed_cookies(Policy="p", Key_Pair_Id="k", Signature="s%7E")
+
+
+@pytest.mark.parametrize("name", sorted(PASS_COOKIES))
+def test_a_pass_cookie_is_the_last_resort(name: bytes) -> None:
+    field = name.decode().removeprefix("CloudFront-")
+    assert found(cookie=f"{name.decode()}=x") == signed_cookies(**{field: "x"})
+    assert found(cookie=f"{name.decode()}=x; __Host-stagedoor=s") == Credential("session", "s")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"query": "Expires=1&Signature=a&Signature=b"},
+        {"query": "Expires=1&%45xpires=2"},
+        {"cookie": "CloudFront-Signature=a; CloudFront-Signature=b"},
+        {"cookie": ["CloudFront-Policy=a", "CloudFront-Policy=b"]},
+    ],
+    ids=str,
+)
+def test_a_pass_with_two_values_of_one_field_is_refused_as_a_pass(fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidPass) as caught:
+        found(**fields)
+    assert caught.value.code == "credential-twice"
+
+
+def test_the_same_field_of_a_pass_twice_with_one_value_is_one() -> None:
+    assert found(query="Signature=a&Signature=a") == signed_url(Signature="a")
+    assert found(cookie=["CloudFront-Policy=a", "CloudFront-Policy=a"]) == signed_cookies(Policy="a")
+
+
+@pytest.mark.parametrize(
+    ("query", "rest"),
+    [
+        ("", ""),
+        ("Expires=1&Signature=s&Key-Pair-Id=k&x=y", "x=y"),
+        ("a=%20+%zz&Policy=p&&Hash-Algorithm=SHA256&%50olicy=q", "a=%20+%zz&"),
+        ("token=x&Signature=s&expires=1", "token=x&expires=1"),
+    ],
+)
+def test_a_url_without_its_pass_is_the_same_byte_for_byte(query: str, rest: str) -> None:
+    assert without_pass(query.encode("latin-1")) == rest.encode("latin-1")
+
+
+# --- taking credentials out
+
+
+@pytest.mark.parametrize(
+    ("query", "rest"),
+    [
+        ("", ""),
+        ("a=1", "a=1"),
+        ("token=x", ""),
+        ("a=1&token=x&b=2", "a=1&b=2"),
+        ("tok%65n=x&a=%20+%zz", "a=%20+%zz"),
+        ("a=1&&b&=&c=", "a=1&&b&=&c="),
+        ("token&a", "a"),
+        ("token=x&token=y", ""),
+        ("Token=x&tokens=y", "Token=x&tokens=y"),
+        ("Expires=1&Signature=s&Key-Pair-Id=k&x=y", "x=y"),
+        ("Policy=p&Hash-Algorithm=SHA256&%50olicy=q", ""),
+        ("next=%3Ftoken%3Dx", "next=%3Ftoken%3Dx"),
+        ("a=\xff&token=x", "a=\xff"),
+    ],
+)
+def test_credentials_are_taken_out_and_the_rest_is_kept_byte_for_byte(query: str, rest: str) -> None:
+    assert strip_query(query.encode("latin-1"), ALL) == rest.encode("latin-1")
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"a=1", b"", b"token=x", b"t%6Fken=y", b"Signature=s", b"b", b"%zz=%", b"=="]), max_size=6
+    )
+)
+def test_what_is_left_brings_no_credential_and_lost_nothing_else(parts: list[bytes]) -> None:
+    rest = strip_query(b"&".join(parts), ALL)
+    assert find({}, rest, ALL) is None
+    assert rest == b"&".join(part for part in parts if part in (b"a=1", b"", b"b", b"%zz=%", b"=="))

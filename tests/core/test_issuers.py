@@ -1,0 +1,397 @@
+"""Keys of issuers: which sets are taken, when they are asked for, and where."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stagedoor.core import issuers, rsa
+from stagedoor.core.drivers import run
+from stagedoor.core.errors import InvalidKeySet, InvalidToken, KeysUnavailable
+from stagedoor.core.issuers import IssuerKeys, parse_key_set
+from stagedoor.core.jose import ALGORITHMS
+from stagedoor.core.messages import Fetch
+from stagedoor.core.tokens import Tokens
+from stagedoor.keys import signatures
+from tests.helpers.support import (
+    ISSUER,
+    KEYS_URL,
+    NOW,
+    Reader,
+    Web,
+    claims,
+    ec_signer,
+    ed_signer,
+    issuer,
+    key_set,
+    number,
+    rsa_signer,
+    token,
+    web,
+)
+
+COGNITO = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_Example"
+ALL = frozenset(ALGORITHMS)
+
+
+# --- key sets
+
+
+def keys_of(*jwks: dict[str, Any], algorithms: frozenset[str] = ALL) -> list[str | None]:
+    return [key.kid for key in parse_key_set(key_set(*jwks), signatures, algorithms)]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"keys":{}}',
+        b'{"keys":[]}',
+        b'{"keys":[1]}',
+        b'{"keys":null}',
+        b"<html>",
+        b"\xff",
+        b'{"keys":[],"keys":[]}',
+        b'{"keys":' + b"[" * 100_000,
+    ],
+    ids=lambda document: str(document[:20]),
+)
+def test_what_is_no_key_set_is_refused(document: bytes) -> None:
+    with pytest.raises(InvalidKeySet):
+        parse_key_set(document, signatures, ALL)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        {"kty": "oct", "k": "c2VjcmV0", "kid": "s"},
+        {"kty": "oct"},
+        {**rsa_signer().jwk, "kid": "p", "d": "AQAB"},
+        {**ec_signer().jwk, "kid": "p", "d": "AQAB"},
+        {**rsa_signer().jwk, "kid": "p", "use": "enc", "d": "AQAB"},
+    ],
+    ids=["oct", "oct without k", "private RSA", "private EC", "private, for encryption"],
+)
+def test_one_secret_key_spoils_the_set(secret: dict[str, Any]) -> None:
+    with pytest.raises(InvalidKeySet, match="secret or private"):
+        keys_of(rsa_signer().jwk, secret)
+
+
+def test_two_keys_of_one_kid_spoil_the_set() -> None:
+    with pytest.raises(InvalidKeySet, match="same kid"):
+        keys_of(rsa_signer().jwk, {**rsa_signer(kid="rsa-2").jwk, "kid": "rsa-1"})
+    with pytest.raises(InvalidKeySet, match="same kid"):
+        keys_of(rsa_signer().jwk, {**ec_signer().jwk, "kid": "rsa-1"})
+
+
+RSA = rsa_signer().jwk
+WEAK = {
+    "for encryption": {"use": "enc"},
+    "of no use": {"use": None},
+    "for other operations": {"key_ops": ["encrypt"]},
+    "operations that are no list": {"key_ops": "verify"},
+    "kid is a number": {"kid": 5},
+    "another algorithm": {"alg": "RSA-OAEP"},
+    "an algorithm that is not offered": {"alg": "PS512"},
+    "alg is a list": {"alg": ["RS256"]},
+    "unknown type": {"kty": "RSB"},
+    "type is a list": {"kty": ["RSA"]},
+    "1024 bits": {"n": rsa_signer(kid="small", bits=1024).jwk["n"]},
+    "16384 bits": {"n": number((1 << 16384) - 1)},
+    "no modulus": {"n": None},
+    "modulus is not base64url": {"n": "a+b/"},
+    "even modulus": {"n": number((1 << 2047) + 2)},
+    "exponent 1": {"e": "AQ"},
+    "even exponent": {"e": number(65536)},
+    "exponent of 33 bits": {"e": number((1 << 32) + 1)},
+    "no exponent": {"e": None},
+    "exponent 0": {"e": "AA"},
+}
+
+
+@pytest.mark.parametrize("change", WEAK.values(), ids=WEAK.keys())
+def test_an_unsuitable_key_is_passed_over_and_the_others_count(change: dict[str, Any]) -> None:
+    bad = {"kid": "bad", **RSA, **({"kid": "bad"} if "kid" not in change else {}), **change}
+    assert keys_of(bad, RSA) == ["rsa-1"]
+    with pytest.raises(InvalidKeySet, match="no key that can be used"):
+        keys_of(bad)
+
+
+def test_a_key_of_the_faulty_generator_is_passed_over() -> None:
+    """ROCA: the modulus is a power of 65537 modulo each small prime; a product made to be so is recognised."""
+    step = math.prod(issuers._ROCA_PRIMES)
+    n = pow(65537, 12345, step) + step * ((1 << 2047) // step + 1)
+    n += step if n % 2 == 0 else 0
+    with pytest.raises(InvalidKeySet, match="ROCA"):
+        keys_of({**RSA, "n": number(n)})
+
+
+def test_keys_that_fit_no_accepted_algorithm_are_passed_over() -> None:
+    assert keys_of(RSA, ec_signer().jwk, ed_signer().jwk, algorithms=frozenset(("ES256",))) == ["ec-1"]
+    assert keys_of(RSA, {**ec_signer().jwk, "crv": "P-521"}, {**ed_signer().jwk, "crv": "X25519"}) == ["rsa-1"]
+    assert keys_of({**ec_signer().jwk, "alg": "ES384"}, RSA) == ["rsa-1"]
+
+
+def test_a_key_without_alg_serves_every_accepted_algorithm_of_its_type() -> None:
+    jwk = {name: value for name, value in RSA.items() if name != "alg"}
+    (key,) = parse_key_set(key_set(jwk), signatures, frozenset(("RS256", "PS256", "ES256")))
+    assert key.algorithms == {"RS256", "PS256"}
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["kty", "n", "e", "x", "y", "crv", "alg", "use", "kid", "key_ops"]), inner, max_size=6
+            )
+        ),
+        max_leaves=8,
+    )
+)
+def test_no_key_whatever_breaks_the_reader(value: object) -> None:
+    for jwk in (value, {"kty": "RSA", "n": value, "e": value}, {"kty": "EC", "crv": "P-256", "x": value, "alg": value}):
+        with pytest.raises(InvalidKeySet):
+            parse_key_set(json.dumps({"keys": [jwk]}).encode(), signatures, ALL)
+
+
+# --- asking for keys
+
+
+def test_keys_are_asked_for_once_and_kept() -> None:
+    reader = Reader()
+    for name in ("ann", "ben", "cat"):
+        assert reader.verify(token(claims(sub=name))).subject == name
+    assert reader.web.asked == [KEYS_URL]
+
+
+def test_a_flood_of_unknown_kids_asks_once_per_cool_down() -> None:
+    reader = Reader()
+    for second in range(25):
+        for serial in range(20):
+            assert reader.refusal(token(kid=f"k{second}-{serial}"), NOW + second) == "token-key"
+    assert len(reader.web.asked) == 3  # at 0, 10 and 20 s
+
+
+def test_a_new_key_is_found_after_the_cool_down() -> None:
+    reader, fresh = Reader(), rsa_signer(kid="rsa-2")
+    reader.verify(token())
+    reader.web.pages[KEYS_URL] = key_set(rsa_signer(), fresh)
+    assert reader.refusal(token(signer=fresh), NOW + 9) == "token-key"
+    assert reader.verify(token(signer=fresh), NOW + 10).subject == "ann"
+
+
+def test_a_clock_that_is_set_back_keeps_nobody_waiting() -> None:
+    reader = Reader(pages=Web())
+    with pytest.raises(KeysUnavailable):
+        reader.verify(token(), NOW + 120)
+    reader.web.pages[KEYS_URL] = key_set(rsa_signer())
+    assert reader.verify(token(), NOW).subject == "ann"
+
+
+def test_requests_that_waited_ask_no_oftener_than_others() -> None:
+    """They are decided by the time at which they came, and whoever holds bodies back chooses their order."""
+    reader = Reader()
+    reader.verify(token())
+    for second in (30, 25, 20, 15):
+        with pytest.raises(InvalidToken):
+            reader.verify(token(kid="rsa-2"), NOW + second)
+    assert len(reader.web.asked) == 2
+
+
+def test_flows_that_wait_at_the_same_time_ask_for_the_same() -> None:
+    """The driver joins equal wishes into one exchange; all who waited are served by it."""
+    everybody = Tokens((issuer(),), signatures)
+    flows = [everybody.verify(token(claims(sub=name)), NOW) for name in "abc"]
+    wishes = {next(flow) for flow in flows}
+    assert wishes == {Fetch(KEYS_URL)}
+    for flow, name in zip(flows, "abc", strict=True):
+        with pytest.raises(StopIteration) as done:
+            flow.send(web()(next(iter(wishes))))
+        assert done.value.value.subject == name
+
+
+def test_who_hangs_up_while_waiting_does_not_keep_the_others_out() -> None:
+    everybody = Tokens((issuer(),), signatures)
+    gone = everybody.verify(token(), NOW)
+    next(gone)
+    gone.close()
+    with pytest.raises(KeysUnavailable) as caught:
+        run(everybody.verify(token(), NOW + 1), Web())
+    assert "broken off" in str(caught.value)
+    assert run(everybody.verify(token(), NOW + 11), web()).subject == "ann"
+
+
+def test_without_any_answer_nobody_is_let_in_and_it_is_not_their_fault() -> None:
+    reader = Reader(pages=Web())
+    for second in (0, 1, 11):
+        with pytest.raises(KeysUnavailable, match="connection refused"):
+            reader.verify(token(), NOW + second)
+    assert len(reader.web.asked) == 2
+    reader.web.pages[KEYS_URL] = key_set(rsa_signer())
+    assert reader.verify(token(), NOW + 30).subject == "ann"
+
+
+@pytest.mark.parametrize(
+    "document", [b"", b"<html>busy</html>", b'{"keys":[]}', key_set(RSA, RSA), b'{"keys":[{"kty":"oct"}]}']
+)
+def test_a_bad_key_set_is_no_answer(document: bytes) -> None:
+    with pytest.raises(KeysUnavailable):
+        Reader(pages=Web({KEYS_URL: document})).verify(token())
+
+
+@pytest.mark.parametrize("document", [None, b"<html>busy</html>", b'{"keys":[]}', b'{"keys":[{"kty":"oct"}]}'])
+def test_the_last_good_set_is_kept(document: bytes | None) -> None:
+    reader = Reader()
+    reader.verify(token())
+    if document is None:
+        del reader.web.pages[KEYS_URL]
+    else:
+        reader.web.pages[KEYS_URL] = document
+    later = NOW + issuers.KEYS_MAX_AGE
+    run(reader.tokens.refresh(later), reader.web)
+    assert len(reader.web.asked) == 2
+    assert reader.verify(token(claims(exp=later + 9)), later).subject == "ann"
+    with pytest.raises(KeysUnavailable):  # it may well be a new key, but that cannot be found out
+        reader.verify(token(claims(exp=later + 9), kid="rsa-2"), later)
+
+
+def test_a_withdrawn_key_stops_to_count_also_for_remembered_tokens() -> None:
+    reader, text = Reader(), token(claims(exp=NOW + 9000))
+    reader.verify(text)
+    reader.web.pages[KEYS_URL] = key_set(rsa_signer(kid="rsa-2"))
+    later = NOW + issuers.KEYS_MAX_AGE
+    run(reader.tokens.refresh(later - 1), reader.web)
+    assert reader.tokens.known(text, later) is not None
+    run(reader.tokens.refresh(later), reader.web)
+    assert reader.tokens.known(text, later) is None
+    assert reader.refusal(text, later) == "token-key"
+
+
+def test_keys_that_did_not_change_forget_nobody() -> None:
+    reader, text = Reader(), token(claims(exp=NOW + 9000))
+    reader.verify(text)
+    later = NOW + issuers.KEYS_MAX_AGE
+    run(reader.tokens.refresh(later), reader.web)
+    assert len(reader.web.asked) == 2
+    assert reader.tokens.known(text, later) is not None
+
+
+def test_a_key_file_is_read_again_within_ten_seconds() -> None:
+    path = "file:///etc/stagedoor/jwks.json"
+    reader = Reader(issuer(jwks=path), pages=Web({path: key_set(rsa_signer())}))
+    reader.verify(token())
+    reader.web.pages[path] = key_set(rsa_signer(kid="rsa-2"))
+    run(reader.tokens.refresh(NOW + 9), reader.web)
+    assert reader.refusal(token(), NOW + 9.5) == "token-key"
+
+
+def test_keys_that_are_baked_in_need_no_asking() -> None:
+    keys = IssuerKeys(issuer(), rsa, lambda: None)
+    keys.install(key_set(rsa_signer()), NOW)
+    assert keys.candidates({"alg": "RS256", "kid": "rsa-1"})
+    assert not keys.stale(NOW + 1)
+
+
+# --- discovery
+
+DISCOVERY = f"{ISSUER}/.well-known/openid-configuration"
+
+
+def described(**more: Any) -> bytes:
+    return json.dumps({"issuer": ISSUER, "jwks_uri": KEYS_URL, **more}).encode()
+
+
+def test_keys_are_found_by_discovery() -> None:
+    pages = Web({DISCOVERY: described(), KEYS_URL: key_set(rsa_signer())})
+    reader = Reader(issuer(jwks=None), pages=pages)
+    assert reader.verify(token()).subject == "ann"
+    assert reader.web.asked == [DISCOVERY, KEYS_URL]
+
+
+def test_discovery_starts_below_an_issuer_with_a_slash_at_its_end() -> None:
+    slashed = ISSUER + "/"
+    pages = Web({DISCOVERY: described(issuer=slashed), KEYS_URL: key_set(rsa_signer())})
+    reader = Reader(issuer(issuer=slashed, jwks=None), pages=pages)
+    assert reader.verify(token(claims(iss=slashed))).subject == "ann"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        described(issuer="https://evil.example"),
+        described(issuer=ISSUER + "/"),
+        described(issuer=None),
+        described(jwks_uri="http://id.example.com/keys"),
+        described(jwks_uri="file:///etc/passwd"),
+        described(jwks_uri="ftp://id.example.com/keys"),
+        described(jwks_uri="//id.example.com/keys"),
+        described(jwks_uri="http://127.0.0.1.evil.example/keys"),
+        described(jwks_uri="https://"),
+        described(jwks_uri="https://[bad/keys"),
+        described(jwks_uri=None),
+        described(jwks_uri=[KEYS_URL]),
+        b"<html>",
+        b"[]",
+        b"",
+        b'{"issuer":"a","issuer":"b"}',
+    ],
+    ids=lambda document: str(document[:80]),
+)
+def test_a_discovery_document_that_is_wrong_is_no_answer(document: bytes) -> None:
+    reader = Reader(issuer(jwks=None), pages=Web({DISCOVERY: document, KEYS_URL: key_set(rsa_signer())}))
+    with pytest.raises(KeysUnavailable):
+        reader.verify(token())
+    assert reader.web.asked == [DISCOVERY]
+
+
+def test_cognitos_keys_are_where_they_always_are() -> None:
+    address = f"{COGNITO}/.well-known/jwks.json"
+    reader = Reader(issuer(issuer=COGNITO, jwks=None), pages=Web({address: key_set(rsa_signer())}))
+    assert reader.verify(token(claims(iss=COGNITO))).subject == "ann"
+    assert reader.web.asked == [address]
+
+
+def test_discovery_is_made_again_when_keys_are_asked_for_again() -> None:
+    moved = "https://id.example.com/moved"
+    pages = Web({DISCOVERY: described(), KEYS_URL: key_set(rsa_signer())})
+    reader = Reader(issuer(jwks=None), pages=pages)
+    reader.verify(token())
+    reader.web.pages = {DISCOVERY: described(jwks_uri=moved), moved: key_set(rsa_signer(kid="rsa-2"))}
+    assert reader.verify(token(signer=rsa_signer(kid="rsa-2")), NOW + 10).subject == "ann"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://a", "https://a:1/b", "http://localhost:1", "http://127.0.0.1/", "http://127.9.9.9", "http://[::1]:8/"],
+)
+def test_addresses_of_keys_that_are_safe(url: str) -> None:
+    assert issuers.is_safe_url(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "http://a",
+        "http://127.0.0.1.evil.example",
+        "http://localhost.evil.example",
+        "http://1270.0.0.1",
+        "file:///x",
+        "https://",
+        "https:a",
+        "//a",
+        "http://[::2]/",
+        "http://127.0.0.1@evil.example/",
+    ],
+)
+def test_addresses_of_keys_that_are_not_safe(url: str) -> None:
+    assert not issuers.is_safe_url(url)

@@ -1,0 +1,252 @@
+"""What one caller is shown of the store: exactly what they may read, page by page, at a bounded price."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stagedoor.core.caller import ANONYMOUS, Caller
+from stagedoor.core.drivers import run
+from stagedoor.core.listing import MAX_QUESTIONS, MAX_SECONDS, visible
+from stagedoor.core.messages import Answered, Item, List, Listed, Wish
+from stagedoor.core.policy.decide import Allow, Policy, compile_rules
+from stagedoor.core.policy.reach import Reach
+from tests.helpers.support import Rules, caller
+
+ANN = caller(groups=["students", "choir"])
+
+
+class Names:
+    """A store of names alone. `asked` holds every question; no answer is longer than `page`."""
+
+    def __init__(self, keys: Sequence[str], page: int = 1000) -> None:
+        self.keys, self.page = sorted(set(keys)), page
+        self.asked: list[List] = []
+
+    def __call__(self, wish: Wish) -> Answered:
+        assert isinstance(wish, List)
+        assert 1 <= wish.limit <= 1000
+        self.asked.append(wish)
+        found: list[Item | str] = []
+        last = None
+        for key in self.keys:
+            if not key.startswith(wish.prefix) or key <= wish.after:
+                continue
+            name, slash, _ = key[len(wish.prefix) :].partition("/")
+            folder = f"{wish.prefix}{name}/" if wish.folders and slash else None
+            if folder is not None and (found[-1:] == [folder] or wish.after >= folder + chr(0x10FFFF)):
+                continue
+            if len(found) == min(wish.limit, self.page):
+                return Listed(tuple(found), last)
+            found.append(Item(key, '"e"', 0.0, 1) if folder is None else folder)
+            last = key if folder is None else folder + chr(0x10FFFF)
+        return Listed(tuple(found))
+
+
+def pages(policy: Policy, who: Caller, store: Names, wish: List, index: str | None = None) -> list[Listed]:
+    """All pages of a listing, each asked for with where the one before ended."""
+    found: list[Listed] = []
+    while len(found) < 2000:
+        listed = run(visible(Reach(policy), who, wish, index), store)
+        found.append(listed)
+        if listed.resume is None:
+            return found
+        assert listed.resume > wish.after, "the listing does not get on"
+        wish = wish._replace(after=listed.resume)
+    raise AssertionError("the listing has no end")
+
+
+def names(found: Sequence[Listed]) -> list[str]:
+    return [one if isinstance(one, str) else one.key for listed in found for one in listed.found]
+
+
+def expected(policy: Policy, who: Caller, keys: Sequence[str], prefix: str, folders: bool) -> list[str]:
+    """The same by asking about every key, but for those with the very name of a folder that a rule speaks of."""
+    shown = []
+    for key in sorted(set(keys)):
+        if (
+            f"{key}/" not in Reach(policy).prefixes(who, "")
+            and key.startswith(prefix)
+            and isinstance(policy.decide(who, key), Allow)
+        ):
+            name, slash, _ = key[len(prefix) :].partition("/")
+            shown.append(f"{prefix}{name}/" if folders and slash else key)
+    return list(dict.fromkeys(shown))
+
+
+RULES: Rules = (
+    {"path": "public/**", "allow": "anyone"},
+    {"path": "users/{sub}/**", "allow": "signed-in"},
+    {"path": "groups/{groups}/**", "allow": "signed-in"},
+    {"path": "shared/*/open/**", "allow": "signed-in"},
+    {"path": "courses/lesson-*/**", "allow": {"groups": ["students"]}},
+    {"path": "**/*.png", "allow": {"groups": ["staff"]}},
+    {"path": "public/secret/**", "deny": "anyone"},
+    {"path": "users/*/private/*", "deny": "anyone"},
+)
+SEGMENTS = ("a", "a-b", "a0", "ann", "choir", "courses", "groups", "lesson-1", "open", "private", "public", "secret")
+KEYS = st.lists(st.sampled_from((*SEGMENTS, "shared", "users", "x.png", "ü")), min_size=2, max_size=5).map("/".join)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    keys=st.lists(KEYS, max_size=40),
+    prefix=st.sampled_from(("", "users/", "users/a", "shared/", "public/", "groups/choir/", "c", "courses/less")),
+    folders=st.booleans(),
+    limit=st.integers(1, 7),
+    who=st.sampled_from((ANN, ANONYMOUS, caller(sub="choir", groups=["staff"]), caller(sub="ü"))),
+    page=st.sampled_from((1, 2, 1000)),
+)
+def test_a_listing_shows_what_may_be_read_and_nothing_else(
+    keys: list[str], prefix: str, folders: bool, limit: int, who: Caller, page: int
+) -> None:
+    policy = compile_rules(RULES)
+    found = pages(policy, who, Names(keys, page), List(prefix, "", limit, folders))
+    assert names(found) == expected(policy, who, keys, prefix, folders)
+    assert all(len(listed.found) <= limit for listed in found)
+
+
+def test_a_full_page_ends_with_what_is_shown_so_that_the_next_begins_there() -> None:
+    policy = compile_rules(RULES)
+    store = Names([f"public/{number:03}" for number in range(10)])
+    first = run(visible(Reach(policy), ANN, List("", "", 4)), store)
+    assert first.resume == "public/003"
+    exact = run(visible(Reach(policy), ANN, List("", "public/005", 4)), store)
+    assert exact.resume is None, "nothing comes after these, and a reader is told so"
+
+
+def test_what_belongs_to_others_is_not_walked_through() -> None:
+    keys = [f"users/u{number:05}/photo" for number in range(20_000)] + ["users/ann/photo"]
+    store = Names(keys)
+    found = run(visible(Reach(compile_rules(RULES)), ANN, List("", "", 1000)), store)
+    assert names([found]) == ["users/ann/photo"]
+    assert [wish.prefix for wish in store.asked] == [
+        "courses/lesson-",
+        "groups/choir/",
+        "groups/students/",
+        "public/",
+        "shared/",
+        "users/ann/",
+    ]
+
+
+def test_a_folder_that_hides_everything_is_jumped_over() -> None:
+    keys = [f"public/secret/{number:05}" for number in range(30_000)] + ["public/a", "public/z"]
+    store = Names(keys)
+    found = run(visible(Reach(compile_rules(RULES)), ANONYMOUS, List("", "", 1000)), store)
+    assert names([found]) == ["public/a", "public/z"]
+    assert len(store.asked) <= 3
+
+
+def test_the_price_of_a_page_is_bounded_and_the_next_goes_on() -> None:
+    keys = [f"mixed/{number:06}.txt" for number in range(60_000)] + ["mixed/zzz.png"]
+    policy, staff, store = compile_rules(RULES), caller(groups=["staff"]), Names(keys)
+    first = run(visible(Reach(policy), staff, List("", "", 10)), store)
+    assert first.found == ()
+    assert first.resume is not None
+    assert len(store.asked) == MAX_QUESTIONS
+    assert names(pages(policy, staff, store, List("", "", 10))) == ["mixed/zzz.png"]
+
+
+def test_a_folder_is_shown_only_if_something_in_it_is() -> None:
+    keys = ["users/ann/a", "users/ben/b", "shared/x/closed/1", "shared/y/open/1", "public/secret/s"]
+    policy = compile_rules(RULES)
+    assert names(pages(policy, ANN, Names(keys), List("users/", "", 10, folders=True))) == ["users/ann/"]
+    assert names(pages(policy, ANN, Names(keys), List("shared/", "", 10, folders=True))) == ["shared/y/"]
+    assert names(pages(policy, ANONYMOUS, Names(keys), List("", "", 10, folders=True))) == []
+
+
+def test_a_search_for_something_to_show_in_a_folder_goes_on_where_it_ended() -> None:
+    keys = [f"shared/big/closed{number:06}/x" for number in range(60_000)] + ["shared/big/open/x", "shared/c/open/x"]
+    policy, store = compile_rules(RULES), Names(keys)
+    found = pages(policy, ANN, store, List("shared/", "", 10, folders=True))
+    assert names(found) == ["shared/big/", "shared/c/"]
+    assert len(found) > 1, "one page would have asked too often"
+
+
+def test_folders_that_may_be_read_as_a_whole_cost_one_question() -> None:
+    keys = [f"public/f{number:03}/{name}" for number in range(500) for name in ("a", "b")]
+    store = Names(keys)
+    found = run(
+        visible(Reach(compile_rules(({"path": "**", "allow": "anyone"},))), ANONYMOUS, List("public/", "", 1000, True)),
+        store,
+    )
+    assert len(found.found) == 500
+    assert len(store.asked) == 1
+
+
+def test_names_that_an_index_hides_are_not_shown() -> None:
+    keys = ["public/docs/", "public/docs/index.html"]
+    policy = compile_rules(RULES)
+    assert names(pages(policy, ANN, Names(keys), List("public/docs/", "", 10), "index.html")) == [
+        "public/docs/index.html"
+    ]
+    assert names(pages(policy, ANN, Names(keys), List("public/docs/", "", 10))) == keys
+
+
+@pytest.mark.parametrize(
+    ("folder", "reach"),
+    [
+        ("public/", "some"),
+        ("public/x/", "all"),
+        ("public/secret/", "none"),
+        ("users/", "some"),
+        ("users/ann/", "some"),
+        ("users/ann/photos/", "all"),
+        ("users/ann/private/", "some"),
+        ("users/ben/", "none"),
+        ("groups/choir/", "all"),
+        ("groups/band/", "none"),
+        ("shared/x/", "some"),
+        ("shared/x/open/", "all"),
+        ("courses/", "some"),
+        ("courses/lesson-1/", "all"),
+        ("other/", "none"),
+        ("", "some"),
+    ],
+)
+def test_how_much_of_a_folder_may_be_read(folder: str, reach: str) -> None:
+    assert Reach(compile_rules(RULES)).below(ANN, folder) == reach
+
+
+class Clock:
+    """Every look at it takes a while."""
+
+    def __init__(self, step: float) -> None:
+        self.now, self.step = 0.0, step
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+def test_a_page_takes_no_longer_than_others_can_wait_and_gets_on_all_the_same() -> None:
+    keys = [f"mixed/{number:04}.txt" for number in range(300)] + ["mixed/zzz.png"]
+    policy, staff, store = compile_rules(RULES), caller(groups=["staff"]), Names(keys)
+    slow = Clock(MAX_SECONDS / 10)
+    wish, pages_seen, found = List("mixed/", "", 10), 0, list[str]()
+    while True:
+        listed = run(visible(Reach(policy), staff, wish, None, slow), store)
+        pages_seen += 1
+        found += names([listed])
+        if listed.resume is None:
+            break
+        assert listed.resume > wish.after
+        wish = wish._replace(after=listed.resume)
+    assert found == ["mixed/zzz.png"]
+    assert 20 < pages_seen < 60, "about nine names a page"
+
+
+def test_many_rules_and_deep_folders_are_judged_once_on_the_way_down() -> None:
+    rules = [{"path": f"**/p{number}/x.png", "allow": "signed-in"} for number in range(1000)]
+    policy = compile_rules(rules)
+    deep = ["/".join(f"d{number}{level}" for level in range(200)) for number in range(50)]
+    store = Names([f"{folder}/y" for folder in deep])
+    started = time.perf_counter()
+    found = run(visible(Reach(policy), ANN, List("", "", 10)), store)
+    assert found.found == ()
+    assert time.perf_counter() - started < 20, "it was minutes when each folder was judged from the root"
