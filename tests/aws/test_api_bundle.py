@@ -88,13 +88,13 @@ def test_the_function_reads_the_same_settings(site: Path, tmp_path: Path, wheels
     assert there.policy.rules == settings.policy.rules
     assert (there.url, there.store, there.catalogue) == (settings.url, settings.store, settings.catalogue)
     assert (there.sources.order, there.origins, there.login_page) == (
-        settings.sources.order,
+        settings.token_sources.order,
         settings.origins,
         settings.login_page,
     )
     assert there.passes == settings.passes
     (one,), (other,) = there.issuers, settings.issuers
-    assert (one.issuer, one.audience, one.algorithms) == (other.issuer, other.audience, other.algorithms)
+    assert (one.url, one.audience, one.algorithms) == (other.url, other.audience, other.algorithms)
     assert str(one.jwks).startswith((tmp_path / "task/files").as_uri())
 
 

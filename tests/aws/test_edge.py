@@ -71,7 +71,7 @@ BROWSER = {"sec_fetch_mode": "navigate", "accept": "text/html"}
 def make(folder: Path, text: str = SETTINGS, *, now: float | None = NOW, **options: Any) -> Edge:
     """The functions of the zip that these settings make."""
     settings = parse(text, None, ENVIRON)
-    keys = dict.fromkeys((issuer.issuer for issuer in settings.issuers), key_set(rsa_signer()))
+    keys = dict.fromkeys((issuer.url for issuer in settings.issuers), key_set(rsa_signer()))
     return Edge(unpacked(bundle.make(settings, keys, **options).content, folder), now)
 
 

@@ -325,11 +325,11 @@ def test_variables_that_win_over_the_file_are_named_and_their_values_are_not(
     monkeypatch.setenv("STAGEDOOR_TOKENS_COOKIE", "something-private")
     monkeypatch.setenv("STAGEDOOR_SITE_URL", "https://elsewhere.example.com")
     scope = stack()
-    assert site(scope, settings=write()).settings.sources.cookie == "something-private"
+    assert site(scope, settings=write()).settings.token_sources.cookie == "something-private"
     (info,) = infos_of(scope)
     assert info.endswith(": STAGEDOOR_TOKENS_COOKIE")
     scope = stack()
-    assert site(scope).settings.sources.cookie == "token"  # a pool alone: there is no file, and nothing wins
+    assert site(scope).settings.token_sources.cookie == "token"  # a pool alone: there is no file, and nothing wins
     assert not infos_of(scope)
 
 

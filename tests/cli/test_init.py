@@ -47,7 +47,7 @@ def test_what_it_writes_passes_check_without_warnings(answers: Answers) -> None:
     assert settings.warnings == ()
     assert settings.inactive == ()
     assert settings.issuers[0].audience == frozenset(answers.audience)
-    assert settings.issuers[0].issuer == answers.issuer
+    assert settings.issuers[0].url == answers.issuer
     assert settings.login_page == answers.login_page
 
 
@@ -182,7 +182,7 @@ def test_three_questions(
     assert main(["init"]) == 0
     settings = _load(tmp_path / "stagedoor.toml")
     assert settings.store == (tmp_path / "files").as_uri()
-    assert settings.issuers[0].issuer == f"{provider}/"
+    assert settings.issuers[0].url == f"{provider}/"
     assert settings.issuers[0].algorithms == {"ES256"}
     assert settings.issuers[0].audience == {"app", "other"}
     assert (tmp_path / "files/public/hello.txt").is_file()

@@ -338,7 +338,7 @@ def test_the_lists_may_be_written_in_one_line(home: Path) -> None:
         'issuers = [{ issuer = "https://id.example.com", audience = ["app"] }]\n'
         + MINIMAL[: MINIMAL.index("[[issuers")]
     )
-    assert read(home, text).issuers[0].issuer == "https://id.example.com"
+    assert read(home, text).issuers[0].url == "https://id.example.com"
 
 
 # --- places of errors
@@ -705,7 +705,7 @@ def test_lists_of_tables_come_as_one_value(home: Path) -> None:
         STAGEDOOR_ISSUERS='[{issuer = "https://x.example", audience = ["y"]}]',
     )
     assert [rule.pattern for rule in found.policy.rules] == ["a", "b"]
-    assert found.issuers[0].issuer == "https://x.example"
+    assert found.issuers[0].url == "https://x.example"
 
 
 def test_the_environment_alone_will_do(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

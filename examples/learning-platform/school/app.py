@@ -70,7 +70,7 @@ class Frontend:
     async def _provider(self) -> tuple[str, str]:
         """Where to sign in, and where a code becomes a token (OpenID Connect Discovery 1.0 §4)."""
         if self._endpoints is None:
-            issuer = self._settings.issuers[0].issuer
+            issuer = self._settings.issuers[0].url
             try:
                 async with httpx.AsyncClient(timeout=5) as client:
                     found = await client.get(f"{issuer.rstrip('/')}/.well-known/openid-configuration")

@@ -88,7 +88,7 @@ class OwnUrl(Construct):
         super().__init__(scope, id_)
         issuer = _only_issuer(settings)
         authorizer = authorizers.HttpJwtAuthorizer(
-            "Token", issuer.issuer, jwt_audience=sorted(issuer.audience), authorizer_name="token"
+            "Token", issuer.url, jwt_audience=sorted(issuer.audience), authorizer_name="token"
         )
         api = apigateway.HttpApi(
             self,

@@ -97,7 +97,7 @@ def given_keys(settings: Settings, given: KeyDocuments | None) -> dict[str, byte
     Raises:
         SettingsError: whose they are is no issuer of the settings, or this is no document.
     """
-    issuers = [issuer.issuer for issuer in settings.issuers]
+    issuers = [issuer.url for issuer in settings.issuers]
     for name in given or {}:
         if name not in issuers:
             raise SettingsError(
@@ -134,8 +134,8 @@ def issuer_keys(settings: Settings, given: Mapping[str, bytes]) -> dict[str, byt
     """
     found = dict(given)
     for source in Tokens(settings.issuers, signatures).issuers.values():
-        if source.issuer.issuer not in found:
-            found[source.issuer.issuer] = _published(source)
+        if source.issuer.url not in found:
+            found[source.issuer.url] = _published(source)
     return found
 
 
@@ -146,7 +146,7 @@ def _published(source: IssuerKeys) -> bytes:
     run(source.refresh(time.time()), _ask)
     if source.document is None:
         # Cognito answers 400 for a pool that it does not have, and in a region that is none nobody answers
-        doubt = "is the pool id right? If it is: " if is_cognito(source.issuer.issuer) else ""
+        doubt = "is the pool id right? If it is: " if is_cognito(source.issuer.url) else ""
         raise SettingsError(
             source.failure,
             setting="issuer_keys",

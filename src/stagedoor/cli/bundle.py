@@ -92,7 +92,7 @@ def _keys(settings: Settings) -> dict[str, bytes] | None:
         if source.document is None:
             complain("error", f"{source.failure}\n  the edge needs the keys now: see stagedoor check --online")
         else:
-            found[source.issuer.issuer] = source.document
+            found[source.issuer.url] = source.document
     return found if len(found) == len(sources) else None
 
 

@@ -84,8 +84,8 @@ def _claimed(claims: Mapping[str, object], named: str | None, settings: Settings
     from ..core.tokens import check_claims
 
     known = ", ".join(issuer.name for issuer in settings.issuers) or "there are none"
-    by_name = [issuer for issuer in settings.issuers if named is None or named in (issuer.name, issuer.issuer)]
-    fitting = [issuer for issuer in by_name if claims.get("iss", issuer.issuer) == issuer.issuer]
+    by_name = [issuer for issuer in settings.issuers if named is None or named in (issuer.name, issuer.url)]
+    fitting = [issuer for issuer in by_name if claims.get("iss", issuer.url) == issuer.url]
     if not by_name:
         raise WrongUsage(f"{named!r} is none of the issuers (known: {known})")
     if not fitting:
@@ -95,7 +95,7 @@ def _claimed(claims: Mapping[str, object], named: str | None, settings: Settings
     issuer = fitting[0]
     if "exp" in claims:  # these are a token's, not made up for the occasion
         try:
-            check_claims({"iss": issuer.issuer, **claims}, issuer, time.time())
+            check_claims({"iss": issuer.url, **claims}, issuer, time.time())
         except InvalidToken as error:
             notes.append(f"this is what the rules say; a token with these claims would not get as far: {error}")
-    return Caller(issuer.name, issuer.issuer, claims, issuer.claims)
+    return Caller(issuer.name, issuer.url, claims, issuer.claims)

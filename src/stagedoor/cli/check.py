@@ -83,10 +83,10 @@ def _summary(settings: Settings) -> dict[str, Any]:
         "issuers": [
             {
                 "name": one.name,
-                "issuer": one.issuer,
+                "issuer": one.url,
                 "audience": sorted(one.audience),
                 "algorithms": sorted(one.algorithms),
-                "keys": one.jwks or known_keys_url(one.issuer) or f"discovery at {discovery_url(one.issuer)}",
+                "keys": one.jwks or known_keys_url(one.url) or f"discovery at {discovery_url(one.url)}",
             }
             for one in settings.issuers
         ],

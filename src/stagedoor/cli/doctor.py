@@ -163,7 +163,7 @@ def _subject(
     token, other, expired, foreign = (_token(*one) for one in zip(options, tokens, strict=True))
     if token is not None and forge.expired(token):
         raise WrongUsage("the token has expired: bring a new one, and this one as --expired-token")
-    sources = settings.sources if settings else None
+    sources = settings.token_sources if settings else None
     in_query = sources.query if sources and "query" in sources.order else None
     return doctor.Subject(
         origin=origin,
@@ -236,7 +236,7 @@ def _keys(settings: Settings | None, file: Path | None) -> tuple[Mapping[str, ob
         from ..core.messages import Fetch
         from .outside import fetch
 
-        where = issuer.jwks or known_keys_url(issuer.issuer) or _discovered(issuer.issuer)
+        where = issuer.jwks or known_keys_url(issuer.url) or _discovered(issuer.url)
         if where:
             documents.append(fetch(Fetch(where)).body)
     import json

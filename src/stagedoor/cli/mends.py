@@ -43,7 +43,7 @@ def _shape(token: Claimed) -> str:
 
 
 def _issuer(token: Claimed) -> str:
-    iss, known = str(token.claims.get("iss")), [one.issuer for one in token.settings.issuers]
+    iss, known = str(token.claims.get("iss")), [one.url for one in token.settings.issuers]
     if iss.rstrip("/") in (one.rstrip("/") for one in known):
         return f"it says iss {iss!r}, yours differs by the slash at the end: write it as the token does"
     return f"it says iss {iss!r}, yours: {', '.join(known) or 'none'}; bring another token, or add it to [[issuers]]"

@@ -57,7 +57,7 @@ def command(
         settings = replace(settings, issuers=tuple(issuer._replace(jwks=keys) for issuer in settings.issuers))
     value, now = read_token(" ".join(text or ["-"])), time.time()
     header, claims = _peek(value)
-    issuer = next((one for one in settings.issuers if one.issuer == claims.get("iss")), None)
+    issuer = next((one for one in settings.issuers if one.url == claims.get("iss")), None)
     answer = judge(Claimed(value, header, claims, issuer, settings, now))
     if unverified and answer["claims"] is None:
         answer["unverifiedClaims"] = claims

@@ -33,9 +33,9 @@ class Issuer(NamedTuple):
     """One provider whose tokens count.
 
     Attributes:
-        issuer: exact `iss` (RFC 7519 §4.1.1), also where discovery starts.
+        url: exact `iss` (RFC 7519 §4.1.1), also where discovery starts.
         audience: accepted `aud` values, or `client_id` of a Cognito access token.
-        name: what rules and logs call it; default: the issuer itself.
+        name: what rules and logs call it; default: the URL.
         token_use: Cognito's `token_use` values that are accepted; empty for every other provider.
         jwks: URL (`https:`, `file:`) of the keys; None: found by discovery.
         algorithms: accepted `alg` values.
@@ -43,7 +43,7 @@ class Issuer(NamedTuple):
         leeway: seconds of clock difference that `exp` and `nbf` forgive.
     """
 
-    issuer: str
+    url: str
     audience: frozenset[str]
     name: str = ""
     token_use: frozenset[str] = frozenset()
@@ -148,7 +148,7 @@ def _check_rsa(n: int, e: int) -> None:
 
 
 def _source(issuer: Issuer) -> tuple[object, ...]:
-    return issuer.issuer, issuer.jwks, issuer.algorithms
+    return issuer.url, issuer.jwks, issuer.algorithms
 
 
 class IssuerKeys:
@@ -215,9 +215,9 @@ class IssuerKeys:
             self._install(fetched.body)
             self._loaded, self.failure = now, ""
         except (KeysUnavailable, InvalidKeySet) as error:
-            self.failure = f"keys of issuer {self.issuer.issuer}: {error}"
+            self.failure = f"keys of issuer {self.issuer.url}: {error}"
         except GeneratorExit:  # whoever asked has gone; until somebody may ask again nothing is known
-            self.failure = f"keys of issuer {self.issuer.issuer}: the question was broken off"
+            self.failure = f"keys of issuer {self.issuer.url}: the question was broken off"
             raise
         finally:
             self._asking = False
@@ -240,10 +240,10 @@ class IssuerKeys:
 
     def _discover(self) -> Flow[str]:
         """Find the keys' address (OpenID Connect Discovery 1.0 §4); Cognito's is known."""
-        known = known_keys_url(self.issuer.issuer)
+        known = known_keys_url(self.issuer.url)
         if known is not None:
             return known
-        url = discovery_url(self.issuer.issuer)
+        url = discovery_url(self.issuer.url)
         fetched = yield from fetch(Fetch(url))
         if fetched.error:
             raise KeysUnavailable(f"{url}: {fetched.error}")
@@ -251,12 +251,12 @@ class IssuerKeys:
             document = json_object(fetched.body, "discovery document")
         except InvalidToken:
             raise KeysUnavailable(f"{url} is not a JSON object") from None
-        if document.get("issuer") != self.issuer.issuer:
+        if document.get("issuer") != self.issuer.url:
             raise KeysUnavailable(
                 f"{url} names another issuer: {str(document.get('issuer'))[:200]!r}; settings name it exactly so"
             )
         address = document.get("jwks_uri")
-        local = self.issuer.issuer.startswith("http:")
+        local = self.issuer.url.startswith("http:")
         if not isinstance(address, str) or not is_safe_url(address) or (address.startswith("http:") and not local):
             raise KeysUnavailable(f"{url}: its jwks_uri is not an https address")
         return address

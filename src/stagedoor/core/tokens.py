@@ -32,7 +32,7 @@ def check_claims(claims: Mapping[str, object], issuer: Issuer, now: float) -> fl
     Raises:
         InvalidToken: the first claim that does not hold; `code` names it.
     """
-    if claims.get("iss") != issuer.issuer:
+    if claims.get("iss") != issuer.url:
         raise InvalidToken("iss is not the configured issuer", code="token-issuer")
     audience = claims.get("aud")
     if issuer.token_use:
@@ -108,7 +108,7 @@ class Tokens:
     def __init__(self, issuers: tuple[Issuer, ...], port: SignaturePort, *, remember: int = REMEMBERED_BYTES) -> None:
         self.remember = remember
         self._verified = CallerCache(remember)
-        self.issuers = {issuer.issuer: IssuerKeys(issuer, port, self._verified.clear) for issuer in issuers}
+        self.issuers = {issuer.url: IssuerKeys(issuer, port, self._verified.clear) for issuer in issuers}
 
     def adopt(self, other: Tokens) -> None:
         """Take over the keys of issuers that earlier settings named too, so that a reload needs no issuer to answer."""
@@ -145,26 +145,24 @@ class Tokens:
             raise InvalidToken(f"typ {str(jws.header['typ'])[:40]!r} is not that of a token for us", code="token-type")
         # Only to choose the issuer; nothing of the payload is believed before its signature has been checked.
         claims = json_object(jws.payload, "payload")
-        source = self.issuers.get(str(claims.get("iss")))
-        if source is None:
+        keys = self.issuers.get(str(claims.get("iss")))
+        if keys is None:
             raise InvalidToken("iss is not a configured issuer", code="token-issuer")
-        if algorithm not in source.issuer.algorithms:
+        if algorithm not in keys.issuer.algorithms:
             raise InvalidToken(
                 f"alg {str(algorithm)[:20]!r} is not accepted from this issuer (algorithms)", code="token-algorithm"
             )
-        if not source.knows(jws.header):
-            if source.due(now):
-                yield from source.refresh(now)
-            if source.failure and not source.knows(jws.header):
-                raise KeysUnavailable(source.failure)
-        candidates = source.candidates(jws.header)
+        if not keys.knows(jws.header):
+            if keys.due(now):
+                yield from keys.refresh(now)
+            if keys.failure and not keys.knows(jws.header):
+                raise KeysUnavailable(keys.failure)
+        candidates = keys.candidates(jws.header)
         if not candidates:
             raise InvalidToken("no published key of the issuer fits the token's kid and alg", code="token-key")
         if not any(key.check(str(algorithm), jws.signed, jws.signature) for key in candidates):
             raise InvalidToken("the signature is wrong", code="token-signature")
-        expires = check_claims(claims, source.issuer, now)
-        caller = Caller(
-            source.issuer.name or source.issuer.issuer, source.issuer.issuer, claims, source.issuer.claims, expires
-        )
+        expires = check_claims(claims, keys.issuer, now)
+        caller = Caller(keys.issuer.name or keys.issuer.url, keys.issuer.url, claims, keys.issuer.claims, expires)
         self._verified.put(token, caller)
         return caller

@@ -117,7 +117,7 @@ def writable_attributes(visit: Visit) -> Iterator[Evidence]:
     """A rule on what people can write about themselves is no rule (Cognito Developer Guide, "User pool attributes")."""
     settings = visit.subject.settings
     assert settings is not None
-    pools = [issuer for issuer in settings.issuers if is_cognito(issuer.issuer)]
+    pools = [issuer for issuer in settings.issuers if is_cognito(issuer.url)]
     if not pools:
         raise SkipError("the settings name no Cognito pool")
     for issuer in pools:
@@ -138,7 +138,7 @@ def _attributes(policy: Policy, issuer: Issuer) -> dict[str, str]:
 
 
 def _writable(issuer: Issuer, used: dict[str, str]) -> Iterator[Evidence]:
-    pool = issuer.issuer.rpartition("/")[2]
+    pool = issuer.url.rpartition("/")[2]
     for client in sorted(issuer.audience):
         written = _written(pool, client)
         for attribute, rule in used.items():

@@ -301,7 +301,7 @@ class Visit:
             header.setdefault("kid", self.subject.keys[0]["kid"])
         if settings and settings.issuers and not parts:
             issuer = settings.issuers[0]
-            claims |= {"iss": issuer.issuer, "aud": min(issuer.audience)}
+            claims |= {"iss": issuer.url, "aud": min(issuer.audience)}
         return header, {**claims, "exp": int(time.time()) + 3600}
 
     # --- is it given away?

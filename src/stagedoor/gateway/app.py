@@ -285,7 +285,7 @@ class Gateway:
 
 def _log_change(keys: IssuerKeys, away: set[str]) -> None:
     """Say that an issuer went away, or is back: once each, for while it is away it is asked every few seconds."""
-    name = keys.issuer.issuer
+    name = keys.issuer.url
     if keys.failure and name not in away:
         away.add(name)
         so = "the last good keys stay in use" if keys.keys else "its tokens cannot be checked until that changes"

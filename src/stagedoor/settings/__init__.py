@@ -108,7 +108,7 @@ class Settings:
     fallback: str | None
     trust_html: bool
     issuers: tuple[Issuer, ...]
-    sources: Sources
+    token_sources: Sources
     policy: Policy
     login_page: str | None
     session: float
@@ -202,7 +202,7 @@ def _settings(read: Reader) -> Settings:
         fallback=read.text("site.fallback"),
         trust_html=trust_html,
         issuers=issuers,
-        sources=sources,
+        token_sources=sources,
         policy=policy,
         login_page=_login_page(read, issuers, url, policy, index),
         session=_session(read),
@@ -274,7 +274,7 @@ def _asks_aws(read: Reader) -> bool:
 
 def _issuers(read: Reader) -> tuple[Issuer, ...]:
     issuers = tuple(_issuer(read, f"issuers[{index}]") for index in range(len(read.tables("issuers"))))
-    for what, names in (("issuer", [i.issuer for i in issuers]), ("name", [i.name for i in issuers])):
+    for what, names in (("issuer", [i.url for i in issuers]), ("name", [i.name for i in issuers])):
         for index, name in enumerate(names):
             if name in names[:index]:
                 read.fail(f"issuers[{index}].{what}", f"{name!r} stands in two [[issuers]]", "keep one of them")
@@ -302,7 +302,7 @@ def _issuer(read: Reader, place: str) -> Issuer:
             read.fail(f"{place}.algorithms", f"{name!r} is not accepted", f"any of {', '.join(ALGORITHMS)}")
     default_groups = "cognito:groups" if cognito else "groups"
     return Issuer(
-        issuer=issuer,
+        url=issuer,
         audience=frozenset(audience),
         name=read.text(f"{place}.name") or issuer,
         token_use=frozenset(uses or ("access", "id")) if cognito else frozenset(),
@@ -371,7 +371,7 @@ def _login_page(read: Reader, issuers: tuple[Issuer, ...], url: str, policy: Pol
     secret, chosen, page = read.text("login.client_secret"), read.text("login.issuer"), read.text("login.page")
     if secret:
         read.secret("login.client_secret", secret)
-    if chosen and chosen not in {name for issuer in issuers for name in (issuer.name, issuer.issuer)}:
+    if chosen and chosen not in {name for issuer in issuers for name in (issuer.name, issuer.url)}:
         read.fail("login.issuer", f"{chosen!r} is none of the [[issuers]]", "use its name or its issuer URL")
     if page is not None and (not is_safe_url(page) or not page.isascii() or "#" in page or " " in page):
         read.fail("login.page", f"{page!r} is not an https URL", "http is for this machine only; no #fragment")

@@ -30,7 +30,7 @@ def make_door(settings: Settings) -> Door:
     """
     site = Site(
         settings.url,
-        settings.sources,
+        settings.token_sources,
         settings.index,
         settings.fallback,
         settings.login_page,
@@ -38,8 +38,8 @@ def make_door(settings: Settings) -> Door:
     )
     sessions = None
     if settings.session_keys:
-        names = {issuer.issuer: issuer.name for issuer in settings.issuers}
-        cookie = settings.sources.session
+        names = {issuer.url: issuer.name for issuer in settings.issuers}
+        cookie = settings.token_sources.session
         sessions = Sessions(settings.url, settings.session_keys, names, settings.session, cookie, settings.secure)
     keys, signer = open_passes(settings.passes, settings.aws_region)
     table = make_endpoints(

@@ -74,7 +74,7 @@ def make(settings: Settings, keys: Mapping[str, bytes], *, own_domain: bool = Tr
 def configuration(settings: Settings, keys: Mapping[str, bytes], *, own_domain: bool = True) -> dict[str, Any]:
     """What `config.json` holds; arguments and errors as for `make`."""
     _refuse_what_the_edge_cannot(settings, keys)
-    sources = settings.sources
+    sources = settings.token_sources
     content: dict[str, Any] = {
         "form": FORM,
         "version": packing.stagedoor_version(),
@@ -90,7 +90,7 @@ def configuration(settings: Settings, keys: Mapping[str, bytes], *, own_domain: 
             "login_page": settings.login_page,
             "origins": sorted(settings.origins),
         },
-        "issuers": [_issuer(number, one, keys[one.issuer]) for number, one in enumerate(settings.issuers)],
+        "issuers": [_issuer(number, one, keys[one.url]) for number, one in enumerate(settings.issuers)],
         "sessions": None,
         "passes": dict(_pass_keys(settings)),
         "rules": [_table(rule) for rule in settings.policy.rules],
@@ -111,7 +111,7 @@ def _refuse_what_the_edge_cannot(settings: Settings, keys: Mapping[str, bytes]) 
                 "let the provider sign with RS256, or trade its tokens for sessions: POST /-/session",
             )
         try:
-            parse_key_set(keys[issuer.issuer], rsa, issuer.algorithms)
+            parse_key_set(keys[issuer.url], rsa, issuer.algorithms)
         except InvalidKeySet as error:
             mend = "the provider must publish RSA keys for these algorithms"
             raise _refusal(settings, f"issuers[{number}].issuer", f"its keys: {error}", mend) from error
@@ -133,7 +133,7 @@ def _refusal(settings: Settings, name: str, problem: str, mend: str) -> Settings
 def _issuer(number: int, issuer: Issuer, keys: bytes) -> dict[str, Any]:
     is_file = issuer.jwks is not None and issuer.jwks.startswith("file:")
     return {
-        "issuer": issuer.issuer,
+        "issuer": issuer.url,
         "audience": sorted(issuer.audience),
         "name": issuer.name,
         "token_use": sorted(issuer.token_use),

@@ -72,7 +72,7 @@ class Config(NamedTuple):
         issuers = tuple(_issuer(one) for one in self.issuers)
         tokens = Tokens(issuers, rsa, remember=REMEMBERED_BYTES)
         for issuer, one in zip(issuers, self.issuers, strict=True):
-            tokens.issuers[issuer.issuer].install(one["keys"].encode(), -math.inf)
+            tokens.issuers[issuer.url].install(one["keys"].encode(), -math.inf)
         passes = Passes(url, {name: rsa.load_for_passes(jwk) for name, jwk in self.passes.items()})
         return Door(self._site(url), self.policy, tokens, self._sessions(url, issuers), passes)
 
@@ -85,7 +85,7 @@ class Config(NamedTuple):
         if self.sessions is None:
             return None
         keys = tuple(bytes.fromhex(key) for key in self.sessions["keys"])
-        names = {issuer.issuer: issuer.name for issuer in issuers}
+        names = {issuer.url: issuer.name for issuer in issuers}
         return Sessions(url, keys, names, self.sessions["lifetime"], self.site["sources"]["session"])
 
 
