@@ -87,7 +87,7 @@ def test_the_function_reads_the_same_settings(site: Path, tmp_path: Path, wheels
     there = load(unpacked(made, tmp_path / "task") / "stagedoor.toml", {})
     assert there.policy.rules == settings.policy.rules
     assert (there.url, there.store, there.catalogue) == (settings.url, settings.store, settings.catalogue)
-    assert (there.sources.order, there.origins, there.login_page) == (
+    assert (there.token_sources.order, there.origins, there.login_page) == (
         settings.token_sources.order,
         settings.origins,
         settings.login_page,

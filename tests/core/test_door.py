@@ -650,7 +650,7 @@ def test_two_issuers_at_one_door() -> None:
         {"path": "users/{sub}/**", "allow": {"issuer": ["staff"]}},
         {"path": "guests/**", "allow": {"issuer": [other]}},
     ]
-    guests = issuer(issuer=other, name="", jwks=other + "/keys")
+    guests = issuer(url=other, name="", jwks=other + "/keys")
     visitor = Visitor(rules, issuers=(issuer(), guests), pages=pages)
     guest = bearer(token(claims(iss=other), rsa_signer(kid="theirs")))
     assert visitor.serve("/users/ann/a", authorization=ANN).caller == "staff:ann"

@@ -320,7 +320,7 @@ def test_keys_are_found_by_discovery() -> None:
 def test_discovery_starts_below_an_issuer_with_a_slash_at_its_end() -> None:
     slashed = ISSUER + "/"
     pages = Web({DISCOVERY: described(issuer=slashed), KEYS_URL: key_set(rsa_signer())})
-    reader = Reader(issuer(issuer=slashed, jwks=None), pages=pages)
+    reader = Reader(issuer(url=slashed, jwks=None), pages=pages)
     assert reader.verify(token(claims(iss=slashed))).subject == "ann"
 
 
@@ -355,7 +355,7 @@ def test_a_discovery_document_that_is_wrong_is_no_answer(document: bytes) -> Non
 
 def test_cognitos_keys_are_where_they_always_are() -> None:
     address = f"{COGNITO}/.well-known/jwks.json"
-    reader = Reader(issuer(issuer=COGNITO, jwks=None), pages=Web({address: key_set(rsa_signer())}))
+    reader = Reader(issuer(url=COGNITO, jwks=None), pages=Web({address: key_set(rsa_signer())}))
     assert reader.verify(token(claims(iss=COGNITO))).subject == "ann"
     assert reader.web.asked == [address]
 

@@ -335,7 +335,7 @@ def test_an_nbf_that_is_no_number_is_refused(nbf: Any) -> None:
 
 
 def cognito(*uses: str) -> Issuer:
-    return issuer(issuer=COGNITO, token_use=frozenset(uses or ("access", "id")), claims={"groups": "cognito:groups"})
+    return issuer(url=COGNITO, token_use=frozenset(uses or ("access", "id")), claims={"groups": "cognito:groups"})
 
 
 def access(**more: Any) -> str:
@@ -378,7 +378,7 @@ def test_each_issuer_vouches_with_its_own_keys_only() -> None:
     other_url, other_keys = "https://other.example", "https://other.example/keys"
     ours, theirs = rsa_signer(), rsa_signer(kid="theirs")
     pages = Web({KEYS_URL: key_set(ours), other_keys: key_set(theirs)})
-    other = issuer(issuer=other_url, name="guests", jwks=other_keys, audience=frozenset(("guest-app",)))
+    other = issuer(url=other_url, name="guests", jwks=other_keys, audience=frozenset(("guest-app",)))
     reader = Reader(issuer(), other, pages=pages)
     guest = claims(iss=other_url, aud="guest-app")
     assert reader.verify(token(guest, theirs)).label == "guests:ann"
@@ -391,7 +391,7 @@ def test_each_issuer_vouches_with_its_own_keys_only() -> None:
 def test_each_issuer_has_its_own_algorithms() -> None:
     other_url = "https://other.example"
     pages = Web({KEYS_URL: key_set(rsa_signer(), ec_signer())})
-    other = issuer(issuer=other_url, name="guests", algorithms=frozenset(("ES256",)))
+    other = issuer(url=other_url, name="guests", algorithms=frozenset(("ES256",)))
     reader = Reader(issuer(), other, pages=pages)
     assert reader.verify(token(claims(iss=other_url), ec_signer())).label == "guests:ann"
     assert reader.refusal(token(signer=ec_signer())) == "token-algorithm"

@@ -142,7 +142,7 @@ def sealed(head: bytes, body: bytes, sign: Callable[[bytes], bytes]) -> str:
 
 
 def issuer(**more: Any) -> Issuer:
-    fields: dict[str, Any] = {"issuer": ISSUER, "audience": frozenset((CLIENT,)), "name": "staff", "jwks": KEYS_URL}
+    fields: dict[str, Any] = {"url": ISSUER, "audience": frozenset((CLIENT,)), "name": "staff", "jwks": KEYS_URL}
     return Issuer(**{**fields, **more})
 
 

@@ -189,7 +189,7 @@ def test_the_contract_is_read(home: Path) -> None:
     assert issuer.token_use == {"access", "id"}
     assert issuer.jwks == (home / "jwks.json").as_uri()
     assert issuer.claims == {"groups": "cognito:groups"}
-    assert (found.sources.order, found.sources.session) == (("header", "cookie"), "__Host-stagedoor")
+    assert (found.token_sources.order, found.token_sources.session) == (("header", "cookie"), "__Host-stagedoor")
     assert len(found.policy.rules) == 7
     assert found.login_page == "https://app.example.com/login"
     assert (found.session, found.session_keys) == (8 * 3600.0, (SECRET.encode(),))
@@ -215,7 +215,11 @@ def test_what_is_not_set_has_the_default_of_the_reference(home: Path) -> None:
     assert (issuer.name, issuer.leeway) == ("https://id.example.com", 0.0)
     assert issuer.algorithms == {"RS256"}
     assert (issuer.jwks, issuer.token_use, issuer.claims) == (None, frozenset(), {"groups": "groups"})
-    assert (found.sources.order, found.sources.cookie, found.sources.query) == (("header", "cookie"), "token", "token")
+    assert (found.token_sources.order, found.token_sources.cookie, found.token_sources.query) == (
+        ("header", "cookie"),
+        "token",
+        "token",
+    )
     assert (found.index, found.fallback, found.trust_html, found.login_page) == (None, None, False, None)
     assert (found.listen, found.workers, found.tls) == (("127.0.0.1", 8080), 1, None)
     assert (found.trusted_proxies, found.origins, found.access_log) == ((), frozenset(), "json")
@@ -297,7 +301,7 @@ def test_the_url_is_written_as_browsers_write_an_origin(home: Path, written: str
     found = read(home, MINIMAL.replace("https://assets.example.com", written))
     assert found.url == origin
     assert found.secure is origin.startswith("https")
-    assert found.sources.session == ("__Host-stagedoor" if found.secure else "stagedoor")
+    assert found.token_sources.session == ("__Host-stagedoor" if found.secure else "stagedoor")
 
 
 @pytest.mark.parametrize(
@@ -691,7 +695,7 @@ def test_the_environment_wins_over_the_file(home: Path) -> None:
     )
     assert found.url == "https://other.example.com"
     assert (found.listen, found.workers) == (("0.0.0.0", 9000), 4)
-    assert found.sources.order == ("query", "header")
+    assert found.token_sources.order == ("query", "header")
     assert found.trust_html
     assert found.origins == {"https://app.example.com"}
     assert (found.session, found.session_keys) == (3600.0, (SECRET.encode(),))
@@ -889,8 +893,8 @@ def test_every_row_that_is_no_list_can_come_from_the_environment(home: Path, row
     without = re.sub(rf"(?m)^{row.name} = {re.escape(text)}$", "", everything, count=1)
     whole = read(home, everything, **NAMED)
     found = read(home, without, **NAMED, **{variable: plain})
-    assert repr(found.sources) == repr(whole.sources)
-    assert replace(found, sources=whole.sources, policy=whole.policy, warnings=whole.warnings) == whole
+    assert repr(found.token_sources) == repr(whole.token_sources)
+    assert replace(found, token_sources=whole.token_sources, policy=whole.policy, warnings=whole.warnings) == whole
 
 
 def test_every_row_says_what_it_is_for_in_a_sentence() -> None:
