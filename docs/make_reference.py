@@ -113,7 +113,7 @@ KINDS: Mapping[str, str] = {
 SETTINGS_HEAD = """\
 # Settings
 
-<!-- Made by docs/make_reference.py from stagedoor.settings.TABLE. Change it there. -->
+<!-- Made by docs/make_reference.py from stagedoor/settings/table.py. Change it there. -->
 
 Settings stand in one TOML file and in environment variables. The file is the one that `--settings` names, else
 the one that `{prefix}SETTINGS` names, else `stagedoor.toml` in the current folder. Without any file the environment
@@ -200,7 +200,7 @@ def _settings() -> Iterator[str]:
 
 
 def _row(row: Setting) -> tuple[str, ...]:
-    return f"`{row.name}`", KINDS[row.kind], row.default, row.help
+    return f"`{row.name}`", KINDS[row.kind], row.default_shown, row.purpose
 
 
 # --- commands

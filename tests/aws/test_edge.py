@@ -153,12 +153,12 @@ def test_a_session_that_an_older_key_signed_counts_as_well(tmp_path: Path) -> No
         patch.setitem(ENVIRON, "NEWEST", newest)
         edge = make(tmp_path, SETTINGS + two)
     for key in (SESSION_KEY, newest.encode()):
-        line = Sessions(SITE, (key,), {ISSUER: "staff"}).set_cookie(caller(), {"sub": ["ann"]}, b"r" * 16, NOW)
+        line = Sessions(SITE, (key,), {ISSUER: "staff"}, 3600.0).set_cookie(caller(), {"sub": ["ann"]}, b"r" * 16, NOW)
         assert edge.objects(event("/users/ann/a", cookie=line.partition(";")[0]))["uri"] == "/users/ann/a"
 
 
 def test_a_session_opens_what_its_caller_may_read(edge: Edge) -> None:
-    made = Sessions(SITE, (SESSION_KEY,), {ISSUER: "staff"})
+    made = Sessions(SITE, (SESSION_KEY,), {ISSUER: "staff"}, 3600.0)
     cookie = made.set_cookie(caller(), {"sub": "ann"}, b"r" * 16, NOW).partition(";")[0]
     assert edge.objects(event("/users/ann/a", cookie=cookie))["uri"] == "/users/ann/a"
     assert edge.objects(event("/users/ben/a", cookie=cookie))["status"] == "403"

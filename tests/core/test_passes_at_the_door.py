@@ -163,7 +163,8 @@ def test_the_first_credential_that_is_present_decides(target: str, fields: dict[
 
 def test_a_session_decides_before_pass_cookies() -> None:
     visitor = guarded()
-    cookie = Sessions(SITE, (SESSION_KEY,), {}).set_cookie(caller(exp=NOW + 600), {"sub": ["ann"]}, b"r" * 16, NOW)
+    sessions = Sessions(SITE, (SESSION_KEY,), {}, 3600.0)
+    cookie = sessions.set_cookie(caller(exp=NOW + 600), {"sub": ["ann"]}, b"r" * 16, NOW)
     both = f"{pass_cookies('/*')}; {cookie.partition(';')[0]}"
     assert outcome(visitor.ask("/users/ann/x", cookie=both)) == "users/ann/x by rules[1]"
     assert outcome(visitor.ask("/users/ben/x", cookie=both)) == "403 denied"

@@ -25,7 +25,12 @@ ANN = Caller("staff", ISSUER, {"sub": "ann"}, expires=NOW + 600)
 
 
 def sessions(**more: Any) -> Sessions:
-    fields: dict[str, Any] = {"site": SITE, "keys": (SESSION_KEY,), "issuers": {ISSUER: "staff"}}
+    fields: dict[str, Any] = {
+        "lifetime": 8 * 3600.0,
+        "site": SITE,
+        "keys": (SESSION_KEY,),
+        "issuers": {ISSUER: "staff"},
+    }
     return Sessions(**{**fields, **more})
 
 

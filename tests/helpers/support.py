@@ -213,7 +213,7 @@ class Visitor:
         self.web, self.now, self.client = web() if pages is None else pages, NOW, "192.0.2.1"
         self.store, self.catalogue = MemoryStore(), dict[str, Content]()
         self.site = site or Site(SITE)
-        made = Sessions(SITE, (SESSION_KEY,), {one.url: one.name for one in issuers}) if sessions else None
+        made = Sessions(SITE, (SESSION_KEY,), {one.url: one.name for one in issuers}, 8 * 3600.0) if sessions else None
         tokens = Tokens(tuple(issuers), signatures)
         policy = compile_rules(rules)
         endpoints = endpoints_of(policy, **(api_options or {}))

@@ -14,7 +14,6 @@ from .voice import AsJson, SettingsFile, complain, ok, say, say_json, say_table
 
 if TYPE_CHECKING:
     from ..core.policy.rules import Rule
-    from ..keys.pass_keys import PassSettings
     from ..settings import Settings
 
 
@@ -94,15 +93,16 @@ def _summary(settings: Settings) -> dict[str, Any]:
             {"rule": rule.name, "path": rule.pattern, "effect": rule.effect, "who": _who(rule)}
             for rule in settings.policy.rules
         ],
-        "passes": _passes(settings.passes),
+        "passes": _passes(settings),
         "catalogue": settings.catalogue,
         "warnings": list(settings.warnings),
         "inactive": list(settings.inactive),
     }
 
 
-def _passes(passes: PassSettings) -> dict[str, Any] | None:
+def _passes(settings: Settings) -> dict[str, Any] | None:
     """What is signed with and what is verified with; no key is part of it, only where AWS keeps it."""
+    passes = settings.passes
     if passes.key_id is None and not passes.public_keys:
         return None
     secrets = (passes.private_key, passes.passphrase, *passes.public_keys.values())
@@ -110,8 +110,8 @@ def _passes(passes: PassSettings) -> dict[str, Any] | None:
         "keyId": passes.key_id,
         "verifies": list(dict.fromkeys(filter(None, (passes.key_id, *passes.public_keys)))),
         "hash": passes.hash,
-        "maxLifetime": passes.max_lifetime,
-        "perMinute": passes.per_minute,
+        "maxLifetime": settings.pass_lifetime,
+        "perMinute": settings.passes_per_minute,
         "keptByAws": sorted({secret for secret in secrets if isinstance(secret, str)}),
     }
 
@@ -174,7 +174,7 @@ def _ask_outside(settings: Settings) -> list[Found]:
     if settings.store is not None:
         failure = store_failure(settings)
         found.append(Found("store", not failure, failure or "ready"))
-    if _passes(settings.passes):
+    if _passes(settings):
         failure = passes_failure(settings)
         found.append(Found("passes", not failure, failure or "every key can be used"))
     if settings.catalogue is not None:

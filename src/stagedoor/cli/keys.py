@@ -113,7 +113,7 @@ def rotate(
     read = _reader(file)
     made, own_public = _make_next(folder, kind, id_, der, settings, read)
     passes: Any = read.get("passes")
-    lifetime = settings.passes.max_lifetime
+    lifetime = settings.pass_lifetime
     change = pairs.change(
         made,
         passes,

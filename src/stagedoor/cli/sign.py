@@ -171,7 +171,7 @@ def _open(file: Path | None) -> tuple[Settings, Signer]:
 
 
 def _term(expires_in: int | None, starts_in: int | None, settings: Settings) -> _Term:
-    now, most = int(time.time()), settings.passes.max_lifetime
+    now, most = int(time.time()), settings.pass_lifetime
     lifetime = most if expires_in is None else expires_in
     expires, starts = now + lifetime, now + starts_in if starts_in else None
     if lifetime <= (starts_in or 0):

@@ -41,7 +41,7 @@ class Sessions:
         site: str,
         keys: Sequence[bytes],
         issuers: Mapping[str, str],
-        lifetime: float = 8 * 3600.0,
+        lifetime: float,
         cookie: str = "__Host-stagedoor",
         secure: bool = True,
     ) -> None:

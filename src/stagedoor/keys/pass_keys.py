@@ -41,7 +41,7 @@ class PassSettings:
         key_id: id of the key that signs.
         private_key, passphrase: the secret itself, or where AWS keeps it.
         public_keys: id -> the key itself, or where AWS keeps it.
-        hash, max_lifetime (seconds), per_minute: for issuing.
+        hash: for issuing.
     """
 
     key_id: str | None = None
@@ -49,8 +49,6 @@ class PassSettings:
     passphrase: bytes | str | None = field(default=None, repr=False)
     public_keys: Mapping[str, bytes | str] = field(default_factory=dict)
     hash: Hash = "sha256"
-    max_lifetime: int = 12 * 3600
-    per_minute: int = 600
 
 
 def load_signer(

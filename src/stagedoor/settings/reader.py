@@ -1,17 +1,18 @@
-"""Reads settings from TOML and the environment, so that every error can name the place of what is wrong.
+"""Reads settings from TOML and the environment, so that every error can name the line of what is wrong.
 
-Which settings there are stands in a table that `settings` owns; here is how one is found, typed and complained about.
+`table.py` lists the settings; here is how one is found and typed, and how an error is made.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, NoReturn
+from typing import Any, Generic, Literal, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 from ..core.errors import SettingsError
 
@@ -19,21 +20,53 @@ PREFIX = "STAGEDOOR_"
 """How the names of the environment variables begin."""
 
 
+T = TypeVar("T", covariant=True)
+Kind: TypeAlias = Literal[
+    "text", "texts", "flag", "duration", "number", "table", "secret", "secrets", "secret table", "rule"
+]
+
+
+class Parser(NamedTuple, Generic[T]):
+    """How a setting is read: the kind of its value, and the function that makes the value of reader and dotted name."""
+
+    kind: Kind
+    read: Callable[[Reader, str], T]
+
+
 class Setting(NamedTuple):
-    """One row of the reference: where it stands, what it takes, what holds without it, what it is for."""
+    """One row of the table.
+
+    Attributes:
+        section, name: where it stands.
+        parser: reads it.
+        default: what holds where it is not set, as TOML has it; None: nothing.
+        purpose: what it is for, in one sentence.
+        shown: the default in words, where there is no value to show.
+    """
 
     section: str
     name: str
-    kind: Literal["text", "texts", "flag", "duration", "number", "table", "secret", "secrets", "secret table", "rule"]
-    default: str
-    help: str
+    parser: Parser[Any]
+    default: object
+    purpose: str
+    shown: str = ""
+
+    @property
+    def kind(self) -> Kind:
+        return self.parser.kind
+
+    @property
+    def default_shown(self) -> str:
+        """The default, for the reference."""
+        if self.default is None:
+            return self.shown
+        return f"`{self.default if isinstance(self.default, str) else json.dumps(self.default)}`"
 
 
 class Reader:
     """The values that were set, by dotted name: `site.url`, `issuers[0].name`.
 
-    A getter returns None, nothing or its default for what was not set, and raises SettingsError for what has
-    another type than it says.
+    A getter returns the default of the table for what was not set; a value of another type is a SettingsError.
 
     Args:
         table: every setting that there is.
@@ -45,7 +78,7 @@ class Reader:
     Attributes:
         source: as given.
         base: the folder that paths in the settings start from.
-        warnings: what `warn` was told.
+        warnings: what `warn` noted.
 
     Raises:
         SettingsError: not TOML, or a section or setting that is not in the table.
@@ -60,6 +93,7 @@ class Reader:
         environ: Mapping[str, str],
     ) -> None:
         self._table, self._lists = table, lists
+        self._defaults = {f"{row.section}.{row.name}": row.default for row in table}
         self.source = source
         self.base = source.parent.absolute() if source else Path.cwd()
         self._lines = dict(_locate(text, lists))
@@ -79,23 +113,23 @@ class Reader:
         self._check_names()
         self._overlay(environ)
 
-    # --- places
+    # --- errors
 
     def fail(self, name: str, problem: str, mend: str = "") -> NoReturn:
         """Raise `error`."""
         raise self.error(name, problem, mend)
 
     def error(self, name: str, problem: str, mend: str = "") -> SettingsError:
-        """An error with its place: the environment variable, or the file and the nearest line that is known."""
+        """Make an error that names the environment variable, or the file and the nearest line that is known."""
         variable = self._environ.get(name) or self._environ.get(re.split(r"[.\[]", name)[0])
         if variable:
             return SettingsError(problem, source="environment", setting=variable, mend=mend)
-        line = next((self._lines[place] for place in _outwards(name) if place in self._lines), None)
+        line = next((self._lines[one] for one in _outwards(name) if one in self._lines), None)
         source = str(self.source) if self.source else "settings"
         return SettingsError(problem, source=source, line=line, setting=name, mend=mend)
 
     def warn(self, name: str, problem: str, mend: str = "") -> None:
-        """Note what the owner should hear and nobody must stop for."""
+        """Note what the owner should know although it stops nothing."""
         self.warnings.append(str(self.error(name, problem, mend)))
 
     def _check_names(self) -> None:
@@ -115,10 +149,10 @@ class Reader:
     def _check_setting_names(self, section: str, content: object) -> None:
         known = [row.name for row in self._table if row.section == section]
         for index, table in enumerate(content if isinstance(content, list) else [content]):
-            place = f"{section}[{index}]" if section in self._lists else section
+            where = f"{section}[{index}]" if section in self._lists else section
             for name in table:
                 if name not in known:
-                    self.fail(f"{place}.{name}", "unknown setting", _did_you_mean(name, known))
+                    self.fail(f"{where}.{name}", "unknown setting", _did_you_mean(name, known))
 
     def _overlay(self, environ: Mapping[str, str]) -> None:
         """Environment over file: STAGEDOOR_SITE_URL, …; lists of tables as one TOML value, STAGEDOOR_RULES='[…]'."""
@@ -162,11 +196,15 @@ class Reader:
     # --- values
 
     def is_from_environment(self, name: str) -> bool:
-        """Does a variable of the environment say this, and not the file?"""
+        """Is this set by an environment variable, rather than by the file?"""
         return name in self._environ
 
     def get(self, name: str) -> object:
-        """The value as it stands there, or a whole section."""
+        """The value as it stands there, the default of the table where it does not, or a whole section."""
+        found = self._get(name)
+        return self._defaults.get(re.sub(r"\[[0-9]+\]", "", name)) if found is None else found
+
+    def _get(self, name: str) -> object:
         value: object = self._tree
         for part in re.findall(r"[^.\[\]]+", name):
             if isinstance(value, list):
@@ -192,8 +230,8 @@ class Reader:
             self.fail(name, "the text holds a control character")
         return value
 
-    def required(self, name: str, mend: str) -> str:
-        """A text that must be there."""
+    def required(self, name: str, mend: str = "") -> str:
+        """A text that must be there, or has a default."""
         value = self.text(name)
         return self.fail(name, "this setting is required", mend) if value is None else value
 
@@ -209,34 +247,30 @@ class Reader:
             self.fail(name, "the list names something twice")
         return tuple(items)
 
-    def choice(self, name: str, choices: tuple[str, ...], default: str) -> str:
+    def choice(self, name: str, choices: tuple[str, ...]) -> str:
         """One of these texts."""
-        value = self.text(name)
-        if value is not None and value not in choices:
+        value = self.required(name)
+        if value not in choices:
             self.fail(name, f"{value!r} is not known", _did_you_mean(value, choices))
-        return value or default
+        return value
 
     def flag(self, name: str) -> bool:
-        """True or false; false if nothing was said."""
+        """True or false."""
         value = self.get(name)
         if value is not None and not isinstance(value, bool):
             self.fail(name, "this is true or false", "without quotes")
         return bool(value)
 
-    def number(self, name: str, default: int, *, most: int = 1024) -> int:
-        """A whole number, at least 1."""
+    def number(self, name: str, most: int) -> int:
+        """A whole number from 1 to `most`."""
         value = self.get(name)
-        if value is None:
-            return default
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
             self.fail(name, f"this is a whole number from 1 to {most}")
         return value
 
-    def duration(self, name: str, default: float) -> float:
+    def duration(self, name: str) -> float:
         """Seconds from `30s`, `15m`, `8h` or `2d`."""
         value = self.get(name)
-        if value is None:
-            return default
         match = re.fullmatch(r"([0-9]{1,9})(s|m|h|d)", value) if isinstance(value, str) else None
         if not match:
             self.fail(name, "this is a duration", 'for example "30s", "15m", "8h" or "2d"')
@@ -259,13 +293,13 @@ class Reader:
         return found
 
     def secret(self, name: str, text: str) -> bytes | None:
-        """The secret that `text` names, or None where only AWS can tell it. It is never part of a message."""
+        """The secret that `text` names, or None where AWS keeps it. A secret is never part of a message."""
         scheme, _, rest = text.partition(":")
         if "-----BEGIN" in text or len(text) > 1024:
             self.fail(name, "a secret does not stand here itself", 'write where it is: "env:NAME" or "file:path"')
         if scheme == "env" and rest:
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", rest):
-                self.fail(name, "that is no name of an environment variable", 'for example "env:STAGEDOOR_KEY"')
+                self.fail(name, "that is not a name of an environment variable", 'for example "env:STAGEDOOR_KEY"')
             value = self._secret_environ.get(rest)
             if not value:
                 self.fail(name, f"the environment variable {rest} is not set", "set it where stagedoor is started")
@@ -305,7 +339,7 @@ def _outwards(name: str) -> Iterator[str]:
 
 
 def _locate(text: str, lists: Sequence[str]) -> Iterator[tuple[str, int]]:
-    """Dotted names of sections and settings with the line that they stand on; tomllib does not tell."""
+    """Dotted names of sections and settings with the line that they stand on, which tomllib does not report."""
     section, counts = "", dict.fromkeys(lists, -1)
     for number, line in enumerate(text.splitlines(), 1):
         header = re.match(r"\s*(\[\[?)\s*([A-Za-z0-9_.-]+)\s*\]", line)

@@ -46,7 +46,7 @@ def make_door(settings: Settings) -> Door:
         settings.policy,
         entropy=secrets.token_bytes,
         seal=Seal(*settings.seal_secrets),
-        issuing=Issuing(signer, settings.passes.max_lifetime, settings.passes.per_minute) if signer else None,
+        issuing=Issuing(signer, settings.pass_lifetime, settings.passes_per_minute) if signer else None,
         listing=settings.store is not None,
         catalogue=settings.catalogue is not None,
         clock=time.perf_counter,
