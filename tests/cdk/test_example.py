@@ -112,7 +112,7 @@ def test_a_zone_and_a_name_are_all_that_a_domain_of_ones_own_needs(
     ("name", "pool", "says"),
     [
         ("app", POOL, "stagedoor.toml:1: nonsense"),
-        ("import_app", "nonsense", "'nonsense' is no id of a user pool"),
+        ("import_app", "nonsense", "'nonsense' is not the id of a user pool"),
     ],
 )
 def test_a_mistake_is_told_without_a_traceback(name: str, pool: str, says: str, copy: Callable[..., Path]) -> None:

@@ -1,1 +1,1 @@
-"""The decision, pure: standard library only; it opens nothing and is told the time."""
+"""The decision, pure: it imports the standard library alone, opens nothing, and is given the time."""

@@ -1,8 +1,8 @@
 """Where a credential is found, which one decides, and how all of them are taken out.
 
-The order is fixed but for the middle: a pass in the query; then header, cookie, query as `[tokens] from` says;
-then our own session; then pass cookies. The first that is present decides, also when it is bad: a bad
-credential is never ignored in favour of a weaker one. Of two different values under one name neither counts.
+The order: a pass in the query; then header, cookie and query in the order of `[tokens] from`; then our own session;
+then pass cookies. The first that is present decides, also when it is bad: a bad credential is never skipped for a
+weaker one. Two different values under one name are refused.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ PASS_COOKIES = {COOKIE_PREFIX.encode() + name: name for name in PASS_PARAMETERS}
 
 
 class Sources(NamedTuple):
-    """Where to look. There is one of them for a site.
+    """Where credentials may be. A site has one value of it.
 
     Attributes:
         order: where bearer tokens may be; the first that is present decides.
         cookie: name of the cookie that carries a bare token.
         query: name of the query parameter that carries a token.
         session: name of our own session cookie.
-        pass_cookies: signed cookies count. Without keys of passes they are a neighbour's, for the whole domain.
+        pass_cookies: True: signed cookies count. Without keys for passes they belong to another site of the domain.
     """
 
     order: tuple[Source, ...] = ("header", "cookie")
@@ -55,10 +55,10 @@ class Credential(NamedTuple):
 
 
 def find(headers: Headers, query: bytes, sources: Sources) -> Credential | None:
-    """Return the one credential that decides, or None if the request brings none.
+    """Return the one credential that decides, or None if the request has none.
 
     Raises:
-        InvalidCredential: the deciding credential is there twice with different values, or is no token at all.
+        InvalidCredential: the deciding credential is there twice with different values, or is not a token at all.
     """
     authorization, cookies = headers.get(b"authorization", ()), headers.get(b"cookie", ())
     return _find(tuple(authorization), tuple(cookies), query, sources)
@@ -68,7 +68,7 @@ def find(headers: Headers, query: bytes, sources: Sources) -> Credential | None:
 def _find(
     authorization: tuple[bytes, ...], cookie_lines: tuple[bytes, ...], query: bytes, sources: Sources
 ) -> Credential | None:
-    """A browser sends the same header fields with each of its requests; they are taken apart once."""
+    """Parse header fields once: a browser sends the same ones with each request."""
     parameters = list(_parameters(query)) if query else []
     signed = [(name, value) for name, value in parameters if name in PASS_PARAMETERS]
     if signed:
@@ -97,7 +97,7 @@ def _find(
 
 
 def in_url(query: bytes, sources: Sources) -> bool:
-    """Does the URL carry a credential, whether it decides or not?"""
+    """Does the URL carry a credential, even one that does not decide?"""
     return query != b"" and strip_query(query, sources) != query
 
 
@@ -132,9 +132,9 @@ def _parameters(query: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _cookies(lines: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Name and value of each cookie, nothing unquoted.
+    """Name and value of each cookie, as sent.
 
-    By hand, because `http.cookies` drops every cookie after one that it does not understand, ours included.
+    Parsed by hand, because `http.cookies` drops every cookie after one that it does not understand.
     """
     for line in lines:
         for pair in line.split(b";"):

@@ -1,8 +1,7 @@
-"""The door: one request in, one decision out. Every place that enforces the policy asks it here.
+"""The door: one request in, one decision out. Gateway and Lambda functions all ask it here.
 
-`Door.answer` is a flow without I/O: it yields a wish when it has to know something from outside, and returns `Serve`
-or `Reply`. `run` drives a flow where waiting is fine (Lambda, tests), `arun` where it is not (the gateway). What lies
-under `/-/` is in `api`; the door knows only how it is asked for.
+`Door.answer` is a flow without I/O: it yields a wish when it needs something from outside, and returns `Serve` or
+`Reply`. What lies under `/-/` is in `endpoints/`; the door knows only how an endpoint is called.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ class Endpoint(NamedTuple):
 
     Attributes:
         method: the one that it takes; GET takes HEAD too.
-        answer: makes the reply, or raises an error that the door knows to answer.
+        answer: makes the reply, or raises an error that the door turns into one.
     """
 
     method: str
@@ -143,7 +142,7 @@ class Door:
         return answer if headers is answer.headers else answer._replace(headers=headers)
 
     def dressed(self, request: Request, headers: Pairs) -> Pairs:
-        """What an answer carries at this site, also one that a driver made itself: CORS, and no referrer with a secret.
+        """Add what every answer of this site carries, a driver's own too: CORS, and no referrer with a secret.
 
         Args:
             request: what is answered.
@@ -155,7 +154,7 @@ class Door:
         return headers + self._cors(request) if self._vary_origin else headers
 
     def caller(self, request: Request, now: float) -> Flow[tuple[Caller, Credential | None]]:
-        """Find out who asks, at an endpoint of ours. A pass says nothing about that: it opens objects.
+        """Find out who the caller of an endpoint is. A pass does not say: it opens objects.
 
         Raises:
             InvalidCredential: the credential that decides is bad, or a pass.
@@ -169,7 +168,7 @@ class Door:
         return self._known(credential, now) or (yield from self.tokens.verify(credential.value, now)), credential
 
     def _known(self, credential: Credential, now: float) -> Caller | None:
-        """The caller of a credential that can be judged without asking anybody; None for a token not seen before."""
+        """The caller of a credential that can be checked without a wish; None for a token not seen before."""
         if credential.kind != "session":
             return self.tokens.known(credential.value, now)
         if self.sessions is None:
@@ -227,7 +226,7 @@ class Door:
         return Serve(key, decision.rule.name, caller.label, public, _SAME_ORIGIN, fallback)
 
     def refuse(self, request: Request, caller: Caller) -> Reply:
-        """No: 403 if we know who asks, else 401, or a redirect for a browser that can go and sign in."""
+        """Refuse: 403 if we know the caller, else 401, or a redirect for a browser that can sign in."""
         if caller.signed_in:
             detail = "you are signed in, but no rule of this site lets you read this"
             sign_in = self._sign_in(request)
@@ -235,12 +234,12 @@ class Door:
         return self.unauthorized(request, None)
 
     def unauthorized(self, request: Request, error: InvalidCredential | None) -> Reply:
-        """401 with its challenge (RFC 6750 §3), or 302 to sign-in where a navigation brings nothing or an old token."""
+        """401 with its challenge (RFC 6750 §3), or 302 to sign-in for a navigation with no or an old credential."""
         code = error.code if error else "no-credential"
         sign_in = self._sign_in(request)
         extra: Pairs = ()
         if isinstance(error, InvalidSession) and self.sessions is not None:
-            # No script can remove this cookie, and with it the browser would be refused everything, public files too.
+            # No script can remove this cookie, and every request with it is refused, for public files too.
             extra = ((b"set-cookie", self.sessions.clear_cookie().encode()),)
         again = code in _SIGN_IN_AGAIN or isinstance(error, InvalidSession)
         if sign_in and again and replies.is_navigation(request.method, request.headers):
@@ -253,7 +252,7 @@ class Door:
         return self.problem(request, 401, code, detail, extra=extra, sign_in=sign_in)
 
     def _where(self, request: Request, error: InvalidCredential) -> str:
-        """Name a cookie that does not count: a forgotten one is sent with every request, and nobody sees it."""
+        """Name the cookie that is not valid, because a forgotten one is sent with every request without being seen."""
         try:
             found = credentials.find(request.headers, request.query, self.site.sources)
         except InvalidCredential:
@@ -289,7 +288,7 @@ class Door:
         detail = f"this address takes {methods}"
         return self.problem(request, 405, "method", detail, extra=((b"allow", methods.encode()),))
 
-    # --- CORS (Fetch standard, "CORS protocol"); asked before anybody is authenticated, for browsers send no credential
+    # --- CORS (Fetch standard, "CORS protocol"); before authentication, because browsers send no credential
 
     def _options(self, request: Request) -> Reply:
         methods = OBJECT_METHODS
@@ -346,7 +345,7 @@ class Door:
 
 
 def _granted(key: str, grant: Grant, headers: Pairs) -> Serve:
-    """A pass opens its resource whatever the rules say: they were asked when it was issued."""
+    """A pass opens its resource whatever the rules say, because they were asked when it was issued."""
     return Serve(key, f"pass {grant.key_id}", "", False, headers, None, grant.terms.expires)
 
 

@@ -5,21 +5,21 @@ StagedoorError
 ├── RuleError            one rule of the policy is wrong (settings turn it into a SettingsError)
 ├── InvalidRequest       a request that cannot be understood                       -> 400
 │   └── InvalidTarget    … because its target is not the name of one object
-├── WrongOrigin          a script of an origin that is not listed asks for something -> 403
+├── WrongOrigin          a script of an origin that [cors] does not list            -> 403
 ├── InvalidCredential    what the caller brought does not prove who they are        -> 401
 │   ├── InvalidToken     … because the token is wrong, in shape, signature or claims
 │   ├── InvalidSession   … because our own session cookie is over or not ours any more
 │   └── InvalidPass      … because the signed URL or cookies are wrong, over or for something else  -> 403
-├── Unavailable          we could not ask, so nobody is let in                      -> 503
+├── Unavailable          we could not ask, so no one is let in                      -> 503
 │   ├── KeysUnavailable  an issuer's keys
 │   ├── StoreUnavailable the store is away, slow or refuses more requests
 │   └── CatalogueUnavailable  the same of the catalogue
 ├── StoreRefused         the store does not accept *our* credentials or clock       -> 502
-├── InvalidContent       an entry that the catalogue cannot hold                   -> 502 where one is found in it
+├── InvalidContent       an entry that the catalogue cannot hold                    -> 502 if it is found there
 ├── InvalidKey           a key of passes that cannot be used
 ├── UnusableKey          a key that this store cannot address exactly               -> 404
 ├── SessionTooLarge      a caller's claims do not fit into a cookie                   -> 422
-└── InvalidKeySet        a JWKS that holds no key, or keys that must not be trusted
+└── InvalidKeySet        a JWKS without keys, or with keys that must not be trusted
 
 Being denied is not an error but a value: `policy.Deny`.
 Each error has a short stable `code`, the same in logs and in problem+json.
@@ -43,7 +43,7 @@ class SettingsError(StagedoorError):
     """A setting that Stagedoor will not start with.
 
     Attributes:
-        problem: what is wrong, without the place.
+        problem: what is wrong, without file and line.
         source: the file, or "environment".
         line: 1-based line in the file; None where there is none to name.
         setting: dotted name, for example `site.url` or `rules[2].path`.
@@ -56,9 +56,9 @@ class SettingsError(StagedoorError):
         self, problem: str, *, source: str = "", line: int | None = None, setting: str = "", mend: str = ""
     ) -> None:
         self.problem, self.source, self.line, self.setting, self.mend = problem, source, line, setting, mend
-        place = f"{source}:{line}" if line else source
+        where = f"{source}:{line}" if line else source
         super().__init__(
-            ": ".join(part for part in (place, setting, problem) if part) + (f"\n  {mend}" if mend else "")
+            ": ".join(part for part in (where, setting, problem) if part) + (f"\n  {mend}" if mend else "")
         )
 
 
@@ -79,7 +79,7 @@ class InvalidRequest(StagedoorError):
 
 
 class WrongOrigin(StagedoorError):
-    """A script of an origin that `[cors]` does not list wants something made."""
+    """A script of an origin that `[cors]` does not list asks for a session or a pass."""
 
     code = "origin"
 
@@ -91,7 +91,7 @@ class InvalidTarget(InvalidRequest):
 
 
 class InvalidCredential(StagedoorError):
-    """A credential that is present and does not count."""
+    """A credential that is present but not valid."""
 
     code = "credential"
 
@@ -103,13 +103,13 @@ class InvalidToken(InvalidCredential):
 
 
 class InvalidSession(InvalidCredential):
-    """A session cookie that does not count, for example after its keys have changed; browsers are told to drop it."""
+    """A session cookie that is not valid, for example after a change of keys; the answer removes the cookie."""
 
     code = "session"
 
 
 class InvalidPass(InvalidCredential):
-    """A signed URL or signed cookies that open nothing here.
+    """A signed URL or signed cookies that are not valid here.
 
     Attributes:
         aws_code, aws_message: what CloudFront says in this case (CloudFront Developer Guide; FAQ of re:Post).
@@ -130,7 +130,7 @@ class Unavailable(StagedoorError):
 
 
 class KeysUnavailable(Unavailable):
-    """An issuer's keys could not be had, so its tokens cannot be checked."""
+    """An issuer's keys could not be fetched, so its tokens cannot be checked."""
 
     code = "issuer-unavailable"
 
@@ -162,13 +162,13 @@ class UnusableKey(StagedoorError):
 
 
 class InvalidContent(StagedoorError):
-    """An entry that the catalogue cannot hold: no id, an id or key that no request could name, or too long."""
+    """An entry that the catalogue cannot hold: no id, an id or key that no request can name, or too long."""
 
     code = "content"
 
 
 class InvalidKey(StagedoorError):
-    """A key that passes cannot be signed or checked with."""
+    """A key that cannot sign or check passes."""
 
     code = "pass-key"
 

@@ -1,4 +1,4 @@
-"""Issuers, and the keys that they publish: where they are found, which of them count, when they are asked for again.
+"""Issuers and the keys that they publish: where they are found, which are used, and when they are fetched again.
 
 Nothing in a token makes us fetch anything (invariant 7): every address is in the settings, or follows from one there.
 """
@@ -18,11 +18,11 @@ from .messages import Fetch, Flow, fetch
 
 DISCOVERY = "/.well-known/openid-configuration"
 COOL_DOWN = 10.0
-"""Seconds between two questions to one issuer, whatever unknown `kid`s arrive meanwhile."""
+"""Seconds between two questions to one issuer, however many unknown `kid`s arrive meanwhile."""
 OLD_REQUEST = 60.0
-"""Seconds that no request takes until it is decided."""
+"""Seconds: no request takes so long to be decided."""
 KEYS_MAX_AGE = 3600.0
-"""Seconds until published keys are asked for again, so that a key the issuer withdrew stops to count."""
+"""Seconds until published keys are fetched again, so that a key that the issuer withdrew stops working."""
 KEY_FILE_MAX_AGE = 5.0
 
 _KEY_TYPE = {"RS": ("RSA", None), "PS": ("RSA", None), "ES256": ("EC", "P-256"), "ES384": ("EC", "P-384")}
@@ -62,11 +62,11 @@ def cognito_issuer(pool_id: str) -> str:
     """The issuer URL of a Cognito user pool, whose id says which region it is in: `eu-central-1_AbC123`.
 
     Raises:
-        ValueError: this is no id of a user pool.
+        ValueError: this is not the id of a user pool.
     """
     pool = re.fullmatch(r"([a-z]{2}(?:-[a-z]+)+-\d+)_[A-Za-z0-9]+", pool_id)
     if pool is None:
-        raise ValueError(f"{pool_id!r} is no id of a user pool")
+        raise ValueError(f"{pool_id!r} is not the id of a user pool")
     china = ".cn" if pool[1].startswith("cn-") else ""
     return f"https://cognito-idp.{pool[1]}.amazonaws.com{china}/{pool_id}"
 
@@ -86,7 +86,7 @@ def parse_key_set(document: bytes, port: SignaturePort, algorithms: frozenset[st
     """Read a JWKS (RFC 7517 §5) and keep the keys that can verify one of `algorithms`.
 
     Keys for encryption, of unknown types or of unsafe parameters are passed over. A set that holds secret or
-    private keys, or two keys of one `kid`, is refused as a whole: whoever published it made a mistake.
+    private keys, or two keys of one `kid`, is refused as a whole: publishing it was a mistake.
 
     Raises:
         InvalidKeySet: not a JWKS, or no key in it may be used; the message says why.
@@ -147,20 +147,20 @@ def _check_rsa(n: int, e: int) -> None:
         raise InvalidKeySet("the RSA key was made by a faulty generator (ROCA, CVE-2017-15361)")
 
 
-def _source(issuer: Issuer) -> tuple[object, ...]:
+def _origin_of(issuer: Issuer) -> tuple[object, ...]:
     return issuer.url, issuer.jwks, issuer.algorithms
 
 
 class IssuerKeys:
-    """The published keys of one issuer: when they are asked for, and the last good set.
+    """The published keys of one issuer: the last good set, and when to fetch them again.
 
-    Asked for at most once per cool-down, whatever arrives; flows that wait at the same time yield the same
-    `Fetch`, which the driver joins into one exchange.
+    They are fetched at most once per cool-down. Flows that wait at the same time yield the same `Fetch`, which the
+    driver joins into one exchange.
 
     Attributes:
         keys: of the last good set.
-        document: that set as it was published; None: there was none yet.
-        failure: what went wrong when they were asked for last; "" if nothing did.
+        document: that set as it was published; None: there is none yet.
+        failure: what went wrong at the last attempt to fetch them; "" if nothing did.
     """
 
     def __init__(self, issuer: Issuer, port: SignaturePort, on_change: Callable[[], None]) -> None:
@@ -178,13 +178,13 @@ class IssuerKeys:
         return KEY_FILE_MAX_AGE if (self.issuer.jwks or "").startswith("file:") else KEYS_MAX_AGE
 
     def stale(self, now: float) -> bool:
-        """Is it time to ask on one's own account: the keys are too old, or the last answer was none?"""
+        """Is it time for a refresh: are the keys too old, or did the last attempt fail?"""
         return (self.failure != "" or now - self._loaded >= self.max_age) and self.due(now)
 
     def due(self, now: float) -> bool:
-        """May the issuer be asked now? While somebody is asking, others may join.
+        """May the issuer be asked now? While a question is under way, others may join it.
 
-        A request that waited is somewhat older than the last question; a clock that was set back is much older.
+        A request that waited is slightly older than the last question; after a clock was set back it is much older.
         """
         return self._asking or not -OLD_REQUEST < now - self._asked < min(COOL_DOWN, self.max_age)
 
@@ -196,13 +196,13 @@ class IssuerKeys:
         return fitting if len(fitting) == 1 else ()
 
     def knows(self, header: Mapping[str, object]) -> bool:
-        """Is there nothing to gain from asking the issuer again?"""
+        """Would asking the issuer again be in vain?"""
         if "kid" in header:
             return any(key.kid == header["kid"] for key in self.keys)
         return bool(self.keys)
 
     def refresh(self, now: float) -> Flow[None]:
-        """Ask for the keys; afterwards `keys` is the last good set and `failure` says what went wrong, if anything."""
+        """Fetch the keys; afterwards `keys` is the last good set, and `failure` says what went wrong, if anything."""
         if not self._asking:
             self._asked, self._url = now, self.issuer.jwks
         self._asking = True
@@ -216,15 +216,15 @@ class IssuerKeys:
             self._loaded, self.failure = now, ""
         except (KeysUnavailable, InvalidKeySet) as error:
             self.failure = f"keys of issuer {self.issuer.url}: {error}"
-        except GeneratorExit:  # whoever asked has gone; until somebody may ask again nothing is known
+        except GeneratorExit:  # the client has gone; nothing is known until the issuer may be asked again
             self.failure = f"keys of issuer {self.issuer.url}: the question was broken off"
             raise
         finally:
             self._asking = False
 
     def adopt(self, other: IssuerKeys) -> None:
-        """Go on with the keys that were had under earlier settings, if the same place is asked for the same kinds."""
-        if other.document is not None and _source(other.issuer) == _source(self.issuer):
+        """Take over the keys of earlier settings, if address and algorithms are the same."""
+        if other.document is not None and _origin_of(other.issuer) == _origin_of(self.issuer):
             self.keys, self.document, self._loaded = other.keys, other.document, other._loaded
 
     def install(self, document: bytes, now: float) -> None:

@@ -1,6 +1,6 @@
-"""Signed JSON, read strictly: base64url and JSON in one form only, a JWS in its parts, and how a signature is checked.
+"""Signed JSON, read strictly: base64url and JSON in one form only, a JWS in its parts, and the port for signatures.
 
-Nothing is believed here; that is for `tokens` and `session`. The signature check is a port: `keys/signatures.py` asks
+Nothing is trusted here; `tokens` and `session` decide that. The signature check is a port: `keys/signatures.py` asks
 OpenSSL, `rsa.py` needs the standard library only.
 """
 
@@ -24,7 +24,7 @@ SignatureCheck: TypeAlias = Callable[[str, bytes, bytes], bool]
 
 
 class SignaturePort(Protocol):
-    """How public keys are loaded and signatures checked; modules `crypto` and `rsa` are two of them."""
+    """How public keys are loaded and signatures checked: the modules `keys.signatures` and `core.rsa`."""
 
     @property
     def ALGORITHMS(self) -> frozenset[str]: ...  # noqa: N802 - modules are the implementations
@@ -34,7 +34,7 @@ class SignaturePort(Protocol):
 
 
 class Jws(NamedTuple):
-    """A compact JWS (RFC 7515 §7.1), taken apart and not yet believed."""
+    """A compact JWS (RFC 7515 §7.1), split into its parts and not yet trusted."""
 
     header: Mapping[str, object]
     signed: bytes
@@ -43,7 +43,7 @@ class Jws(NamedTuple):
 
 
 def split(token: str) -> Jws:
-    """Take a compact JWS apart.
+    """Split a compact JWS into its parts.
 
     Raises:
         InvalidToken: too long, not three base64url parts, or a header that is not plain JSON of known members.
@@ -75,7 +75,7 @@ def base64url(text: str) -> bytes:
 
 
 def json_object(raw: bytes, what: str) -> dict[str, object]:
-    """Parse a JSON object; no duplicate members, no NaN, no nesting without end."""
+    """Parse a JSON object; duplicate members, NaN and endless nesting are refused."""
     try:
         value = json.loads(raw.decode("utf-8"), object_pairs_hook=_members, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:

@@ -1,8 +1,8 @@
 """What the core and its drivers say to each other.
 
-A door turns whatever reached it into one `Request`. The core answers with a flow: a generator that yields a wish
-when it has to know something from outside (`Fetch` a URL, `List` keys, `Lookup` a content id), is sent what came
-of it, and returns `Serve` or `Reply`.
+A door turns what reached it into a `Request`. The core answers with a flow: a generator that yields a wish when it
+needs something from outside (`Fetch` a URL, `List` keys, `Lookup` a content id), is sent the result, and returns
+`Serve` or `Reply`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Request(NamedTuple):
         query: the raw query, without the `?`.
         headers: see `Headers`.
         body: the content, for the few endpoints that take one.
-        client: address of whoever asks, as far as it can be trusted; "" where it is not known.
+        client: address of the client, as far as it can be trusted; "" where it is not known.
     """
 
     method: str
@@ -46,10 +46,10 @@ class Serve(NamedTuple):
         key: the key that was authorised, and the only one that may be fetched.
         rule: name of the rule that allowed it, for the log.
         caller: `issuer:subject` for the log; "" for an anonymous caller.
-        public: True if nobody needs to be anybody to read it: shared caches may keep it.
+        public: True if anyone may read it without signing in, so that shared caches may keep it.
         headers: header fields that go with the object (CORS, referrer policy).
         fallback: a key that this caller may read too and that stands in if `key` does not exist.
-        until: epoch seconds at which the pass that opened it ends: no copy may be kept for longer. None: no such end.
+        until: epoch seconds at which the pass that opened it ends; no copy may be kept longer. None: no such end.
     """
 
     key: str
@@ -80,7 +80,7 @@ class Reply(NamedTuple):
 
 
 class Fetch(NamedTuple):
-    """A wish of the flow: the content of `url`, which the settings named (never a token).
+    """A wish for the content of a URL, which comes from the settings and never from a token.
 
     Attributes:
         url: `https:` (or loopback `http:`) or `file:`. A redirect counts as a failure.
@@ -94,7 +94,7 @@ class Fetch(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """What came of a `Fetch`: a body, or `error` in words that can stand in a log line."""
+    """The answer to a `Fetch`: a body, or `error` in words for a log line."""
 
     body: bytes
     error: str = ""
@@ -104,10 +104,10 @@ class List(NamedTuple):
     """A wish for names of objects, in the order of their UTF-8 bytes.
 
     Attributes:
-        prefix: what the keys start with; not necessarily whole segments.
+        prefix: what the keys start with; it may end within a segment.
         after: only names that sort after this one; "" for the first page.
         limit: how many names at most, from 1 to 1000.
-        folders: True: keys that hold a slash after the prefix are told as one folder each.
+        folders: True: keys with a slash after the prefix are grouped, one folder for each group.
     """
 
     prefix: str
@@ -135,11 +135,11 @@ class Item(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """What came of a `List`.
+    """The answer to a `List`.
 
     Attributes:
-        found: objects, and folders as texts that end with a slash, in order. Names that no request target could
-            ask for are left out; the store's log names them.
+        found: objects, and folders as texts that end with a slash, in order. Names that no request can ask for are
+            left out, and the log names them.
         resume: `after` of the next page; None if there is nothing more.
     """
 
@@ -161,7 +161,7 @@ class Content(NamedTuple):
         key: the object.
         title: for people; may be empty.
         content_type: media type; may be empty.
-        attributes: whatever the application keeps with it.
+        attributes: what the application keeps with it.
     """
 
     id: str
@@ -175,7 +175,7 @@ Wish: TypeAlias = Fetch | List | Lookup
 Answered: TypeAlias = Fetched | Listed | Content | None
 
 Flow: TypeAlias = Generator[Wish, Answered, T]
-"""A conversation with the outside, written once; `door.run` and `door.arun` drive it.
+"""A conversation with the outside, written once; `drivers.run` and `drivers.arun` drive it.
 
 A driver that cannot answer a `List` or a `Lookup` throws one of `stagedoor.core.errors` into the flow; a `Fetch` always
 has an answer.

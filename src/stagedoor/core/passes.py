@@ -1,7 +1,7 @@
 """Passes: signed URLs and signed cookies as CloudFront has them, issued and verified off AWS too.
 
 A pass is a small policy in JSON (a resource, an end, perhaps a start and a network) and a signature of its exact
-text. A *canned* policy is not sent along: whoever checks it builds it from the URL and the end. The private-key
+text. A *canned* policy is not sent along: the verifier builds it from the URL and the end. The private-key
 operation and the check with a public key are passed in.
 
 Source of the rules: CloudFront Developer Guide, "Serve private content with signed URLs and signed cookies".
@@ -322,7 +322,7 @@ class Passes:
 
 
 def _read(raw: bytes) -> Terms:
-    """Read a custom policy strictly: whatever is not known might be a condition that is not met."""
+    """Read a custom policy strictly, because an unknown member might be a condition that is not met."""
     try:
         (statements,) = _exactly(json_object(raw, "policy"), "Statement")
         if not isinstance(statements, list) or len(statements) != 1:
@@ -369,8 +369,8 @@ def _is_epoch(moment: object) -> TypeGuard[int]:
 def opens(resource: str, url: str) -> bool:
     """Does the resource of a custom policy name this URL, and the object that it is of?
 
-    A `*` stands for any characters, a query too; but whoever asks can write any query, so `*.jpg` must not be met by
-    `/secret.pdf?.jpg`: up to its query the URL must be named as well.
+    A `*` stands for any characters, also of a query. But the client writes the query, so `*.jpg` must not match
+    `/secret.pdf?.jpg`: the URL up to its query must match as well.
     """
     if not matches(resource, url):
         return False
@@ -385,7 +385,7 @@ def _before_query(resource: str) -> str | None:
     """What stands before the resource's own query; None if it has no query.
 
     That begins at `\\?`. AWS's signers write a bare `?`, which is a wildcard too: behind a `*` or before a slash it is
-    nothing but that, or `img/*?.jpg` would open every object to whoever writes `?x.jpg` behind its name. (A `*` for
+    only a wildcard, or `img/*?.jpg` would open every object to a client who appends `?x.jpg` to its name. (A `*` for
     the `s` of https names no object.)
     """
     before, mark, _ = resource.partition("\\?")
@@ -400,8 +400,8 @@ def matches(pattern: str, url: str) -> bool:
         pattern: `*` stands for any characters, also none, `?` for exactly one, `\\?` for a question mark.
         url: the whole URL, without the parameters of the pass.
 
-    All places of the pattern that the URL can have led to are followed at once, as bits of one number: time grows
-    with the length of the URL, whatever the pattern.
+    All positions in the pattern that the URL can have reached are followed at once, as bits of one number, so that the
+    time grows with the length of the URL, whatever the pattern.
     """
     start, symbols = _parts(pattern)
     if not symbols:
@@ -421,22 +421,22 @@ def _parts(pattern: str) -> tuple[str, tuple[str, ...]]:
 
 def _matches_wild(symbols: Sequence[str], text: str) -> bool:
     accepts: dict[str, int] = {}
-    anything = stays = place = 0
+    anything = stays = position = 0
     for symbol in symbols:
         if symbol == "*":
-            stays |= 1 << place
+            stays |= 1 << position
             continue
         if symbol == "?":
-            anything |= 1 << place
+            anything |= 1 << position
         else:
-            accepts[symbol[-1]] = accepts.get(symbol[-1], 0) | 1 << place
-        place += 1
+            accepts[symbol[-1]] = accepts.get(symbol[-1], 0) | 1 << position
+        position += 1
     here = 1
     for character in text:
         here = (here & (accepts.get(character, 0) | anything)) << 1 | here & stays
         if not here:
             return False
-    return bool(here >> place & 1)
+    return bool(here >> position & 1)
 
 
 def _spellings(url: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Complete answers: problem+json for programs, a page for people, redirects; none of them may be stored."""
+"""Complete answers: problem+json for programs, a page for people, redirects. None of them may be stored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PHRASES = {
     414: "URI Too Long",
     503: "Service Unavailable",
 }
-"""Of what the edge answers day by day; for these alone a cold start need not wait for `http`."""
+"""The usual ones at the edge, so that a cold start need not wait for the import of `http`."""
 
 
 def phrase(status: int) -> str:
@@ -34,7 +34,7 @@ def phrase(status: int) -> str:
 def is_navigation(method: str, headers: Headers) -> bool:
     """Is a person at a browser going to a page (rather than a script, an `<img>` or curl asking)?
 
-    Browsers say so in Sec-Fetch-Mode (W3C Fetch Metadata §2.2); where they send none, Accept tells.
+    Browsers say so in Sec-Fetch-Mode (W3C Fetch Metadata §2.2); where they send none, Accept decides.
     """
     if method not in ("GET", "HEAD"):
         return False

@@ -1,4 +1,4 @@
-"""RSA signatures with PKCS#1 v1.5 padding, checked with the standard library alone: for places where nothing can be
+"""RSA signatures with PKCS#1 v1.5 padding, checked with the standard library alone, where nothing can be
 installed. RS256, RS384 and RS512 of tokens, SHA-1 and SHA-256 of passes.
 
 The whole expected block is built and compared with what the public key opens (RFC 8017 §8.2.2), so there is

@@ -1,7 +1,7 @@
 """Our session: a small HS256 JWT in a cookie, made from a token that was verified.
 
-It holds only what rules can ask for, so that it stays small and tells nobody more than needed. The newest key
-signs, all keys verify: rotation is a longer list, then a shorter one.
+It holds only what rules can ask for, so that it stays small and discloses no more than needed. The newest key signs,
+all keys verify: to rotate, make the list longer, then shorter.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Sessions:
     Args:
         site: the site's origin: `aud` of every session.
         keys: secrets of at least 32 bytes; the first signs, all verify.
-        issuers: exact `iss` -> the issuer's name; a session of any other issuer does not count.
+        issuers: exact `iss` -> the issuer's name; sessions of other issuers are refused.
         lifetime: seconds that a session lasts, never longer than the token that it was made from.
         cookie: the cookie's name.
         secure: False only for an http site on loopback.

@@ -1,7 +1,7 @@
 """Bearer tokens: shape, then signature, then claims; what remains is a `Caller`.
 
-Only what the settings name can verify a token: this issuer, one of its audiences, one of its algorithms, one
-of its published keys (invariant 7). Verified tokens are remembered until they expire.
+Only what the settings name can verify a token: an issuer, one of its audiences, one of its algorithms, one of its
+published keys (invariant 7). Verified tokens are remembered until they expire.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .jose import SignaturePort, json_object, split
 from .messages import Flow
 
 REMEMBERED_BYTES = 8 * 1_048_576
-"""Bound of the verified tokens that are remembered, in bytes of token text; their claims take some seven times that."""
+"""Bytes of token text that are remembered at most; the claims take about seven times as much memory."""
 
 _TYPES = ("", "jwt", "at+jwt", "application/jwt", "application/at+jwt")
 
@@ -24,7 +24,7 @@ _TYPES = ("", "jwt", "at+jwt", "application/jwt", "application/at+jwt")
 
 
 def check_claims(claims: Mapping[str, object], issuer: Issuer, now: float) -> float:
-    """Check what the issuer vouches for (RFC 7519 §4.1, Cognito "Verifying JSON web tokens").
+    """Check for whom and how long a token is valid (RFC 7519 §4.1, Cognito "Verifying JSON web tokens").
 
     Returns:
         `exp`, in epoch seconds.
@@ -102,7 +102,7 @@ class Tokens:
     Args:
         issuers: the providers whose tokens count.
         port: how signatures are checked.
-        remember: bound of the verified tokens that are remembered, in bytes of their text.
+        remember: bytes of text of the verified tokens that are remembered at most.
     """
 
     def __init__(self, issuers: tuple[Issuer, ...], port: SignaturePort, *, remember: int = REMEMBERED_BYTES) -> None:
@@ -111,7 +111,7 @@ class Tokens:
         self.issuers = {issuer.url: IssuerKeys(issuer, port, self._verified.clear) for issuer in issuers}
 
     def adopt(self, other: Tokens) -> None:
-        """Take over the keys of issuers that earlier settings named too, so that a reload needs no issuer to answer."""
+        """Take over the keys of issuers that earlier settings had too, so that a reload need not wait for them."""
         for issuer in self.issuers.keys() & other.issuers.keys():
             self.issuers[issuer].adopt(other.issuers[issuer])
 
@@ -120,7 +120,7 @@ class Tokens:
         return self._verified.get(token, now)
 
     def refresh(self, now: float) -> Flow[None]:
-        """Ask for every set of keys that is missing or too old; meant to be driven every few seconds."""
+        """Fetch every set of keys that is missing or too old; meant to be driven every few seconds."""
         for keys in self.issuers.values():
             if keys.stale(now):
                 yield from keys.refresh(now)
@@ -134,7 +134,7 @@ class Tokens:
 
         Raises:
             InvalidToken: it does not prove who the caller is.
-            KeysUnavailable: that could not be found out, because the issuer did not answer.
+            KeysUnavailable: its key is not known, and the issuer did not answer.
         """
         known = self.known(token, now)
         if known is not None:
@@ -143,7 +143,7 @@ class Tokens:
         algorithm = jws.header["alg"]
         if str(jws.header.get("typ", "")).lower() not in _TYPES:
             raise InvalidToken(f"typ {str(jws.header['typ'])[:40]!r} is not that of a token for us", code="token-type")
-        # Only to choose the issuer; nothing of the payload is believed before its signature has been checked.
+        # Only to choose the issuer: nothing of the payload is trusted before its signature has been checked.
         claims = json_object(jws.payload, "payload")
         keys = self.issuers.get(str(claims.get("iss")))
         if keys is None:
