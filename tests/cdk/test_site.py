@@ -269,5 +269,5 @@ def test_whose_tokens_count_is_said_once(tmp_path: Path) -> None:
 
 
 def test_what_is_no_pool_is_refused() -> None:
-    with pytest.raises(SettingsError, match="no id of a user pool"):
+    with pytest.raises(SettingsError, match="not the id of a user pool"):
         site(stack(), user_pool_id="Abc123")

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
 from ..core import replies
+from ..core.drivers import arun, run
 from ..core.errors import StagedoorError, StoreRefused, Unavailable, UnusableKey
 from ..core.messages import Pairs, Reply, Request, Serve
 from ..store.port import Changed, Head, InstantStore, Meta, NotSatisfiable, Open, Opened, Store
@@ -57,8 +58,9 @@ class Answer(NamedTuple):
     caller: str = ""
 
 
-StoreFlow: TypeAlias = Generator[Head | Open, Meta | Opened | None, T]
-"""A conversation with the store; `answer_object` drives it, `answer_object_now` where nothing must be waited for."""
+Found: TypeAlias = Meta | Opened | None
+StoreFlow: TypeAlias = Generator[Head | Open, Found, T]
+"""A conversation with the store."""
 
 
 async def answer_object(store: Store, serve: Serve, request: Request, *, trust_html: bool) -> Answer:
@@ -70,36 +72,20 @@ async def answer_object(store: Store, serve: Serve, request: Request, *, trust_h
         request: for its method and conditional headers; nothing of it reaches the store but the range.
         trust_html: False: HTML, SVG and other XML are sandboxed.
     """
-    flow = _answer(serve, request, trust_html)
-    try:
-        wish = next(flow)
-        while True:
-            try:
-                found = await (store.head(wish) if isinstance(wish, Head) else store.open(wish))
-            except (StagedoorError, NotSatisfiable, Changed) as error:
-                wish = flow.throw(error)
-            else:
-                wish = flow.send(found)
-    except StopIteration as done:
-        answer: Answer = done.value
-        return answer
+
+    async def ask(wish: Head | Open) -> Found:
+        return await (store.head(wish) if isinstance(wish, Head) else store.open(wish))
+
+    return await arun(_answer(serve, request, trust_html), ask)
 
 
 def answer_object_now(store: InstantStore, serve: Serve, request: Request, *, trust_html: bool) -> Answer:
-    """The same, from a store that never makes anybody wait."""
-    flow = _answer(serve, request, trust_html)
-    try:
-        wish = next(flow)
-        while True:
-            try:
-                found = store.head_now(wish) if isinstance(wish, Head) else store.open_now(wish)
-            except (StagedoorError, NotSatisfiable, Changed) as error:
-                wish = flow.throw(error)
-            else:
-                wish = flow.send(found)
-    except StopIteration as done:
-        answer: Answer = done.value
-        return answer
+    """The same, from a store that answers at once."""
+
+    def ask(wish: Head | Open) -> Found:
+        return store.head_now(wish) if isinstance(wish, Head) else store.open_now(wish)
+
+    return run(_answer(serve, request, trust_html), ask)
 
 
 def _answer(serve: Serve, request: Request, trust_html: bool) -> StoreFlow[Answer]:
