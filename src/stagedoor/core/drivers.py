@@ -36,8 +36,9 @@ def run(flow: Generator[W, A, T], ask: Callable[[W], A]) -> T:
     except StopIteration as done:
         result: T = done.value
         return result
-    finally:
-        flow.close()
+    except BaseException:
+        flow.close()  # what is under way may have something to put in order
+        raise
 
 
 async def arun(flow: Generator[W, A, T], ask: Callable[[W], Awaitable[A]], wish: W | None = None) -> T:
@@ -63,5 +64,6 @@ async def arun(flow: Generator[W, A, T], ask: Callable[[W], Awaitable[A]], wish:
     except StopIteration as done:
         result: T = done.value
         return result
-    finally:
-        flow.close()
+    except BaseException:
+        flow.close()  # what is under way may have something to put in order
+        raise

@@ -29,7 +29,7 @@ from ..settings.site import make_door
 from ..store import open_store
 from ..store.port import InstantStore, Store
 from .access_log import AccessLog, Entry
-from .objects import Answer, answer_object, answer_object_now, of_reply
+from .objects import Answer, answer_object, answer_object_now, asks_now, of_reply
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -86,7 +86,7 @@ class Gateway:
         if catalogue is None and settings.catalogue is not None:
             self._catalogue = open_catalogue(settings.catalogue, region=settings.aws_region)
         self._threads = Threads(LOOKUPS, "catalogue", CatalogueUnavailable)
-        self._instant = self.store if isinstance(self.store, InstantStore) else None
+        self._ask_now = asks_now(self.store) if isinstance(self.store, InstantStore) else None
         self._clock, self._fetch = clock, Fetcher()
         self._host = settings.url.partition("://")[2]
         self.in_flight = 0
@@ -163,7 +163,7 @@ class Gateway:
             The complete answer; else what has been begun, for `__call__` to go on with (scope key `BEGUN`).
         """
         started, now = time.perf_counter(), self._clock()
-        if self._instant is None or request.path in _HEALTH or len(request.headers) > MAX_HEADER_FIELDS:
+        if self._ask_now is None or request.path in _HEALTH or len(request.headers) > MAX_HEADER_FIELDS:
             return None
         trusted = self.settings.trusted_proxies
         if trusted:
@@ -176,7 +176,7 @@ class Gateway:
                 decision: Serve | Reply = done.value
             if isinstance(decision, Serve):
                 serve = decision
-                answer = answer_object_now(self._instant, serve, request, trust_html=self.settings.trust_html)
+                answer = answer_object_now(self._ask_now, serve, request, trust_html=self.settings.trust_html)
                 if answer.opened is not None:  # too large for one piece
                     answer.opened.close()
                     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import cached_property, lru_cache
 from typing import NamedTuple, TypeAlias, TypeVar
 from urllib.parse import quote, unquote_to_bytes
@@ -79,12 +79,20 @@ async def answer_object(store: Store, serve: Serve, request: Request, *, trust_h
     return await arun(_answer(serve, request, trust_html), ask)
 
 
-def answer_object_now(store: InstantStore, serve: Serve, request: Request, *, trust_html: bool) -> Answer:
-    """The same, from a store that answers at once."""
+AskNow: TypeAlias = Callable[[Head | Open], Found]
+
+
+def asks_now(store: InstantStore) -> AskNow:
+    """The function that answers wishes from this store at once; made once, because each request uses it."""
 
     def ask(wish: Head | Open) -> Found:
         return store.head_now(wish) if isinstance(wish, Head) else store.open_now(wish)
 
+    return ask
+
+
+def answer_object_now(ask: AskNow, serve: Serve, request: Request, *, trust_html: bool) -> Answer:
+    """The same, from a store that answers at once (`asks_now`)."""
     return run(_answer(serve, request, trust_html), ask)
 
 
