@@ -29,7 +29,7 @@ from stagedoor.core.drivers import run
 from stagedoor.core.issuers import Issuer
 from stagedoor.core.messages import Fetch, Fetched, Wish
 from stagedoor.core.tokens import Tokens
-from stagedoor.demo import _listen, files, make_site
+from stagedoor.demo import FILES, _listen, make_site
 from stagedoor.demo.provider import CLIENT_ID, CODE_LIFETIME, PEOPLE, Provider
 from stagedoor.keys import signatures
 
@@ -224,13 +224,27 @@ async def test_tokens_verify_as_those_of_any_issuer(
 # --- the files
 
 
+LISTED = [file["key"] for file in json.loads((FILES / "app/files.json").read_bytes())]
+"""Keys of the files that the page shows, in its order."""
+
+
 def content(ending: str) -> Iterator[tuple[str, bytes]]:
-    return ((one.key, one.make()) for one in files.SAMPLES if one.key.endswith(ending))
+    return ((key, (FILES / key).read_bytes()) for key in LISTED if key.endswith(ending))
+
+
+def test_page_lists_every_file_once() -> None:
+    keys = {path.relative_to(FILES).as_posix() for path in FILES.rglob("*") if path.is_file()}
+    page = {"index.html", "app/app.css", "app/app.js", "app/files.json", "app/icon.svg"}
+    assert sorted(LISTED) == sorted(keys - page)
+
+
+def test_files_are_small() -> None:
+    assert sum(path.stat().st_size for path in FILES.rglob("*") if path.is_file()) < 800_000
 
 
 def test_pictures_are_png() -> None:
     pictures = list(content(".png"))
-    assert len(pictures) >= 8
+    assert len(pictures) == 9
     for key, raw in pictures:
         assert raw.startswith(b"\x89PNG\r\n\x1a\n"), key
         chunks, place = {}, 8
@@ -241,7 +255,7 @@ def test_pictures_are_png() -> None:
             chunks[name] = data
             place += 12 + size
         width, height = struct.unpack_from(">II", chunks[b"IHDR"])
-        assert len(zlib.decompress(chunks[b"IDAT"])) == height * (1 + 3 * width), key
+        assert width / height == 640 / 420, key  # as the page shows them
         assert list(chunks)[-1] == b"IEND"
 
 
@@ -274,11 +288,17 @@ def test_drawing_is_xml() -> None:
         assert ET.fromstring(raw).tag == "{http://www.w3.org/2000/svg}svg"
 
 
-def test_files_are_the_same_every_time() -> None:
-    assert [one.make() for one in files.SAMPLES] == [one.make() for one in files.SAMPLES]
-
-
 # --- the site
+
+
+async def test_store_of_the_demo_holds_the_files_and_knows_the_origins(tmp_path: Path) -> None:
+    gateway = make_site(tmp_path, SITE, ISSUER)
+    await gateway.aclose()
+    for key in ("app/app.js", *LISTED):
+        assert (tmp_path / "files" / key).read_bytes() == (FILES / key).read_bytes()
+    assert f"connect-src 'self' {ISSUER};" in (tmp_path / "files/index.html").read_text()
+    site = json.loads((tmp_path / "files/app/site.json").read_bytes())
+    assert (site["site"], site["issuer"], site["client"]) == (SITE, ISSUER, CLIENT_ID)
 
 
 async def test_settings_of_the_demo_raise_no_warnings(tmp_path: Path) -> None:
@@ -295,7 +315,7 @@ def test_every_rule_of_the_demo_has_something_to_do() -> None:
 
     policy = settings.parse(f'[site]\nurl = "{SITE}"\n{RULES}').policy
     callers = {one.sub: Caller("demo", ISSUER, one.claims()) for one in PEOPLE}
-    keys = ["index.html", "app/app.js", *(one.key for one in files.SAMPLES)]
+    keys = ["index.html", "app/app.js", *LISTED]
     used = {
         one.rule.position
         for caller in callers.values()

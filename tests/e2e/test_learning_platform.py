@@ -485,7 +485,7 @@ class TestInTheBrowser:
         ann = visitor(STUDENT)
         ann.open("/#/night-sky/night-sky-plough")
         image = ann.page.locator(".lesson img")
-        ann.page.wait_for_function("node => node.complete && node.naturalWidth === 640", arg=image.element_handle())
+        ann.page.wait_for_function("node => node.complete && node.naturalWidth === 800", arg=image.element_handle())
         assert "Seven bright stars" in (image.get_attribute("alt") or "")
         expect(ann.page.get_by_role("navigation")).to_contain_text("Picture, 2 min, done")
         ann.lesson("Before you go outside")

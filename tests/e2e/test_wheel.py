@@ -89,7 +89,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert package == source | {f"stagedoor/{name}" for name in example}
-    assert {"stagedoor/py.typed", "stagedoor/demo/page/index.html", f"{about}/licenses/LICENSE"} <= names
+    assert {"stagedoor/py.typed", "stagedoor/demo/files/users/ann/lanterns.png", f"{about}/licenses/LICENSE"} <= names
 
 
 def test_the_source_distribution_can_be_tested_and_carries_no_litter(built: Built) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -22,12 +23,13 @@ from rich.console import Console
 
 from .. import settings
 from ..gateway.app import Gateway
-from .files import write_site
 from .provider import CLIENT_ID, PEOPLE, Provider
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
 PORTS_TO_TRY = 100
+FILES = Path(__file__).with_name("files")
+"""The site as it is served; each rule below has a file to allow and a file to refuse."""
 
 RULES = """\
 [[rules]]                       # rules[0]: the page itself
@@ -135,12 +137,24 @@ def make_site(folder: Path, url: str, issuer: str) -> Gateway:
         issuer: origin of the provider.
     """
     text = SETTINGS.format(site=url, issuer=issuer, client=CLIENT_ID, rules=RULES)
-    people = [{"sub": one.sub, "name": one.name, "groups": one.groups, "about": one.about} for one in PEOPLE]
-    config = {"site": url, "issuer": issuer, "client": CLIENT_ID, "people": people, "rules": RULES}
-    write_site(folder / "files", config)
+    _write_files(folder / "files", url, issuer)
     path = folder / "stagedoor.toml"
     path.write_text(text, encoding="utf-8")
     return Gateway(settings.parse(text, path))
+
+
+def _write_files(store: Path, url: str, issuer: str) -> None:
+    """Copy the files of the site, and add what is known only now: the two origins."""
+    for source in FILES.rglob("*"):
+        if source.is_file():
+            path = store / source.relative_to(FILES)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(source.read_bytes())  # not the modes: an installed package may be read-only
+    page = store / "index.html"
+    page.write_text(page.read_text(encoding="utf-8").replace("@ISSUER@", issuer), encoding="utf-8")
+    people = [{"sub": one.sub, "name": one.name, "groups": one.groups} for one in PEOPLE]
+    site = {"site": url, "issuer": issuer, "client": CLIENT_ID, "people": people, "rules": RULES}
+    (store / "app/site.json").write_text(json.dumps(site, indent=1), encoding="utf-8")
 
 
 # --- serving

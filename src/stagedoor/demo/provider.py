@@ -17,7 +17,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from importlib import resources
+from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -37,6 +37,8 @@ TOKEN_LIFETIME = 3600
 CODE_LIFETIME = 60
 """Seconds; RFC 6749 §4.1.2 asks for at most ten minutes."""
 MAX_CODES = 1000
+SIGN_IN = Path(__file__).with_name("sign_in")
+"""The files of the sign-in page."""
 MAX_FORM_BYTES = 16_384
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}\Z")
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}\Z")
@@ -115,7 +117,7 @@ class Provider:
             ("POST", "/authorize"): self._authorize,
             ("POST", "/token"): self._token,
             ("OPTIONS", "/token"): lambda _: Answer(204, headers=((b"access-control-max-age", b"600"),)),
-            ("GET", "/signin.css"): lambda _: Answer(200, _page("signin.css"), ((b"content-type", b"text/css"),)),
+            ("GET", "/signin.css"): lambda _: Answer(200, _file("signin.css"), ((b"content-type", b"text/css"),)),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -261,7 +263,7 @@ class Provider:
             if name != "person"
         )
         cards = "".join(_card(person, person.sub == form.get("login_hint")) for person in PEOPLE)
-        page = Template(_page("signin.html").decode())
+        page = Template(_file("signin.html").decode())
         return page.substitute(fields=kept, cards=cards, site=html.escape(self.site)).encode()
 
     # --- token endpoint (RFC 6749 §4.1.3, RFC 7636 §4.6)
@@ -299,8 +301,8 @@ def _card(person: Person, hinted: bool) -> str:
     )
 
 
-def _page(name: str) -> bytes:
-    return (resources.files(__package__) / "page" / name).read_bytes()
+def _file(name: str) -> bytes:
+    return SIGN_IN.joinpath(name).read_bytes()
 
 
 def _json(status: int, content: Mapping[str, object]) -> Answer:

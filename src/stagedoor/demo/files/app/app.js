@@ -302,7 +302,8 @@ function showCommands(config, me) {
 }
 
 async function main() {
-  const config = (await json("/app/files.json")).body;
+  const [site, files] = await Promise.all([json("/app/site.json"), json("/app/files.json")]);
+  const config = { ...site.body, files: files.body };
   if (location.origin !== config.site) {  // http://localhost is another origin, with other cookies
     location.replace(config.site + location.pathname + location.search);
     return;
