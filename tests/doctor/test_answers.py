@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from stagedoor.doctor import QUESTIONS, Evidence, Question, Subject, examine
-from stagedoor.doctor.visit import SkipError, Visit
+from stagedoor.doctor.outcome import SkipError
+from stagedoor.doctor.visit import Visit
 from stagedoor.doctor.wire import Meter, Origin, Unreachable
 from tests.doctor.test_questions import Spoken, subject, told
 from tests.helpers.commands import Said, say
@@ -21,8 +22,8 @@ Doctor = Callable[..., Said]
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pass that is to expire has done so when it is made."""
-    monkeypatch.setattr("stagedoor.doctor.passes.SHORT", -5)
-    monkeypatch.setattr("stagedoor.doctor.passes.WAIT", 0)
+    monkeypatch.setattr("stagedoor.doctor.signed_urls.LIFETIME", -5)
+    monkeypatch.setattr("stagedoor.doctor.signed_urls.WAIT", 0)
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_nor_where_it_ends_the_examination(doctor: Doctor, tmp_path: Path, form:
     with Spoken(f"{token} {'x' * 5000}\r\n\r\n".encode()) as site:
         said = doctor(f"http://127.0.0.1:{site.port}", *TOKENS, *form)
     assert said.code == 1
-    assert "what came is no HTTP" in said.out + said.err
+    assert "the answer is not HTTP" in said.out + said.err
     assert token not in said.out + said.err
     assert len(said.out + said.err) < 400
 
@@ -96,11 +97,11 @@ def test_nor_where_it_ends_the_examination(doctor: Doctor, tmp_path: Path, form:
 @pytest.mark.parametrize("name", ["Signature", "CloudFront-Signature", "Policy", "X-Amz-Signature"])
 def test_signatures_are_taken_out(name: str) -> None:
     visit = Visit(Subject(Origin("http", "127.0.0.1", 80)), Meter(0.0))
-    assert visit.told(f"GET /a?{name}=abc~def-123&x=y") == f"GET /a?{name}=…&x=y"
+    assert visit.redact(f"GET /a?{name}=abc~def-123&x=y") == f"GET /a?{name}=…&x=y"
 
 
 def test_what_is_long_is_cut() -> None:
-    assert len(Visit(Subject(Origin("http", "127.0.0.1", 80)), Meter(0.0)).told("x" * 5000)) < 200
+    assert len(Visit(Subject(Origin("http", "127.0.0.1", 80)), Meter(0.0)).redact("x" * 5000)) < 200
 
 
 # --- what is answered

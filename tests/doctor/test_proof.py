@@ -22,8 +22,8 @@ from tests.helpers.support import CLIENT, claims, ec_signer, key_set, rsa_signer
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pass that is to expire has done so when it is made."""
-    monkeypatch.setattr("stagedoor.doctor.passes.SHORT", -5)
-    monkeypatch.setattr("stagedoor.doctor.passes.WAIT", 0)
+    monkeypatch.setattr("stagedoor.doctor.signed_urls.LIFETIME", -5)
+    monkeypatch.setattr("stagedoor.doctor.signed_urls.WAIT", 0)
 
 
 class OpenSite(FaultySite):
@@ -98,8 +98,8 @@ def test_a_firewall_that_refuses_the_doctor_ends_in_no_praise() -> None:
     ("answer", "why"),
     [
         (Told(404, {}, b"<Error><Code>NoSuchBucket</Code></Error>"), "there is no such bucket"),
-        (Told(503), "answers like no bucket that refuses (503)"),
-        (Told(301, {"Location": "https://s3.example.com/"}), "answers like no bucket that refuses (301"),
+        (Told(503), "does not answer like a bucket (503)"),
+        (Told(301, {"Location": "https://s3.example.com/"}), "does not answer like a bucket (301"),
     ],
 )
 def test_a_bucket_that_does_not_refuse_shows_nothing(answer: Told, why: str) -> None:
@@ -152,9 +152,9 @@ def test_another_token_of_the_same_application_shows_what_it_shows(manner: str) 
     ("fault", "question", "brought", "why"),
     [
         ("any-audience", "audience", {"foreign": of(aud="x", exp=time.time() - 9)}, "has expired"),
-        ("any-audience", "audience", {"foreign": of(aud="x", sub="ben")}, "another person"),
-        ("expired-counts", "expired", {"expired": of(exp=time.time() - 9, sub="ben")}, "another person"),
-        ("expired-counts", "expired", {"expired": of()}, "has not"),
+        ("any-audience", "audience", {"foreign": of(aud="x", sub="ben")}, "not a token of the same"),
+        ("expired-counts", "expired", {"expired": of(exp=time.time() - 9, sub="ben")}, "not a token of the same"),
+        ("expired-counts", "expired", {"expired": of()}, "has not expired"),
     ],
 )
 def test_a_bad_token_of_another_person_shows_nothing(
@@ -171,7 +171,7 @@ def test_a_bad_token_of_another_person_shows_nothing(
 def test_without_a_public_key_none_was_tried() -> None:
     with FaultySite("hs256") as site:
         report = examine(subject(site, keys=()))
-    assert "only guessable words were" in outcome(report, "hmac-key").skipped
+    assert "only guessable words were tried" in outcome(report, "hmac-key").skipped
     with FaultySite("weak-secret") as site:
         assert found(examine(subject(site, keys=()))) == ["hmac-key"], "and those are"
 
@@ -180,7 +180,7 @@ def test_keys_that_are_none_are_as_good_as_no_keys() -> None:
     unusable: Any = ({"kty": "RSA", "n": 5, "e": "AQAB"}, {"kty": "OKP", "crv": "Ed25519", "x": "aa"})
     with FaultySite("hs256") as site:
         report = examine(subject(site, keys=unusable))
-    assert "only guessable words were" in outcome(report, "hmac-key").skipped
+    assert "only guessable words were tried" in outcome(report, "hmac-key").skipped
 
 
 def test_the_key_that_signed_the_token_is_tried_wherever_it_stands() -> None:
@@ -210,7 +210,7 @@ def test_neighbours_are_asked_for_where_a_claim_names_the_folder(brought: dict[s
 def test_where_all_folders_are_answered_alike_nothing_is_shown() -> None:
     with FaultySite("hides") as site:
         report = examine(subject(site))
-    assert "answered like their own (404)" in outcome(report, "neighbours").skipped
+    assert "answered like the caller's own (404)" in outcome(report, "neighbours").skipped
 
 
 # --- the last words

@@ -16,7 +16,7 @@ from typing import Any, Self
 import boto3
 import pytest
 
-from stagedoor.doctor import QUESTIONS, Report, Subject, examine, outside, wire
+from stagedoor.doctor import QUESTIONS, Report, Subject, connection, examine, wire
 from stagedoor.doctor.spellings import spellings
 from stagedoor.doctor.wire import Origin, Unreachable
 from stagedoor.settings import TABLE, parse
@@ -55,7 +55,7 @@ def stranger(site: FaultySite) -> Subject:
 def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultySite]:
     """A site with the faults of the parameter, whose clock goes on when the doctor waits."""
     with FaultySite(*getattr(request, "param", ())) as site:
-        monkeypatch.setattr("stagedoor.doctor.passes.sleep", site.wait)
+        monkeypatch.setattr("stagedoor.doctor.signed_urls.sleep", site.wait)
         yield site
 
 
@@ -272,7 +272,7 @@ def test_it_stops_when_there_were_enough_requests(site: FaultySite, monkeypatch:
     monkeypatch.setattr(wire.Meter, "__init__", _short_meter(wire.Meter.__init__))
     report = examine(subject(site))
     assert len(site.asked) == 40
-    assert "as many as it sends" in report.stopped
+    assert "the limit of requests is reached" in report.stopped
     assert not report.fine
 
 
@@ -287,12 +287,12 @@ def test_it_keeps_its_pace(site: FaultySite, monkeypatch: pytest.MonkeyPatch) ->
     assert sum(nap > 0 for nap in naps) >= report.requests - 2
 
 
-@pytest.mark.parametrize(("rate", "longest"), [(0.0, 300), (20.0, 300), (1.0, 1200)])
-def test_a_slow_pace_has_the_time_that_it_takes(rate: float, longest: float) -> None:
+@pytest.mark.parametrize(("rate", "limit"), [(0.0, 300), (20.0, 300), (1.0, 1200)])
+def test_a_slow_pace_has_the_time_that_it_takes(rate: float, limit: float) -> None:
     meter = wire.Meter(rate)
-    assert meter.longest == longest
-    meter.started -= longest + 1
-    with pytest.raises(Unreachable, match="the time ran out"):
+    assert meter.time_limit == limit
+    meter.started -= limit + 1
+    with pytest.raises(Unreachable, match="the limit of time is reached"):
         meter.wait()
 
 
@@ -312,7 +312,7 @@ def test_one_that_answers_no_more_is_left_alone() -> None:
 
 
 def test_an_answer_that_drips_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "LONGEST", 0.3)
+    monkeypatch.setattr(wire, "ANSWER_TIMEOUT", 0.3)
     stop = threading.Event()
 
     def drip(listening: socket.socket) -> None:
@@ -349,6 +349,10 @@ def test_every_question_says_what_to_do() -> None:
         assert question.mend
         assert set(question.after) <= set(names[:number]), "a question that is asked later cannot decide"
     assert {*FAULTS.values(), *NOTES.values()} == set(names) - HERE - {"opens"}
+
+
+def test_the_function_that_asks_a_question_bears_its_name() -> None:
+    assert [one.ask.__name__.rstrip("_") for one in QUESTIONS] == [one.name.replace("-", "_") for one in QUESTIONS]
 
 
 def test_what_to_do_names_settings_and_pages_that_there_are() -> None:
@@ -493,7 +497,7 @@ def test_that_browsers_forget_soon_is_found(
 
 
 def test_http_where_https_was_to_be_is_said() -> None:
-    with Spoken(b"HTTP/1.1 400 No\r\n\r\n") as site, pytest.raises(Unreachable, match="no TLS there"):
+    with Spoken(b"HTTP/1.1 400 No\r\n\r\n") as site, pytest.raises(Unreachable, match="does not speak TLS"):
         examine(Subject(Origin("https", "127.0.0.1", site.port)))
 
 
@@ -538,8 +542,8 @@ def test_http_on_another_machine_is_found() -> None:
     class Visit:
         subject = Subject(Origin("http", "assets.example.com", 80))
 
-    assert [one.got for one in outside.certificate(Visit())] == [  # type: ignore[arg-type]
-        "http: everybody on the way reads tokens and objects"
+    assert [one.got for one in connection.certificate(Visit())] == [  # type: ignore[arg-type]
+        "http: anyone on the network path can read tokens and objects"
     ]
 
 
@@ -551,7 +555,7 @@ def test_an_open_bucket_is_found(site: FaultySite) -> None:
     assert found(report) == ["bucket"], told(report)
     evidence = next(one.evidence for one in report.outcomes if one.question.name == "bucket")
     (put,) = [one for one in evidence if one.asked.startswith("PUT")]
-    assert put.got == "200; it is there now: take it away", "whom moto lets write it does not let delete"
+    assert put.got == "200: it was stored, and could not be deleted: delete it yourself", "moto lets anyone write"
     assert stores.client().get_object(Bucket=name, Key=PRIVATE[1:])["Body"].read() == b"x"
 
 
@@ -617,7 +621,7 @@ def test_all_good_is_exit_code_0(doctor: Doctor) -> None:
     said = doctor("--path", PRIVATE, *TOKENS)
     assert said.code == 0, said.out
     assert re.search(r"\d+ questions in \d+ requests, [\d.]+ s, \d+ not asked: all good", said.out)
-    assert "not asked: expired\n  bring an old token" in said.err
+    assert "not asked: expired\n  give an old token" in said.err
 
 
 @pytest.mark.parametrize("site", [("range",)], indirect=True)
@@ -671,7 +675,7 @@ def test_no_token_and_no_signature_is_ever_printed(doctor: Doctor, site: FaultyS
         (("--path", PRIVATE, "--token", "old.token"), "bring a new one"),
         (("--path", PRIVATE, "--token", "-", "--other-token", "-"), "only one token"),
         (("--path", PRIVATE, "--pass-url", "https://elsewhere.example.com/x?Signature=y"), "of the same site"),
-        (("--path", PRIVATE, "--bucket-url", "s3://bucket"), "no https"),
+        (("--path", PRIVATE, "--bucket-url", "s3://bucket"), "not an https"),
         (("--path", PRIVATE, "--token", "ann.token", "--rate", "0"), "rate"),
         (("--path", PRIVATE, "--rate", "nan"), "rate"),
         (("--path", PRIVATE, "--token", "an.token"), "there is no file 'an.token'"),

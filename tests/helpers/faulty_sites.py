@@ -593,7 +593,7 @@ class FaultySite:
             return "ann"
         if self.has("empty-bearer") and asked.fields.get("authorization") == "Bearer":
             return "ann"
-        parts = forge.read(value)
+        parts = forge.decode(value)
         if parts is None or not self._signed(asked, value, parts[0]):
             return None
         found = parts[1]
@@ -626,7 +626,7 @@ class FaultySite:
             key.verify(signature, signed, PKCS1v15(), SHA256())
             return True
         if alg in ("HS512", "hs256") and self.has("hs512" if alg == "HS512" else "hs256-in-small-letters"):
-            pem = dict(forge.spelled(rsa_signer().jwk))["PEM"]
+            pem = dict(forge.encodings(rsa_signer().jwk))["PEM"]
             return hmac.digest(pem, signed, f"sha{alg[-3:]}") == signature
         if self.has("alg-none") and alg.lower() == "none":
             return True
@@ -639,13 +639,13 @@ class FaultySite:
         return alg == "RS256" and self._check(alg, signed, signature)
 
     def _secrets(self, header: Mapping[str, Any]) -> list[bytes]:
-        public = dict(forge.spelled(rsa_signer().jwk))
+        public = dict(forge.encodings(rsa_signer().jwk))
         found = [public["PEM"]] * self.has("hs256") + [public["DER"]] * self.has("hs256-der")
         found += [b"secret"] * self.has("weak-secret")
         return found + [b""] * (self.has("kid-is-a-file") and str(header.get("kid")).endswith("/dev/null"))
 
     def _in_session(self, value: str) -> str | None:
-        parts = forge.read(value)
+        parts = forge.decode(value)
         if parts is None:
             return None
         message, _, last = value.rpartition(".")

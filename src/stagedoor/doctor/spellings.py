@@ -1,4 +1,4 @@
-"""One path in all the ways in which two programs may read it differently."""
+"""Spellings of one path that two programs may read differently."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from urllib.parse import quote
 
 
 def spellings(path: str, authority: str, public: str | None) -> Iterator[str]:
-    """Request targets that some program on the way may take for the path.
+    """Request targets that a program on the way may take for the path.
 
-    The list is as long for every path with a folder, so that two paths can be asked for side by side.
+    Two paths in the same folder give lists of the same length and order, so that answers can be compared in pairs.
 
     Args:
         path: percent-encoded, with its leading slash.
         authority: host and port of the site.
-        public: a path that anybody may read; its folder is a way in.
+        public: a path that anyone may read; `..` may lead out of its folder.
     """
     folder, _, name = path.rpartition("/")
     first, rest = path[1:2], path[2:]
@@ -34,7 +34,7 @@ def spellings(path: str, authority: str, public: str | None) -> Iterator[str]:
     yield from (f"{path}?", f"{path}?x", f"{path}%3f", f"{path}%3fx", f"{path}#x", f"{path}%23x", f"{path}/x/..")
     yield from (path.upper(), f"/{first.upper()}{rest}", f"{path}~", f"{path}::$DATA", f"{path},")
     yield from (f"/{_wide(first)}{rest}", f"/%2525{ord(first):x}{rest}", f"/%09{path[1:]}", f"{path}%09")
-    yield from (f"{path}{mark}x.css" for mark in "?;/")  # what has such an ending is often let through
+    yield from (f"{path}{mark}x.css" for mark in "?;/")  # style sheets are often served without a check
     yield from (f"{path}?/public/", f"{path} HTTP/1.0")
     yield from (f"http://{authority}{path}", f"https://{authority}{path}", f"http://doctor.invalid{path}", path[1:])
     if public is not None:
@@ -53,11 +53,11 @@ def _escaped(letter: str) -> str:
 
 
 def _wide(letter: str) -> str:
-    """The letter that becomes this one by NFKC (Unicode Standard Annex #15)."""
+    """The full-width letter that NFKC turns into this one (Unicode Standard Annex #15)."""
     return quote(chr(ord(letter) + 0xFEE0)) if "!" <= letter <= "~" else quote(letter)
 
 
 def _all_escaped(text: str) -> str:
-    if "%" in text:  # is written so already
+    if "%" in text:  # it is percent-encoded already
         return text
     return "".join(letter if letter == "/" else f"%{ord(letter):02X}" for letter in text)

@@ -1,7 +1,4 @@
-"""What the questions share: who is examined, how it is asked, and when an answer gives away an object.
-
-A question is a row: what is asked, why it matters, what to do, and a function that yields evidence of what is wrong.
-"""
+"""One examination under way: sends requests, remembers the answers, and decides which give the object away."""
 
 from __future__ import annotations
 
@@ -9,132 +6,49 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 from urllib.parse import quote, unquote
 
 from . import forge
-from .wire import Answer, Fields, Meter, Origin, Wire
-
-if TYPE_CHECKING:
-    from ..settings import Settings
+from .outcome import Evidence, State
+from .redaction import Secrets
+from .subject import Subject
+from .wire import Answer, Fields, Meter, Wire
 
 Place: TypeAlias = Literal["header", "cookie", "query"]
-State: TypeAlias = Literal["good", "found", "note", "skipped", "failed"]
+"""Where a request carries a token."""
+Likeness: TypeAlias = Literal["same", "different", "unclear"]
 EVIL = "doctor.invalid"
 """A host that nobody has (RFC 2606 §2)."""
 BROWSER: Fields = (("Accept", "text/html"), ("Sec-Fetch-Mode", "navigate"))
-_TRACE = re.compile(rb"Traceback \(most recent call last\)|\bat [\w.$]+\(\w+\.java:\d+\)|<b>Fatal error</b>")
-"""Where programs tell in an error page what their inside looks like."""
-_EXPECTED = (501, 505)
-"""Of the answers from 500 on, those that are about the request: a method or version that is not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What is examined, and what the examiner was given for it.
-
-    Attributes:
-        origin: the site.
-        path: an object that must not be public, as it stands in a request target.
-        public: one that anybody may read.
-        token: of somebody who may read `path`.
-        other: of somebody who may not.
-        expired: whose time is over.
-        foreign: of the same issuer, for another application.
-        pass_target: path and query of a signed URL.
-        bucket: URL of the bucket behind the site, without a slash at the end.
-        keys: public keys of the issuer, as JWK.
-        settings: the site's own, if it is one of ours.
-        cookie, query: names that carry a token; query None: none does.
-        session: name of the site's session cookie.
-    """
-
-    origin: Origin
-    path: str | None = None
-    public: str | None = None
-    token: str | None = field(default=None, repr=False)
-    other: str | None = field(default=None, repr=False)
-    expired: str | None = field(default=None, repr=False)
-    foreign: str | None = field(default=None, repr=False)
-    pass_target: str | None = field(default=None, repr=False)
-    bucket: str | None = None
-    keys: tuple[Mapping[str, object], ...] = ()
-    settings: Settings | None = None
-    cookie: str = "token"
-    query: str | None = None
-    session: str = ""
-
-
-class Evidence(NamedTuple):
-    """What was asked and what came back that should not have.
-
-    Attributes:
-        asked, got: in words, without any credential.
-        sure: False: it proves nothing, and is worth a thought.
-    """
-
-    asked: str
-    got: str
-    sure: bool = True
-
-
-class SkipError(Exception):
-    """The question cannot be asked here; the message says why, and what would help."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One thing that an attacker would try.
-
-    Attributes:
-        name: stable, for programs.
-        asks: the question.
-        why: what it would mean.
-        mend: what to do.
-        ask: yields evidence; none means that all is good.
-        needs: attributes of the subject without which it cannot be asked.
-        after: names of questions; what they found would be found again here.
-        advice: True: what is found is said, and is no failure.
-    """
-
-    name: str
-    asks: str
-    why: str
-    mend: str
-    ask: Callable[[Visit], Iterator[Evidence]]
-    needs: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
-    advice: bool = False
-
-
-class Outcome(NamedTuple):
-    """What came of a question; `skipped` says why it was not asked, or not to its end."""
-
-    question: Question
-    state: State
-    evidence: tuple[Evidence, ...] = ()
-    skipped: str = ""
+REDIRECTS = (301, 302, 303, 307, 308)
+JSON: Fields = (("Content-Type", "application/json"),)
+_STACK_TRACE = re.compile(rb"Traceback \(most recent call last\)|\bat [\w.$]+\(\w+\.java:\d+\)|<b>Fatal error</b>")
+_EXPECTED_5XX = (501, 505)
+"""Unknown method, unknown version: these are about the request, not a fault of the server."""
+_MOST_LENGTHS_APART = 100
+"""Bytes: pages of one kind (a sign-in page with the time in it) differ in length by at most this."""
 
 
 class Visit:
     """One examination under way.
 
     Attributes:
-        subject: who is examined.
-        states: what came of the questions so far.
-        places: where the token opened `path`; both usual ones as long as nobody knows.
-        truth: the object as its owner gets it.
-        changing: True where its bytes are others each time, so that they say nothing.
-        unsure: answers that may be the object, or a page that is another each time.
-        cookies: what was set by any answer, one of each name and flags: the line, and what was asked.
-        session: name and value of the session cookie that the site made.
+        subject: what is examined.
+        states: outcomes of the questions so far.
+        places: where a token opens `path`; until that is known, the two usual ones.
+        first_answer: the answer to the first request for `path` without a token.
+        original: the object as its owner gets it.
+        varies: True if the object's bytes differ each time, so that they prove nothing.
+        unclear: answers that may be the object, or a page that differs each time.
+        cookies: what the answers set, by name and flags: the Set-Cookie line, and the request.
+        session: name and value of the session cookie that the site issued.
         pass_target: path and query of a signed URL that opens the object now.
-        by_pass: True where a token opens nothing itself, and only buys passes.
-        faults, leaks: answers that showed a fault of the server, or a credential, whatever was asked.
-        slowed: how many answers said that there were too many requests.
+        passes_only: True if a token opens nothing itself, but gets signed URLs.
+        faults, leaks: answers to any question that showed a fault of the server, or a credential.
+        throttled: how many answers were 429.
         ended: why nothing more can be asked; "" as long as it can.
     """
 
@@ -143,22 +57,21 @@ class Visit:
         self.wire = Wire(subject.origin, meter)
         self.states: dict[str, State] = {}
         self.places: list[Place] = ["header", "cookie"]
-        self.truth: Answer | None = None
-        self.first: Answer | None = None
+        self.first_answer: Answer | None = None
+        self.original: Answer | None = None
         self.session: tuple[str, str] | None = None
         self.pass_target: str | None = None
-        self.by_pass = self.changing = False
-        self.unsure: list[Evidence] = []
+        self.passes_only = self.varies = False
+        self.unclear: list[Evidence] = []
         self.cookies: dict[str, tuple[str, str]] = {}
         self.faults: list[Evidence] = []
         self.leaks: list[Evidence] = []
-        self.slowed, self.ended = 0, ""
+        self.throttled, self.ended = 0, ""
         self.nonce = secrets.token_hex(6)
-        signed = (subject.pass_target or "").partition("?")[2]
-        self._changing_pages: list[Answer] = []
-        self._secrets: set[str] = set()
-        for secret in (subject.token, subject.other, subject.expired, subject.foreign, signed):
-            self.keep_secret(secret or "")
+        self._varying_pages: list[Answer] = []
+        signature = (subject.pass_target or "").partition("?")[2]
+        given = (subject.token, subject.other, subject.expired, subject.foreign, signature)
+        self.secrets = Secrets(secret or "" for secret in given)
 
     # --- names
 
@@ -173,128 +86,70 @@ class Visit:
 
     @property
     def folder(self) -> str:
-        """Where the object lies, with a slash at the end."""
+        """The object's folder, with a trailing slash."""
         return self.path.rpartition("/")[0] + "/"
 
     @property
-    def nothing(self) -> str:
-        """Beside the object, with the same ending, what there is not."""
+    def missing(self) -> str:
+        """A path beside the object, with the same ending, where nothing is stored."""
         name, dot, ending = self.path.rpartition("/")[2].rpartition(".")
         return f"{self.folder}no-such-{self.nonce}{dot if name else ''}{ending if name else ''}"
 
     # --- asking
 
-    def ask(self, target: str, method: str = "GET", fields: Fields = (), body: bytes = b"", said: str = "") -> Answer:
-        """Ask the site; look at whatever comes for faults and leaks.
+    def ask(self, target: str, method: str = "GET", fields: Fields = (), body: bytes = b"", detail: str = "") -> Answer:
+        """Send a request; look for faults and leaks in the answer, whatever the question is.
 
         Args:
             target, method, fields, body: as for `Wire.ask`.
-            said: what is special about it, for the report.
+            detail: what is special about the request, for the report.
         """
         answer = self.wire.ask(target, method, fields, body)
-        self.slowed += answer.status == 429 and method == "GET"  # passes have a limit of their own
-        told = answer.status >= 300 and _TRACE.search(answer.body)
-        if told or (answer.status >= 500 and answer.status not in _EXPECTED):
-            self.faults.append(self.evidence(answer, target, method, said))
-        if self.shows(answer, [value for _, value in fields] + [target]):
-            self.leaks.append(self.evidence(answer, target, method, said))
-        for line in answer.all("set-cookie"):
+        self.throttled += answer.status == 429 and method == "GET"  # POST for passes has a limit of its own
+        trace = answer.status >= 300 and _STACK_TRACE.search(answer.body)
+        if trace or (answer.status >= 500 and answer.status not in _EXPECTED_5XX):
+            self.faults.append(self.evidence(answer, target, method, detail))
+        if self.secrets.shown(answer, [target, *(value for _, value in fields)]):
+            self.leaks.append(self.evidence(answer, target, method, detail))
+        for line in answer.values("set-cookie"):
             without_value = re.sub(r"=[^;]*|(?:expires|max-age)=[^;]*", "", line, flags=re.IGNORECASE)
-            self.cookies.setdefault(without_value, (line, f"{method} {target}{f', {said}' if said else ''}"))
+            self.cookies.setdefault(without_value, (line, _request_line(target, method, detail)))
         return answer
 
-    def shows(self, answer: Answer, sent: Sequence[str]) -> bool:
-        """Does an answer show a credential that the request brought? Cookies are its place, so they do not count."""
-        brought = [secret for secret in self._secrets if any(secret in text for text in sent)]
-        if not brought:
-            return False
-        told = " ".join(value for name, value in answer.fields if name != "set-cookie")
-        told += answer.body.decode("latin-1")
-        return any(secret in told for secret in brought)
+    def ask_as_owner(self, target: str | None = None) -> Answer:
+        """Send a request with the token of a caller who may read the object."""
+        assert self.subject.token is not None
+        target, fields = self.carry(self.subject.token, self.places[0], target)
+        return self.ask(target, fields=fields, detail="with the token")
 
-    def keep_secret(self, text: str) -> str:
-        """Never print it, and notice when the site does; what is too short to be one could stand anywhere.
-
-        Of a token its parts count, too, but for the header, which many tokens share.
-        """
-        self._secrets |= {secret for secret in (text, *text.split(".")[1:]) if len(secret) > 15}
-        return text
-
-    def evidence(self, answer: Answer, target: str, method: str = "GET", said: str = "") -> Evidence:
-        return Evidence(self.told(f"{method} {target}{f', {said}' if said else ''}"), self.got(answer))
-
-    def told(self, text: str) -> str:
-        """Text without any credential in it."""
-        for secret in sorted(self._secrets, key=len, reverse=True):
-            text = text.replace(secret, "…")
-        text = re.sub(r"\bey[\w-]{8,}[\w.%-]*", "…", text)
-        text = re.sub(r"((?:Signature|Policy)=)[^&\s]*", r"\1…", text)
-        return text if len(text) < 200 else f"{text[:197]}…"
-
-    def got(self, answer: Answer) -> str:
-        """An answer in a line."""
-        if not answer.status:
-            return self.told(answer.error)
-        words = [str(answer.status)]
-        words += filter(None, (answer.field("content-type"), f"{len(answer.body)} bytes" if answer.body else ""))
-        for name in ("location", "content-range", "x-cache", "age"):
-            if answer.field(name):
-                words.append(f"{name}: {answer.field(name)}")
-        return self.told(", ".join(words))
-
-    # --- credentials
-
-    def bring(self, token: str, place: Place, target: str | None = None) -> tuple[str, Fields]:
-        """Target and header fields of a request with a token in this place."""
+    def carry(self, token: str, place: Place, target: str | None = None) -> tuple[str, Fields]:
+        """Target and header fields of a request that carries a token; default target: the object."""
         target = self.path if target is None else target
-        self.keep_secret(token)
+        self.secrets.add(token)
         if place == "header":
             return target, (("Authorization", f"Bearer {token}"),)
         if place == "cookie":
             return target, (("Cookie", f"{self.subject.cookie}={token}"),)
         return f"{target}{'&' if '?' in target else '?'}{self.subject.query}={token}", ()
 
-    def with_token(self, target: str | None = None, *, more: Fields = (), method: str = "GET") -> Answer:
-        """Ask as the one who may."""
-        assert self.subject.token is not None
-        target, fields = self.bring(self.subject.token, self.places[0], target)
-        return self.ask(target, method, (*fields, *more), said="with the token")
-
-    def buy(self, token: str | None, seconds: int | None = None) -> Answer:
+    def request_pass(self, token: str | None, seconds: int | None = None) -> Answer:
         """Ask the site for a signed URL of the object."""
         wish = {"file": self.key} | ({"expires_in": seconds} if seconds else {})
-        fields = self.bring(token, "header")[1] if token else ()
-        return self.ask("/-/urls", "POST", (*fields, ("Content-Type", "application/json")), json.dumps(wish).encode())
-
-    def tokens_open(self, forged: Iterator[forge.Forged] | Sequence[forge.Forged]) -> Iterator[Evidence]:
-        """Bring each token in every place; yield those that open the object, or buy a pass for it."""
-        for number, (what, token) in enumerate(forged):
-            if self.by_pass or not number:  # one of a kind shows whether passes, or a third place, are cheaper
-                yield from self.sold(token, what)
-            places = self.places[:2] if number else self.places
-            for place in () if self.by_pass else places:
-                target, fields = self.bring(token, place)
-                yield from self.opened(target, fields=fields, said=f"{place}: {what}")
-
-    def sold(self, token: str | None, what: str) -> Iterator[Evidence]:
-        """Ask for a signed URL as somebody who must get none; yield what came if it is one."""
-        answer = self.buy(token)
-        document = loaded(answer.body)
-        if 200 <= answer.status < 300 and isinstance(document, dict) and "signedUrl" in document:
-            yield self.evidence(answer, "/-/urls", "POST", what)
+        fields = self.carry(token, "header")[1] if token else ()
+        return self.ask("/-/urls", "POST", (*fields, *JSON), json.dumps(wish).encode())
 
     def outsiders(self) -> Iterator[tuple[str, Fields]]:
-        """Who must not get the object: in words for the report, and the header fields that they bring."""
+        """Callers who must not get the object: in words for the report, and their header fields."""
         yield "without a token", ()
         if self.subject.other is not None and self.states.get("other-user") == "good":
             place: Place = "header" if "header" in self.places else "cookie"
             if place in self.places:
-                yield "with the token of somebody who may not", self.bring(self.subject.other, place)[1]
+                yield "with the token of another user", self.carry(self.subject.other, place)[1]
 
-    def claims(self) -> tuple[dict[str, object], dict[str, object]]:
-        """Header and claims for forging: those of the good token for an hour more, else what the settings ask for."""
+    def claims_to_forge(self) -> tuple[dict[str, object], dict[str, object]]:
+        """Header and claims for a forged token: those of the good token, else what the settings ask for."""
         settings, token = self.subject.settings, self.subject.token
-        parts = forge.read(token) if token else None
+        parts = forge.decode(token) if token else None
         header, claims = parts or ({"typ": "JWT"}, {"sub": "doctor"})
         header.setdefault("alg", "RS256")
         if self.subject.keys and "kid" in self.subject.keys[0]:
@@ -304,58 +159,98 @@ class Visit:
             claims |= {"iss": issuer.url, "aud": min(issuer.audience)}
         return header, {**claims, "exp": int(time.time()) + 3600}
 
-    # --- is it given away?
+    # --- for the report
 
-    def opened(
-        self, target: str, method: str = "GET", fields: Fields = (), said: str = "", instead: str | None = None
+    def evidence(self, answer: Answer, target: str, method: str = "GET", detail: str = "") -> Evidence:
+        return Evidence(self.redact(_request_line(target, method, detail)), self.summary(answer))
+
+    def summary(self, answer: Answer) -> str:
+        """An answer in one line."""
+        if not answer.status:
+            return self.redact(answer.error)
+        words = [str(answer.status)]
+        words += filter(None, (answer.field("content-type"), f"{len(answer.body)} bytes" if answer.body else ""))
+        for name in ("location", "content-range", "x-cache", "age"):
+            if answer.field(name):
+                words.append(f"{name}: {answer.field(name)}")
+        return self.redact(", ".join(words))
+
+    def redact(self, text: str) -> str:
+        return self.secrets.redact(text)
+
+    # --- is the object given away?
+
+    def try_tokens(self, forged: Iterable[forge.Forged]) -> Iterator[Evidence]:
+        """Send each token in every place; yield evidence if it opens the object, or gets a signed URL for it."""
+        for number, (what, token) in enumerate(forged):
+            first = number == 0
+            if self.passes_only or first:  # one token is enough to see whether passes are issued more carelessly
+                yield from self.try_pass(token, what)
+            places = self.places if first else self.places[:2]
+            for place in () if self.passes_only else places:
+                target, fields = self.carry(token, place)
+                yield from self.try_open(target, fields=fields, detail=f"{place}: {what}")
+
+    def try_pass(self, token: str | None, detail: str) -> Iterator[Evidence]:
+        """Ask for a signed URL as a caller who must not get one; yield evidence if one is issued."""
+        answer = self.request_pass(token)
+        document = parse_json(answer.body)
+        if 200 <= answer.status < 300 and isinstance(document, dict) and "signedUrl" in document:
+            yield self.evidence(answer, "/-/urls", "POST", detail)
+
+    def try_open(
+        self, target: str, method: str = "GET", fields: Fields = (), detail: str = "", control: str | None = None
     ) -> Iterator[Evidence]:
-        """Ask for the object; yield evidence if the answer gives it, or something about it, away.
+        """Ask for the object; yield evidence if the answer gives it away, or something about it.
 
         Args:
-            target, method, fields, said: as for `ask`.
-            instead: the same question about what does not exist. Where it gets the same answer, the answer is not
-                about the object: a sign-in page, an application that is sent for every path.
+            target, method, fields, detail: as for `ask`.
+            control: the same target with the name of a missing object. If that gets the same answer, the answer is not
+                about the object: a sign-in page, or an application that answers every path.
         """
-        answer = self.ask(target, method, fields, said=said)
+        answer = self.ask(target, method, fields, detail=detail)
         if not self._suspicious(answer, fields):
             return
-        beside = target.replace(self.path, self.nothing) if instead is None else instead
-        if not self._is_truth(answer):
-            control = partial(self.ask, beside, method, fields, said=said)
-            alike = self.as_for(answer, control, self._changing_pages)
-            if alike != "no":
-                self.unsure += [self.evidence(answer, target, method, said)] if alike == "perhaps" else []
+        if not self._is_original(answer):
+            other = target.replace(self.path, self.missing) if control is None else control
+            likeness = self.compare(
+                answer, partial(self.ask, other, method, fields, detail=detail), self._varying_pages
+            )
+            if likeness == "unclear":
+                self.unclear.append(self.evidence(answer, target, method, detail))
+            if likeness != "different":
                 return
-        yield self.evidence(answer, target, method, said)
+        yield self.evidence(answer, target, method, detail)
 
-    def as_for(
-        self, answer: Answer, control: Callable[[], Answer], known: list[Answer] | None = None
-    ) -> Literal["yes", "no", "perhaps"]:
-        """Does an answer say what the control says? "perhaps": that is another each time, and this one is of its kind.
+    def compare(
+        self, answer: Answer, ask_control: Callable[[], Answer], varying: list[Answer] | None = None
+    ) -> Likeness:
+        """Is an answer what a missing object gets, too?
 
-        A sign-in page may hold a number that counts once, or the time.
+        "unclear" means that the control differs each time, and the answer looks like it: a sign-in page may contain a
+        nonce, or the time.
 
         Args:
             answer: what came.
-            control: asks for what does not exist.
-            known: controls that were another each time, so that few of them need be asked; a new one is put there.
+            ask_control: sends the same request for a missing object.
+            varying: controls that were seen to differ each time; more are added, so that few need be asked.
         """
-        if any(_of_a_kind(answer, page) for page in known or ()):
-            return "perhaps"
-        one = control()
-        if self.alike(answer, one):
-            return "yes"
-        if not _of_a_kind(answer, one) or self.alike(one, control()):
-            return "no"
-        if known is not None:
-            known.append(one)
-        return "perhaps"
+        if any(_look_alike(answer, page) for page in varying or ()):
+            return "unclear"
+        control = ask_control()
+        if self._equal(answer, control):
+            return "same"
+        if not _look_alike(answer, control) or self._equal(control, ask_control()):
+            return "different"
+        if varying is not None:
+            varying.append(control)
+        return "unclear"
 
-    def alike(self, one: Answer, other: Answer) -> bool:
-        """Are these the same answer, but for the name that was asked for? A page may repeat it."""
+    def _equal(self, one: Answer, other: Answer) -> bool:
+        """Are the answers equal, except for the name that was asked for? A page may repeat it."""
         if one.method == "HEAD" and one.field("content-length") != other.field("content-length"):
             return False
-        names = [self.path, self.nothing, self.key, unquote(self.nothing[1:])] if self.subject.path else []
+        names = [self.path, self.missing, self.key, unquote(self.missing[1:])] if self.subject.path else []
         names += [quote(name, safe="") for name in names]
         names.sort(key=len, reverse=True)
         bodies = [answer.body for answer in (one, other)]
@@ -367,29 +262,34 @@ class Visit:
         conditional = any(name.lower() == "range" or name.lower().startswith("if-") for name, _ in fields)
         if conditional and answer.status in (206, 304, 412, 416):
             return True
-        if not answer.given:
+        if not answer.success:
             return False
-        known = self.truth is not None and not self.changing
-        return not known or self._is_truth(answer) or (answer.status != 200 and bool(answer.body))
+        known = self.original is not None and not self.varies
+        return not known or self._is_original(answer) or (answer.status != 200 and bool(answer.body))
 
-    def _is_truth(self, answer: Answer) -> bool:
+    def _is_original(self, answer: Answer) -> bool:
         """Is it the object as its owner gets it?"""
-        truth = self.truth
-        if truth is None or self.changing or answer.status != 200:
+        original = self.original
+        if original is None or self.varies or answer.status != 200:
             return False
-        if truth.body and answer.method != "HEAD":
-            return answer.body == truth.body
-        mark = "etag" if truth.field("etag") else "content-length"
-        return answer.field(mark) == truth.field(mark) != ""
+        if original.body and answer.method != "HEAD":
+            return answer.body == original.body
+        mark = "etag" if original.field("etag") else "content-length"
+        return answer.field(mark) == original.field(mark) != ""
 
 
-def _of_a_kind(one: Answer, other: Answer) -> bool:
+def _request_line(target: str, method: str, detail: str) -> str:
+    return f"{method} {target}{f', {detail}' if detail else ''}"
+
+
+def _look_alike(one: Answer, other: Answer) -> bool:
     types = [answer.field("content-type").partition(";")[0].strip().lower() for answer in (one, other)]
-    return one.status == other.status and types[0] == types[1] and abs(len(one.body) - len(other.body)) <= 100
+    near = abs(len(one.body) - len(other.body)) <= _MOST_LENGTHS_APART
+    return one.status == other.status and types[0] == types[1] and near
 
 
-def loaded(body: bytes | str) -> object:
-    """What stands in a JSON text; None if it is none."""
+def parse_json(body: bytes | str) -> object:
+    """The content of a JSON text; None if it is not JSON."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):

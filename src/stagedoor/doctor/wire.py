@@ -1,6 +1,6 @@
-"""Requests exactly as an attacker would write them, and no more of them than a site can take.
+"""Requests exactly as an attacker would write them, and not more of them than a site can take.
 
-HTTP clients tidy up what they send and follow what comes back; the questions are about what they would tidy away.
+HTTP clients normalise targets and follow redirects; the questions are about what would get lost that way.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
 
 TIMEOUT = 5.0
 """Seconds to connect, and between two pieces of an answer."""
-LONGEST = 15.0
-"""Seconds for one exchange, however little of it comes at a time."""
+ANSWER_TIMEOUT = 15.0
+"""Seconds for a whole answer, however slowly its pieces come."""
 MAX_BODY = 65_536
-"""Bytes of an answer that are read: enough to know it again."""
+"""Bytes of a body that are read: enough to recognise it."""
 MAX_REQUESTS = 800
 MAX_SECONDS = 300.0
-"""Seconds for all of it; more where a slow pace was asked for, so that it can be finished."""
+"""Seconds for an examination; more at a slow rate, so that it can be finished."""
 MAX_SILENT = 8
-"""Requests in a row that nothing answered, after which it is asked whether the site is still there."""
+"""Requests in a row without an answer before the doctor checks whether the site is still there."""
 RATE = 20.0
-"""Requests a second to other machines."""
+"""Requests per second to other machines."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 Fields = Sequence[tuple[str, str]]
 
 
 class Unreachable(StagedoorError):
-    """The site cannot be asked, or not any more."""
+    """The site does not answer, or the doctor has asked enough."""
 
 
 class Untrusted(StagedoorError):
-    """The site's certificate does not hold."""
+    """The site's certificate is not valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,12 @@ class Origin:
         """Read the origin of a URL.
 
         Raises:
-            ValueError: it is no http or https URL.
+            ValueError: it is not an http or https URL.
         """
         parts = urlsplit(url)
         port = parts.port
         if parts.scheme not in DEFAULT_PORTS or not parts.hostname or parts.username is not None:
-            raise ValueError(f"{url!r} is no https://… or http://… URL")
+            raise ValueError(f"{url!r} is not an https://… or http://… URL")
         return cls(parts.scheme, parts.hostname, port or DEFAULT_PORTS[parts.scheme])
 
     @property
@@ -88,14 +88,14 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back.
+    """The answer to a request.
 
     Attributes:
-        method: of the request, for an answer to HEAD has no body.
-        status: 0 if nothing came that is HTTP.
-        fields: header fields, lower-case names.
-        body: its beginning.
-        error: why there is no answer.
+        method: of the request; an answer to HEAD has no body.
+        status: 0 if there was no HTTP answer.
+        fields: header fields, with lower-case names.
+        body: the first `MAX_BODY` bytes.
+        error: why there was no answer.
     """
 
     method: str
@@ -104,22 +104,22 @@ class Answer:
     body: bytes = b""
     error: str = ""
 
-    def all(self, name: str) -> list[str]:
+    def values(self, name: str) -> list[str]:
         return [value for found, value in self.fields if found == name]
 
     def field(self, name: str) -> str:
-        """The values of a field in one line; "" if there is none."""
-        return ", ".join(self.all(name))
+        """The values of a field in one line; "" if it is absent."""
+        return ", ".join(self.values(name))
 
     @property
-    def given(self) -> bool:
-        """Success with content, or as good as that."""
+    def success(self) -> bool:
+        """Does the status mean that there is content for this caller?"""
         return self.status in (200, 203, 206, 207, 304)
 
 
 @dataclass(slots=True)
 class Meter:
-    """Keeps requests few and apart; all wires of one examination share it."""
+    """Limits the number and the rate of requests; all wires of one examination share it."""
 
     rate: float
     left: int = MAX_REQUESTS
@@ -128,15 +128,15 @@ class Meter:
     _next: float = 0.0
 
     def wait(self) -> None:
-        """Wait for one's turn.
+        """Wait until the next request may be sent.
 
         Raises:
-            Unreachable: there have been enough.
+            Unreachable: the limit of requests or of time is reached.
         """
         now = time.monotonic()
-        if not self.left or now > self.started + self.longest:
-            why = "the time ran out" if self.left else "that is as many as it sends"
-            raise Unreachable(f"after {self.asked} requests and {self.seconds:.0f} s: {why}")
+        if not self.left or now > self.started + self.time_limit:
+            limit = "time" if self.left else "requests"
+            raise Unreachable(f"after {self.asked} requests and {self.seconds:.0f} s: the limit of {limit} is reached")
         if self.rate:
             if self._next > now:
                 time.sleep(self._next - now)
@@ -145,8 +145,8 @@ class Meter:
         self.asked += 1
 
     @property
-    def longest(self) -> float:
-        """Seconds after which it stops."""
+    def time_limit(self) -> float:
+        """Seconds after which the examination stops."""
         return max(MAX_SECONDS, 1.5 * MAX_REQUESTS / self.rate if self.rate else 0.0)
 
     @property
@@ -155,7 +155,7 @@ class Meter:
 
 
 class Wire:
-    """Asks one origin, each time on a connection of its own, and follows nothing."""
+    """Sends requests to one origin, each on its own connection, and follows no redirects."""
 
     def __init__(self, origin: Origin, meter: Meter) -> None:
         self.origin, self._meter = origin, meter
@@ -163,33 +163,33 @@ class Wire:
         self._tls = ssl.create_default_context() if origin.scheme == "https" else None
 
     def ask(self, target: str, method: str = "GET", fields: Fields = (), body: bytes = b"") -> Answer:
-        """Send a request for this very target.
+        """Send a request as it is written here.
 
         Args:
-            target: as it is to stand in the request line; ` HTTP/1.0` at its end takes the place of our version.
-            method: as it is to be sent.
-            fields: header fields; `Host` replaces ours.
-            body: sent with its length.
+            target: for the request line; ` HTTP/1.0` at its end replaces our version.
+            method: for the request line.
+            fields: header fields; a `Host` replaces ours.
+            body: sent with its Content-Length.
 
         Raises:
-            Unreachable: nothing answers any more, or enough was asked.
-            Untrusted: the certificate does not hold.
+            Unreachable: the site does not answer any more, or a limit is reached.
+            Untrusted: the certificate is not valid.
         """
         self._meter.wait()
-        answer = self._exchange(method, self._written(target, method, fields, body))
+        answer = self._exchange(method, self._request(target, method, fields, body))
         self._silent = 0 if answer.status else self._silent + 1
         if self._silent >= MAX_SILENT:
-            self._knock(answer.error)
+            self._check_that_it_answers(answer.error)
         return answer
 
-    def _knock(self, error: str) -> None:
-        """Nothing answered for a while: is the site gone, or does it hang up on nonsense?"""
+    def _check_that_it_answers(self, error: str) -> None:
+        """After many requests without an answer: is the site gone, or does it hang up on nonsense?"""
         self._meter.wait()
-        if not self._exchange("GET", self._written("/", "GET", (), b"")).status:
+        if not self._exchange("GET", self._request("/", "GET", (), b"")).status:
             raise Unreachable(f"{self.origin} does not answer any more: {error}")
         self._silent = 0
 
-    def _written(self, target: str, method: str, fields: Fields, body: bytes) -> bytes:
+    def _request(self, target: str, method: str, fields: Fields, body: bytes) -> bytes:
         lines = [f"{method} {target}{'' if ' HTTP/' in target else ' HTTP/1.1'}"]
         if not any(name.lower() == "host" for name, _ in fields):
             lines.append(f"Host: {self.origin.authority}")
@@ -201,11 +201,11 @@ class Wire:
 
     def _exchange(self, method: str, raw: bytes) -> Answer:
         try:
-            with self._connected() as connection:
-                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # an answer may be there all the same
+            with self._connection() as connection:
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # there may be an answer all the same
                     connection.sendall(raw)
-                patient: Any = _Patient(connection, time.monotonic() + LONGEST)
-                response = HTTPResponse(patient, method=method)
+                stream: Any = _TimedStream(connection, time.monotonic() + ANSWER_TIMEOUT)
+                response = HTTPResponse(stream, method=method)
                 try:
                     response.begin()
                     fields = tuple((name.lower(), value.strip()) for name, value in response.getheaders())
@@ -218,23 +218,23 @@ class Wire:
         except TimeoutError:
             return Answer(method, 0, error=f"no answer within {TIMEOUT:g} s")
         except (HTTPException, OSError) as error:
-            return Answer(method, 0, error=_plain(error))
+            return Answer(method, 0, error=_in_words(error))
 
     @contextlib.contextmanager
-    def _connected(self) -> Iterator[socket.socket]:
+    def _connection(self) -> Iterator[socket.socket]:
         with socket.create_connection((self.origin.host, self.origin.port), TIMEOUT) as plain:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is None:
                 yield plain
             else:
-                with self._tls.wrap_socket(plain, server_hostname=self.origin.host) as secret:
-                    yield secret
+                with self._tls.wrap_socket(plain, server_hostname=self.origin.host) as encrypted:
+                    yield encrypted
 
     def speaks_old_tls(self) -> str:
-        """The version that it agrees to when offered nothing newer than TLS 1.1; "" if it refuses."""
+        """The version that the site accepts when offered only TLS 1.1 and older; "" if it refuses."""
         self._meter.wait()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # that they are old is the point
+            warnings.simplefilter("ignore", DeprecationWarning)  # it warns that they are old, which is the point
             offer = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             offer.check_hostname, offer.verify_mode = False, ssl.CERT_NONE  # nothing is sent on this connection
             offer.set_ciphers("ALL:@SECLEVEL=0")
@@ -242,27 +242,27 @@ class Wire:
         try:
             with (
                 socket.create_connection((self.origin.host, self.origin.port), TIMEOUT) as plain,
-                offer.wrap_socket(plain, server_hostname=self.origin.host) as secret,
+                offer.wrap_socket(plain, server_hostname=self.origin.host) as encrypted,
             ):
-                return secret.version() or ""
+                return encrypted.version() or ""
         except OSError:
             return ""
 
 
-class _Patient(io.RawIOBase):
-    """What comes over a connection, as long as patience lasts; the other end may let it drip."""
+class _TimedStream(io.RawIOBase):
+    """Reads from a connection until a deadline, however slowly the other end sends."""
 
-    def __init__(self, connection: socket.socket, until: float) -> None:
-        self._connection, self._until = connection, until
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
+        self._connection, self._deadline = connection, deadline
 
-    def makefile(self, mode: str) -> io.BufferedReader:  # noqa: ARG002 - what HTTPResponse asks a socket for
+    def makefile(self, mode: str) -> io.BufferedReader:  # noqa: ARG002 - HTTPResponse calls it as a socket's method
         return io.BufferedReader(self)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Buffer) -> int:
-        left = self._until - time.monotonic()
+        left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
         self._connection.settimeout(min(TIMEOUT, left))
@@ -270,14 +270,14 @@ class _Patient(io.RawIOBase):
 
 
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
-"""How OpenSSL's versions call it that something else than TLS came."""
+"""What versions of OpenSSL report when the answer is not TLS."""
 
 
-def _plain(error: Exception) -> str:
+def _in_words(error: Exception) -> str:
     if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
-        return "it speaks no TLS there; is it http?"
+        return "this port does not speak TLS; is it http?"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     if isinstance(error, RemoteDisconnected | ConnectionError):
-        return "closed without an answer"
-    return f"what came is no HTTP: {error}" if isinstance(error, HTTPException) else str(error)
+        return "the connection was closed without an answer"
+    return f"the answer is not HTTP: {error}" if isinstance(error, HTTPException) else str(error)
