@@ -108,9 +108,9 @@ def test_teacher_sees_the_drafts_after_a_switch(page: Page, site: str) -> None:
 
 
 def test_sound_can_be_wound_forward(page: Page, site: str) -> None:
-    sign_in(page, site, "ann")
-    statuses: list[int] = []
+    statuses: list[int] = []  # from the start: what is in the browser's cache is not asked for again
     page.on("response", lambda answer: statuses.append(answer.status) if answer.url.endswith(".wav") else None)
+    sign_in(page, site, "ann")
     sound = card(page, "courses/night-sky/listening.wav").locator("audio")
     at = sound.evaluate(
         """node => new Promise((done, failed) => {

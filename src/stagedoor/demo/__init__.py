@@ -1,7 +1,6 @@
-"""`stagedoor demo`: the real gateway in front of made-up files, with a provider to sign in at, on this machine only.
+"""`stagedoor demo`: the real gateway in front of made-up files, and a provider to sign in with, on this machine only.
 
-Everything is in one temporary folder: the files, the settings that the gateway runs with, a token to try with
-curl. Nothing is left of it afterwards.
+One temporary folder holds the files, the gateway's settings and a token for curl. It is deleted at the end.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
 PORTS_TO_TRY = 100
 FILES = Path(__file__).with_name("files")
-"""The site as it is served; each rule below has a file to allow and a file to refuse."""
+"""The site's files, laid out as they are served; each rule below allows some of them and refuses others."""
 
 RULES = """\
 [[rules]]                       # rules[0]: the page itself
 path  = "index.html"
 allow = "anyone"
 
-[[rules]]                       # rules[1]: and what it is made of
+[[rules]]                       # rules[1]: its scripts and styles
 path  = "app/**"
 allow = "anyone"
 
@@ -66,13 +65,13 @@ allow = "signed-in"
 """
 
 SETTINGS = """\
-# The settings of this demo. Your own site has the same few sections, with your bucket and your provider.
+# The settings of this demo. Your own site needs the same few sections, with your bucket and your provider.
 
 [site]
 url        = "{site}"
 store      = "./files"
 index      = "index.html"       # / answers the object index.html
-trust_html = true               # the pages in the store are our own: their scripts may run
+trust_html = true               # scripts of stored pages may run, because all pages are our own
 
 [[issuers]]
 name     = "demo"
@@ -81,11 +80,11 @@ audience = ["{client}"]
 
 {rules}
 [login]
-page    = "{site}/"             # who comes without a credential is sent here, with ?next=
+page    = "{site}/"             # visitors without a credential are redirected here, with ?next=
 session = "1h"
 
 [log]
-access = "off"                  # a line for each request would hide what the demo has to say
+access = "off"                  # request lines would hide what the demo prints
 """
 
 
@@ -93,24 +92,24 @@ def run(port: int | None, open_browser: bool) -> int:
     """Run the demo until Ctrl-C or SIGTERM.
 
     Args:
-        port: of the site; None: 8080, or the next one that is free.
-        open_browser: show the page as soon as it is there.
+        port: of the site; None: 8080, or the next free one.
+        open_browser: open the page in a browser.
 
     Returns:
         Exit code: 0, or 1 if the demo could not start.
     """
-    # Python would end without cleaning up; a KeyboardInterrupt leaves through every `with`.
+    # By default these signals end Python without clean-up; a KeyboardInterrupt leaves through every `with`.
     for name in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, signal.default_int_handler)
-    for name_of_proxies in ("no_proxy", "NO_PROXY"):  # the provider is on this machine, whatever the proxy is
-        os.environ[name_of_proxies] = HOST
+    for variable in ("no_proxy", "NO_PROXY"):  # the provider is on this machine: no proxy can reach it
+        os.environ[variable] = HOST
     try:
         with (
             _listen(port) as site,
-            _listen(None, site.getsockname()[1] + 1) as side,
+            _listen(None, site.getsockname()[1] + 1) as issuer,
             tempfile.TemporaryDirectory(prefix="stagedoor-demo-") as folder,
         ):
-            return _run(site, side, Path(folder), open_browser)
+            return _run(site, issuer, Path(folder), open_browser)
     except OSError as error:
         Console(stderr=True).print(f"the demo cannot start: {error}; try another port", highlight=False)
         return 1
@@ -118,13 +117,12 @@ def run(port: int | None, open_browser: bool) -> int:
         return 0
 
 
-def _run(site: socket.socket, side: socket.socket, folder: Path, open_browser: bool) -> int:
-    url, issuer = _origin(site), _origin(side)
-    provider = Provider(issuer, url)
-    gateway = make_site(folder, url, issuer)
-    token = folder / "ann.token"
-    token.write_text(provider.access_token(PEOPLE[0]))
-    ready = asyncio.run(_serve(((provider, side), (gateway, site)), url, folder, open_browser))
+def _run(site: socket.socket, issuer: socket.socket, folder: Path, open_browser: bool) -> int:
+    url = _origin(site)
+    provider = Provider(_origin(issuer), url)
+    gateway = make_site(folder, url, provider.issuer)
+    (folder / "ann.token").write_text(provider.access_token(PEOPLE[0]))
+    ready = asyncio.run(_serve(((provider, issuer), (gateway, site)), url, folder, open_browser))
     return 0 if ready else 1
 
 
@@ -144,7 +142,7 @@ def make_site(folder: Path, url: str, issuer: str) -> Gateway:
 
 
 def _write_files(store: Path, url: str, issuer: str) -> None:
-    """Copy the files of the site, and add what is known only now: the two origins."""
+    """Copy the site's files, and add what is known only at run time: the two origins, the users and the rules."""
     for source in FILES.rglob("*"):
         if source.is_file():
             path = store / source.relative_to(FILES)
@@ -161,7 +159,7 @@ def _write_files(store: Path, url: str, issuer: str) -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server that says when it is there, and leaves signals alone: one handler ends both of ours."""
+    """A server that reports the end of its start-up and handles no signals: one handler ends both servers."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -177,7 +175,7 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(apps: tuple[tuple[Any, socket.socket], ...], url: str, folder: Path, open_browser: bool) -> bool:
-    """Serve both applications until somebody ends it; False if one could not start."""
+    """Serve both applications until a signal ends the demo; False if one could not start."""
     servers = [
         _Server(
             uvicorn.Config(
@@ -222,14 +220,14 @@ def _listen(port: int | None, first: int = DEFAULT_PORT) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind((HOST, number))
-            sock.listen(128)  # a bound socket alone would not keep a second demo from the same port
+            sock.listen(128)  # without this a second demo could bind the same port
         except OSError as error:
             sock.close()
             if number == wanted[-1]:
                 raise OSError(f"{HOST}:{number}: {error.strerror}") from error
         else:
             return sock
-    raise OSError("there is no free port")
+    raise OSError("no port is free")
 
 
 def _origin(sock: socket.socket) -> str:
@@ -237,11 +235,11 @@ def _origin(sock: socket.socket) -> str:
 
 
 def _announce(url: str, folder: Path) -> None:
-    """Say where it is and what to try; lines are never wrapped, so that they can be copied."""
+    """Print the address and what to try; lines are not wrapped, so that they can be copied."""
     bearer = '-H "Authorization: Bearer $T"'
     commands = (
-        (f"curl -i {bearer} {url}/users/ann/notes.md", "200: hers"),
-        (f"curl -i {bearer} {url}/users/ben/essay.txt", "403: his"),
+        (f"curl -i {bearer} {url}/users/ann/notes.md", "200: her own file"),
+        (f"curl -i {bearer} {url}/users/ben/essay.txt", "403: Ben's file"),
         (f'curl -s --cookie "token=$T" "{url}/-/explain?key=users/ben/essay.txt"', "why"),
         (f"curl -i {url}/users/ann/notes.md", "401: who are you?"),
     )
@@ -254,7 +252,7 @@ def _announce(url: str, folder: Path) -> None:
         "",
         "from another terminal, as ann:",
         f"  T=$(cat {folder}/ann.token)",
-        *(f"  {command:{width}}  [dim]# {words}[/]" for command, words in commands),
+        *(f"  {command:{width}}  [dim]# {meaning}[/]" for command, meaning in commands),
         "",
         "Ctrl-C ends it and removes everything",
     )

@@ -1,7 +1,7 @@
 """A small OpenID Connect provider for the demo: four people, no passwords, this machine only.
 
-It does what a real one does as far as the demo needs it, and does that strictly: authorization code with PKCE
-(RFC 7636, S256), exact redirect URI, one-time codes, RS256 tokens, discovery. Because it asks for no password
+It has the part of a real provider that the demo needs, and is strict about it: authorization code with PKCE
+(RFC 7636, S256), exact redirect URI, one-time codes, RS256 tokens, discovery. Because it asks for no password,
 it answers only under its own loopback address.
 """
 
@@ -33,9 +33,9 @@ Form: TypeAlias = Mapping[str, str]
 
 CLIENT_ID = "stagedoor-demo"
 TOKEN_LIFETIME = 3600
-"""Seconds that id and access tokens hold."""
+"""Seconds; of id and access tokens."""
 CODE_LIFETIME = 60
-"""Seconds; RFC 6749 §4.1.2 asks for at most ten minutes."""
+"""Seconds; RFC 6749 §4.1.2 recommends at most ten minutes."""
 MAX_CODES = 1000
 SIGN_IN = Path(__file__).with_name("sign_in")
 """The files of the sign-in page."""
@@ -45,7 +45,7 @@ _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}\Z")
 
 
 class Person(NamedTuple):
-    """Somebody who can sign in by a click."""
+    """A user who can sign in with a click."""
 
     sub: str
     name: str
@@ -66,7 +66,7 @@ PEOPLE = (
 
 
 class Refused(Exception):
-    """An OAuth error (RFC 6749 §4.1.2.1, §5.2): its code, and a sentence."""
+    """An OAuth error (RFC 6749 §4.1.2.1, §5.2): its code and description."""
 
     def __init__(self, code: str, description: str) -> None:
         super().__init__(description)
@@ -83,7 +83,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a code stands for."""
+    """What was granted with an authorization code."""
 
     person: Person
     redirect_uri: str
@@ -94,10 +94,10 @@ class Grant:
 
 
 class Provider:
-    """ASGI application.
+    """The provider as an ASGI application.
 
     Args:
-        issuer: its own origin, `http://127.0.0.1:PORT`; requests under any other Host are refused.
+        issuer: its own origin, `http://127.0.0.1:PORT`; requests with any other Host are refused.
         site: origin of the one client, the demo site.
         clock: epoch seconds.
     """
@@ -113,7 +113,7 @@ class Provider:
         self._routes: Mapping[tuple[str, str], Callable[[Form], Answer]] = {
             ("GET", "/.well-known/openid-configuration"): lambda _: _json(200, self.discovery()),
             ("GET", "/jwks.json"): lambda _: _json(200, self.jwks()),
-            ("GET", "/authorize"): self._ask,
+            ("GET", "/authorize"): self._choose,
             ("POST", "/authorize"): self._authorize,
             ("POST", "/token"): self._token,
             ("OPTIONS", "/token"): lambda _: Answer(204, headers=((b"access-control-max-age", b"600"),)),
@@ -124,7 +124,7 @@ class Provider:
         if scope["type"] != "http":
             raise RuntimeError("the demo's provider speaks HTTP only")
         answer = self._answer(scope, await _body(receive))
-        headers = [*answer.headers, *self._always(scope["path"]), (b"content-length", b"%d" % len(answer.body))]
+        headers = [*answer.headers, *self._common_headers(scope["path"]), (b"content-length", b"%d" % len(answer.body))]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
 
@@ -152,12 +152,12 @@ class Provider:
         return {"keys": [{**key, "n": _b64(numbers.n.to_bytes(256)), "e": _b64(numbers.e.to_bytes(3))}]}
 
     def access_token(self, person: Person, scope: str = "openid") -> str:
-        """A token for programs such as curl (RFC 9068)."""
+        """An access token, for programs such as curl (RFC 9068)."""
         claims = {**person.claims(), "client_id": CLIENT_ID, "scope": scope, "jti": secrets.token_hex(16)}
         return self._sign("at+jwt", claims)
 
     def id_token(self, person: Person, nonce: str = "") -> str:
-        """Who has signed in, for the page that asked (OpenID Connect Core 1.0 §2)."""
+        """An id token, for the page that asked for the sign-in (OpenID Connect Core 1.0 §2)."""
         extra = {"nonce": nonce} if nonce else {}
         return self._sign("JWT", {**person.claims(), "auth_time": int(self._clock()), **extra})
 
@@ -172,12 +172,12 @@ class Provider:
 
     def _answer(self, scope: Scope, body: bytes | None) -> Answer:
         headers = dict(scope["headers"])
-        if headers.get(b"host", b"").decode("latin-1") != self._host:  # DNS rebinding ends here
+        if headers.get(b"host", b"").decode("latin-1") != self._host:  # against DNS rebinding
             return Answer(421, b"this provider answers only under its own address\n")
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         route = self._routes.get((method, scope["path"]))
         if route is None:
-            return Answer(404, b"there is nothing here\n")
+            return Answer(404, b"not found\n")
         if method == "POST":
             allowed = {"/authorize": self.issuer, "/token": self.site}[scope["path"]]
             if headers.get(b"origin", allowed.encode()) != allowed.encode():
@@ -189,7 +189,7 @@ class Provider:
         except Refused as error:
             return _json(400, {"error": error.code, "error_description": str(error)})
 
-    def _always(self, path: str) -> tuple[tuple[bytes, bytes], ...]:
+    def _common_headers(self, path: str) -> tuple[tuple[bytes, bytes], ...]:
         policy = f"default-src 'none'; style-src 'self'; form-action 'self' {self.site}; frame-ancestors 'none'"
         fields = (
             (b"cache-control", b"no-store"),
@@ -209,19 +209,19 @@ class Provider:
 
     # --- authorization endpoint (RFC 6749 §4.1.1)
 
-    def _ask(self, form: Form) -> Answer:
-        """Show the people to choose from."""
+    def _choose(self, form: Form) -> Answer:
+        """Show the users to choose from."""
         refusal = self._refusal(form)
         return refusal or Answer(200, self._sign_in_page(form), _HTML)
 
     def _authorize(self, form: Form) -> Answer:
-        """Somebody was chosen: go back to the client with a code."""
+        """Redirect to the client with a code for the chosen user."""
         refusal = self._refusal(form)
         if refusal is not None:
             return refusal
         person = next((one for one in PEOPLE if one.sub == form.get("person")), None)
         if person is None:
-            return self._back(form, {"error": "access_denied", "error_description": "nobody was chosen"})
+            return self._back(form, {"error": "access_denied", "error_description": "no user was chosen"})
         now = self._clock()
         self._codes = {code: grant for code, grant in self._codes.items() if grant.expires > now}
         if len(self._codes) >= MAX_CODES:
@@ -238,9 +238,9 @@ class Provider:
         return self._back(form, {"code": code})
 
     def _refusal(self, form: Form) -> Answer | None:
-        """What is wrong with an authorization request, told to the client; to the visitor if the client is wrong."""
+        """The error for a bad authorization request: a redirect to the client, or a page if the client is wrong."""
         if form.get("client_id") != CLIENT_ID or form.get("redirect_uri") != self.redirect_uri:
-            return Answer(400, b"client_id or redirect_uri is not that of the demo site; nothing was sent there\n")
+            return Answer(400, b"client_id or redirect_uri is not the demo site's, so there is no redirect\n")
         problem = ""
         if form.get("response_type") != "code":
             problem = "unsupported_response_type"
@@ -251,7 +251,7 @@ class Provider:
         return self._back(form, {"error": problem}) if problem else None
 
     def _back(self, form: Form, result: Mapping[str, str]) -> Answer:
-        """To the client, with `state` as it came and `iss` (RFC 9207)."""
+        """A redirect to the client, with `state` as it came and `iss` (RFC 9207)."""
         state = {"state": form["state"]} if "state" in form else {}
         location = f"{self.redirect_uri}?{urlencode({**result, **state, 'iss': self.issuer})}"
         return Answer(303, headers=((b"location", location.encode()),))
@@ -273,15 +273,15 @@ class Provider:
             raise Refused("unsupported_grant_type", "only authorization_code")
         if form.get("client_id") != CLIENT_ID:
             raise Refused("invalid_client", "no such client")
-        grant = self._codes.pop(form.get("code", ""), None)  # whatever comes of it, this code is used up
+        grant = self._codes.pop(form.get("code", ""), None)  # used up, even if the request fails
         if grant is None or grant.expires <= self._clock():
             raise Refused("invalid_grant", "the code is unknown, used or too old")
         if form.get("redirect_uri") != grant.redirect_uri:
-            raise Refused("invalid_grant", "redirect_uri is not the one that the code was made for")
+            raise Refused("invalid_grant", "redirect_uri is not the one of the authorization request")
         verifier = form.get("code_verifier", "")
         challenge = _b64(hashlib.sha256(verifier.encode()).digest())
         if not _VERIFIER.match(verifier) or not hmac.compare_digest(challenge, grant.challenge):
-            raise Refused("invalid_grant", "code_verifier does not fit the code_challenge")
+            raise Refused("invalid_grant", "code_verifier does not match the code_challenge")
         tokens = {
             "id_token": self.id_token(grant.person, grant.nonce),
             "access_token": self.access_token(grant.person, grant.scope),
@@ -310,14 +310,14 @@ def _json(status: int, content: Mapping[str, object]) -> Answer:
 
 
 def _form(raw: bytes) -> Form:
-    """Read parameters; one that comes twice is an error (RFC 6749 §3.1)."""
+    """Parse parameters; a repeated one is an error (RFC 6749 §3.1)."""
     try:
         pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=30)
     except ValueError:
         raise Refused("invalid_request", "the parameters cannot be read") from None
     form = dict(pairs)
     if len(form) != len(pairs):
-        raise Refused("invalid_request", "a parameter came twice")
+        raise Refused("invalid_request", "a parameter is repeated")
     return form
 
 

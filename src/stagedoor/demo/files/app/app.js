@@ -2,7 +2,7 @@
 
 const KEPT = "stagedoor-demo";
 const SECTIONS = [
-  ["public/", "Public", "Everybody, signed in or not."],
+  ["public/", "Public", "Everyone, signed in or not."],
   ["courses/drafts/", "Course drafts", "Teachers only: a deny rule keeps the students out."],
   ["courses/", "Courses", "Students and teachers."],
   ["grades/", "Grades", "Teachers only."],
@@ -47,7 +47,7 @@ const random = () => base64url(crypto.getRandomValues(new Uint8Array(32)));
 const kept = () => JSON.parse(sessionStorage.getItem(KEPT) ?? "{}");
 const keep = (values) => sessionStorage.setItem(KEPT, JSON.stringify(values));
 
-/** Where a visitor wanted to go: a whole URL of this site, for a path can lead elsewhere ("//"); "" if there is none. */
+/** The URL of this site that the visitor asked for, or "". A whole URL, because a path can lead elsewhere ("//"). */
 function wanted(config) {
   const next = new URLSearchParams(location.search).get("next");
   if (!next) return "";
@@ -71,7 +71,7 @@ async function signIn(config, person = "") {
   location.assign(`${config.issuer}/authorize?${query}`);
 }
 
-/** Back from the provider: code -> tokens -> session cookie. Says where to go next. */
+/** Back from the provider: trade the code for tokens, and the id token for a session. Returns the URL to go to. */
 async function finishSignIn(config, answer) {
   const { verifier, state, nonce, next } = kept();
   keep({});
@@ -79,7 +79,7 @@ async function finishSignIn(config, answer) {
   if (!state || answer.get("state") !== state || answer.get("iss") !== config.issuer) {
     throw new Error("That sign-in did not start in this tab, so it was not finished. Please sign in again.");
   }
-  if (answer.has("error")) throw new Error(`The provider says: ${answer.get("error")}.`);
+  if (answer.has("error")) throw new Error(`The provider answered: ${answer.get("error")}.`);
   const response = await fetch(`${config.issuer}/token`, {
     method: "POST",
     body: new URLSearchParams({
@@ -88,30 +88,30 @@ async function finishSignIn(config, answer) {
     }),
   });
   const tokens = await response.json();
-  if (!response.ok) throw new Error(`The provider says: ${tokens.error_description}.`);
+  if (!response.ok) throw new Error(`The provider answered: ${tokens.error_description}.`);
   const payload = tokens.id_token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
-  if (JSON.parse(atob(payload)).nonce !== nonce) throw new Error("The token is not the answer to this sign-in.");
+  if (JSON.parse(atob(payload)).nonce !== nonce) throw new Error("The token does not belong to this sign-in.");
   const session = await fetch("/-/session", { method: "POST", headers: { authorization: `Bearer ${tokens.id_token}` } });
-  if (session.status !== 204) throw new Error(`The door did not take the token (${session.status}).`);
-  // Only the demo keeps a token where scripts can read it, so that it can be copied for curl. Your site should not.
+  if (session.status !== 204) throw new Error(`The door did not accept the token (${session.status}).`);
+  // The demo keeps a token where scripts can read it, so that it can be copied for curl. Your site should not.
   keep({ token: tokens.access_token });
   return next;
 }
 
 // --- what one visitor may see
 
-/** What the door says to this visitor about one file: { status, explained }. */
+/** What the door answers this visitor about one file: { status, explained }. */
 async function ask(key, me) {
   const head = fetch(urlOf(key), { method: "HEAD" });
   const explained = me.signedIn ? (await json(`/-/explain?key=${encodeURIComponent(key)}`)).body : null;
   return { status: (await head).status, explained };
 }
 
-/** Where nothing decided: the rule that is about this path, but not about this visitor. */
+/** If no rule decided: the allow rule that matches this path, but not this visitor. */
 const nearest = (explained) => explained.allowed || explained.rule ? undefined
   : explained.rules.find((one) => one.effect === "allow" && !one.applies && one.reason !== "the path does not match");
 
-/** In a few words, why: the rule that decided, else the one that came closest. */
+/** Why, in a few words: the rule that decided, or else the nearest. */
 function reason(explained, status) {
   if (!explained) return status === 200 ? "Anyone may read this" : "Sign in to see whether it is for you";
   const deciding = explained.rules.find((one) => one.rule === explained.rule);
@@ -177,7 +177,7 @@ function showWhy(file, me, { status, explained }) {
   if (!explained) {
     $("why-verdict").textContent = status === 200
       ? "200: anyone may read this file."
-      : "401: nobody is signed in. The rules are shown only to somebody who has said who they are.";
+      : "401: you are not signed in. The rules are shown only to users who are.";
     $("why-rules").replaceChildren();
   } else {
     const who = me.person.name, near = nearest(explained);
@@ -217,7 +217,7 @@ async function showFiles(config, me) {
       el("ul", { class: "grid" }, ...found)));
   }
   const open = cards.filter((one) => one.dataset.status === "200").length;
-  const who = me.signedIn ? me.person.name : "Nobody in particular";
+  const who = me.signedIn ? me.person.name : "A visitor who is not signed in";
   $("status").textContent = `${who} may read ${open} of ${cards.length} files.`;
   document.body.dataset.ready = "true";
 }
@@ -242,7 +242,7 @@ function showPeople(config, me) {
   if (me.signedIn) $("me").append(face(me.person), el("span", {}, el("span", { class: "extra" }, "Signed in as "), el("strong", {}, me.sub)));
   else {
     $("me").textContent = "Not signed in";
-    $("me").classList.add("nobody");
+    $("me").classList.add("anonymous");
   }
 }
 
@@ -289,13 +289,13 @@ function showCommands(config, me) {
     lines.push(
       command(`T=${token.slice(0, 18)}…${token.slice(-6)}`, "Keep the token in a variable", `T=${token}`),
       command(`curl -I -H "Authorization: Bearer $T" ${site}/${own}`, "One of your files: 200"),
-      command(`curl -I --cookie "token=$T" ${site}/users/${other}`, "Somebody else's, with the token in a cookie: 403"),
+      command(`curl -I --cookie "token=$T" ${site}/users/${other}`, "Another user's file, with the token in a cookie: 403"),
       command(`curl -s -H "Authorization: Bearer $T" "${site}/-/explain?key=users/${other}"`, "And why"));
-    if (me.sub !== "gil") lines.push(command(`curl -I -r 0-999 -H "Authorization: Bearer $T" ${site}/courses/night-sky/listening.wav`, "A part of the sound: 206"));
+    if (me.sub !== "gil") lines.push(command(`curl -I -r 0-999 -H "Authorization: Bearer $T" ${site}/courses/night-sky/listening.wav`, "Part of the sound: 206"));
   } else {
     $("try-text").textContent = me.signedIn
-      ? "This tab holds no token any more. Switch user to get one."
-      : "Sign in, and there is a token here to copy.";
+      ? "This tab has no token any more. Switch user to get one."
+      : "Sign in to get a token that you can copy.";
   }
   lines.push(command(`curl -i ${site}/users/ann/notes.md`, "Without a token: 401"));
   $("try").append(...lines);
@@ -304,7 +304,7 @@ function showCommands(config, me) {
 async function main() {
   const [site, files] = await Promise.all([json("/app/site.json"), json("/app/files.json")]);
   const config = { ...site.body, files: files.body };
-  if (location.origin !== config.site) {  // http://localhost is another origin, with other cookies
+  if (location.origin !== config.site) {  // http://localhost is another origin, with cookies of its own
     location.replace(config.site + location.pathname + location.search);
     return;
   }
