@@ -9,9 +9,10 @@ from functools import partial
 from typing import get_args
 from urllib.parse import quote, unquote
 
+from ..core.credentials import Source
 from . import forge, signed_urls
 from .outcome import Evidence, SkipError
-from .visit import JSON, Place, Visit, parse_json
+from .visit import JSON, Visit, parse_json
 from .wire import Answer, Fields
 
 REPLAYS = 3
@@ -42,24 +43,24 @@ def no_token(visit: Visit) -> Iterator[Evidence]:
 
 
 def opens(visit: Visit) -> Iterator[Evidence]:
-    """Find out in which places the token opens the object, and what the object is."""
+    """Find out through which sources the token opens the object, and what the object is."""
     assert visit.subject.token is not None
-    places: list[Place] = []
+    sources: list[Source] = []
     refused = None
-    for place in get_args(Place):
-        if place == "query" and visit.subject.query is None:
+    for source in get_args(Source):
+        if source == "query" and visit.subject.query is None:
             continue  # URLs end up in logs and histories: only if the site takes tokens there
-        detail = f"with the token in the {place}"
-        target, fields = visit.carry(visit.subject.token, place)
+        detail = f"with the token in the {source}"
+        target, fields = visit.carry(visit.subject.token, source)
         answer = visit.ask(target, fields=fields, detail=detail)
         same = visit.original is not None and answer.body == visit.original.body
-        if answer.status == 200 and (same or _is_an_object(visit, answer, place)):
-            places.append(place)
+        if answer.status == 200 and (same or _is_an_object(visit, answer, source)):
+            sources.append(source)
             visit.original = visit.original or answer
         else:
             refused = refused or visit.evidence(answer, target, detail=detail)
-    if places:
-        visit.places = places
+    if sources:
+        visit.sources = sources
     elif refused and not _opens_by_pass(visit):
         yield refused
     if visit.original is not None:
@@ -68,10 +69,10 @@ def opens(visit: Visit) -> Iterator[Evidence]:
         visit.varies = (again.body, again.field("etag")) != (visit.original.body, visit.original.field("etag"))
 
 
-def _is_an_object(visit: Visit, answer: Answer, place: Place) -> bool:
+def _is_an_object(visit: Visit, answer: Answer, source: Source) -> bool:
     """Is it more than the page that every path gets, or every caller who must sign in?"""
     assert visit.subject.token is not None
-    target, fields = visit.carry(visit.subject.token, place, visit.missing)
+    target, fields = visit.carry(visit.subject.token, source, visit.missing)
     with_token = partial(visit.ask, target, fields=fields, detail="with the token")
     without_token = partial(visit.ask, visit.missing, detail="without a token")
     return all(visit.compare(answer, control) == "different" for control in (with_token, without_token))
@@ -94,7 +95,7 @@ def cache_replay(visit: Visit) -> Iterator[Evidence]:
     requests: list[tuple[str, str, Fields]] = []
     if visit.passes_only and visit.pass_target:
         requests.append(("a signed URL", visit.pass_target, ()))
-    requests += [(place, *visit.carry(visit.subject.token, place)) for place in visit.places]
+    requests += [(source, *visit.carry(visit.subject.token, source)) for source in visit.sources]
     for how, target, fields in requests:
         visit.ask(target, fields=fields)
         for _ in range(REPLAYS):
@@ -128,7 +129,7 @@ def other_user(visit: Visit) -> Iterator[Evidence]:
     if forge.same_person(visit.subject.token, other):
         raise SkipError("the other token is of the same person: give one of a caller who may not read the object")
     if visit.subject.public is not None:  # a site that caches a decision by token alone now has one that says yes
-        target, fields = visit.carry(other, visit.places[0], visit.subject.public)
+        target, fields = visit.carry(other, visit.sources[0], visit.subject.public)
         visit.ask(target, fields=fields)
     found = list(visit.try_tokens([(detail, other)]))
     folder = json.dumps({"prefix": unquote(visit.folder[1:])}).encode()
@@ -149,7 +150,7 @@ def _proves_nothing(visit: Visit, other: str) -> str:
     if visit.passes_only:
         with_other, without = visit.request_pass(other), visit.request_pass(None)
     else:
-        target, fields = visit.carry(other, visit.places[0])
+        target, fields = visit.carry(other, visit.sources[0])
         with_other, without = visit.ask(target, fields=fields), visit.ask(visit.path)
     if with_other.status != without.status:
         return ""

@@ -40,7 +40,7 @@ def cache_silence(visit: Visit) -> Iterator[Evidence]:
 
 
 def query_token(visit: Visit) -> Iterator[Evidence]:
-    if "query" not in visit.places:
+    if "query" not in visit.sources:
         raise SkipError("no token was accepted in the query")
     assert visit.subject.token is not None
     target, _ = visit.carry(visit.subject.token, "query")
@@ -140,7 +140,7 @@ def _unprotected(visit: Visit, cookie: str, asked: str, *, sure: bool) -> Iterat
 
 
 def token_shown(visit: Visit) -> Iterator[Evidence]:
-    """Send a made-up token in every place, and report all answers so far that repeat a credential."""
+    """Send a made-up token through every source, and report all answers so far that repeat a credential."""
     fake = visit.secrets.add(f"doctor{visit.nonce}.{visit.nonce}doctor.{visit.nonce}doctor")
     name = visit.subject.query or "token"
     path = visit.subject.path or f"/no-such-{visit.nonce}"

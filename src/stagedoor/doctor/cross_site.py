@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator
 from urllib.parse import quote, urljoin, urlsplit
 
+from ..core.credentials import Source
 from .outcome import Evidence, SkipError
-from .visit import BROWSER, EVIL, REDIRECTS, Place, Visit
+from .visit import BROWSER, EVIL, REDIRECTS, Visit
 from .wire import Answer, Fields, Origin
 
 _PREFLIGHT: Fields = (("Access-Control-Request-Method", "GET"), ("Access-Control-Request-Headers", "authorization"))
@@ -17,17 +18,17 @@ _PREFLIGHT: Fields = (("Access-Control-Request-Method", "GET"), ("Access-Control
 def cross_site_post(visit: Visit) -> Iterator[Evidence]:
     """What a page of another site could make a visitor's browser send."""
     assert visit.subject.token is not None
-    for_passes: Place = "cookie" if "cookie" in visit.places and not visit.passes_only else "header"
-    endpoints: tuple[tuple[str, Place], ...] = (("/-/session", "header"), ("/-/urls", for_passes))
+    for_passes: Source = "cookie" if "cookie" in visit.sources and not visit.passes_only else "header"
+    endpoints: tuple[tuple[str, Source], ...] = (("/-/session", "header"), ("/-/urls", for_passes))
     body = json.dumps({"file": visit.key}).encode()
     answers = []
     for origin in _strangers(visit):
-        for target, place in endpoints:
-            _, fields = visit.carry(visit.subject.token, place, target)
+        for target, source in endpoints:
+            _, fields = visit.carry(visit.subject.token, source, target)
             answer = visit.ask(target, "POST", (*fields, ("Origin", origin)), body)
             answers.append(answer)
             if answer.status in (201, 204) or answer.field("set-cookie") or b'"signedUrl"' in answer.body:
-                yield visit.evidence(answer, target, "POST", f"Origin: {origin}, the token in the {place}")
+                yield visit.evidence(answer, target, "POST", f"Origin: {origin}, the token in the {source}")
     if all(answer.status in (0, 200, 404, 405, 501) for answer in answers):
         raise SkipError("the site has neither /-/session nor /-/urls")
 
@@ -39,7 +40,7 @@ def cors(visit: Visit) -> Iterator[Evidence]:
         for method, target in (("GET", path), ("OPTIONS", path), ("GET", "/-/whoami"), ("GET", "/-/s3objects")):
             sent, fields = target, _PREFLIGHT
             if token and method == "GET":
-                sent, fields = visit.carry(token, visit.places[0], target)
+                sent, fields = visit.carry(token, visit.sources[0], target)
             answer = visit.ask(sent, method, (("Origin", origin), *fields))
             allowed = answer.field("access-control-allow-origin")
             if allowed in (origin, "*") and answer.field("access-control-allow-credentials").lower() == "true":

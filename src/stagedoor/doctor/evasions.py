@@ -150,7 +150,7 @@ def methods(visit: Visit) -> Iterator[Evidence]:
 
 
 def _written(visit: Visit, target: str, token: str | None) -> Iterator[Evidence]:
-    credentials = visit.carry(token, visit.places[0], target)[1] if token else ()
+    credentials = visit.carry(token, visit.sources[0], target)[1] if token else ()
     detail = "with the token" if token else "without a token"
     for method in ("PUT", "POST", "PATCH", "MKCOL", "PROPFIND", "DELETE"):
         condition = (("If-None-Match", "*"),) if method == "PUT" else ()

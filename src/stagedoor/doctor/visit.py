@@ -11,14 +11,13 @@ from functools import partial
 from typing import Literal, TypeAlias
 from urllib.parse import quote, unquote
 
+from ..core.credentials import Source
 from . import forge
 from .outcome import Evidence, State
 from .redaction import Secrets
 from .subject import Subject
 from .wire import Answer, Fields, Meter, Wire
 
-Place: TypeAlias = Literal["header", "cookie", "query"]
-"""Where a request carries a token."""
 Likeness: TypeAlias = Literal["same", "different", "unclear"]
 EVIL = "doctor.invalid"
 """A host that nobody has (RFC 2606 §2)."""
@@ -38,7 +37,7 @@ class Visit:
     Attributes:
         subject: what is examined.
         states: outcomes of the questions so far.
-        places: where a token opens `path`; until that is known, the two usual ones.
+        sources: token sources that open `path`; until they are known, the two usual ones.
         first_answer: the answer to the first request for `path` without a token.
         original: the object as its owner gets it.
         varies: True if the object's bytes differ each time, so that they prove nothing.
@@ -56,7 +55,7 @@ class Visit:
         self.subject, self.meter = subject, meter
         self.wire = Wire(subject.origin, meter)
         self.states: dict[str, State] = {}
-        self.places: list[Place] = ["header", "cookie"]
+        self.sources: list[Source] = ["header", "cookie"]
         self.first_answer: Answer | None = None
         self.original: Answer | None = None
         self.session: tuple[str, str] | None = None
@@ -119,32 +118,32 @@ class Visit:
     def ask_as_owner(self, target: str | None = None) -> Answer:
         """Send a request with the token of a caller who may read the object."""
         assert self.subject.token is not None
-        target, fields = self.carry(self.subject.token, self.places[0], target)
+        target, fields = self.carry(self.subject.token, self.sources[0], target)
         return self.ask(target, fields=fields, detail="with the token")
 
-    def carry(self, token: str, place: Place, target: str | None = None) -> tuple[str, Fields]:
+    def carry(self, token: str, source: Source, target: str | None = None) -> tuple[str, Fields]:
         """Target and header fields of a request that carries a token; default target: the object."""
         target = self.path if target is None else target
         self.secrets.add(token)
-        if place == "header":
+        if source == "header":
             return target, (("Authorization", f"Bearer {token}"),)
-        if place == "cookie":
+        if source == "cookie":
             return target, (("Cookie", f"{self.subject.cookie}={token}"),)
         return f"{target}{'&' if '?' in target else '?'}{self.subject.query}={token}", ()
 
     def request_pass(self, token: str | None, seconds: int | None = None) -> Answer:
         """Ask the site for a signed URL of the object."""
-        wish = {"file": self.key} | ({"expires_in": seconds} if seconds else {})
+        body = {"file": self.key} | ({"expires_in": seconds} if seconds else {})
         fields = self.carry(token, "header")[1] if token else ()
-        return self.ask("/-/urls", "POST", (*fields, *JSON), json.dumps(wish).encode())
+        return self.ask("/-/urls", "POST", (*fields, *JSON), json.dumps(body).encode())
 
     def outsiders(self) -> Iterator[tuple[str, Fields]]:
         """Callers who must not get the object: in words for the report, and their header fields."""
         yield "without a token", ()
         if self.subject.other is not None and self.states.get("other-user") == "good":
-            place: Place = "header" if "header" in self.places else "cookie"
-            if place in self.places:
-                yield "with the token of another user", self.carry(self.subject.other, place)[1]
+            source: Source = "header" if "header" in self.sources else "cookie"
+            if source in self.sources:
+                yield "with the token of another user", self.carry(self.subject.other, source)[1]
 
     def claims_to_forge(self) -> tuple[dict[str, object], dict[str, object]]:
         """Header and claims for a forged token: those of the good token, else what the settings ask for."""
@@ -181,15 +180,15 @@ class Visit:
     # --- is the object given away?
 
     def try_tokens(self, forged: Iterable[forge.Forged]) -> Iterator[Evidence]:
-        """Send each token in every place; yield evidence if it opens the object, or gets a signed URL for it."""
+        """Send each token through every source; yield evidence if it opens the object, or gets a signed URL for it."""
         for number, (what, token) in enumerate(forged):
             first = number == 0
             if self.passes_only or first:  # one token is enough to see whether passes are issued more carelessly
                 yield from self.try_pass(token, what)
-            places = self.places if first else self.places[:2]
-            for place in () if self.passes_only else places:
-                target, fields = self.carry(token, place)
-                yield from self.try_open(target, fields=fields, detail=f"{place}: {what}")
+            sources = self.sources if first else self.sources[:2]
+            for source in () if self.passes_only else sources:
+                target, fields = self.carry(token, source)
+                yield from self.try_open(target, fields=fields, detail=f"{source}: {what}")
 
     def try_pass(self, token: str | None, detail: str) -> Iterator[Evidence]:
         """Ask for a signed URL as a caller who must not get one; yield evidence if one is issued."""
