@@ -10,6 +10,9 @@ import os
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from ..core.errors import InvalidToken
+from ..core.jose import base64url
+
 SEAL_STEP = 256
 """Sealed texts are filled up to a multiple of so many bytes."""
 
@@ -32,10 +35,10 @@ class Seal:
         return base64.urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
 
     def unseal(self, sealed: str, purpose: str) -> str | None:
-        """The text; None if it was not sealed here for this purpose."""
+        """The text; None if it was not sealed here for this purpose, or is written in another way than `seal` does."""
         try:
-            raw = base64.urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4))
-        except ValueError:
+            raw = base64url(sealed)
+        except InvalidToken:
             return None
         for cipher in self._ciphers:
             with contextlib.suppress(InvalidTag, ValueError):
