@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import importlib
+import itertools
 import json
 import os
 import re
@@ -118,7 +119,8 @@ def test_one_command_starts_all_of_it_and_nothing_is_left_behind(tmp_path: Path)
     )
     assert started.stdout is not None
     with started:
-        said = "".join(iter(started.stdout.readline, "Ctrl-C ends it and removes everything\n"))
+        last = "Ctrl-C ends it and removes everything\n"
+        said = "".join(itertools.takewhile(lambda line: line != last, started.stdout))
         url = re.search(r"http://\S+(?=/\n)", said)
         assert url is not None
         page = httpx.get(url[0], trust_env=False)
