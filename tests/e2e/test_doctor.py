@@ -95,6 +95,7 @@ def test_our_gateway_is_all_good(tmp_path: Path, site: str, more: str, not_asked
     assert told.named("found", "note") == [], told.answer
     assert told.code == 0
     assert set(told.named("skipped")) == HERE | not_asked
+    assert told.answer["requests"] < 600
     assert "eyJ" not in "".join(str(one) for one in served.lines()), "no token is in the log"
 
 

@@ -10,7 +10,10 @@ from collections.abc import Iterator, Mapping
 
 
 class IssuerServer(http.server.ThreadingHTTPServer):
-    """An issuer on this machine: path -> (status, body, seconds to wait); `asked` lists the paths."""
+    """An issuer on this machine: path -> (status, body, seconds to wait).
+
+    `asked` lists the paths that were asked for, `answered` those whose answer was sent to its last byte.
+    """
 
     daemon_threads = True
     pages: Mapping[str, tuple[int, bytes, float]] = {}
@@ -18,6 +21,7 @@ class IssuerServer(http.server.ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answers)
         self.asked: list[str] = []
+        self.answered: list[str] = []
         self.drips: dict[str, float] = {}
         self.url = f"http://127.0.0.1:{self.server_port}"
 
@@ -39,6 +43,7 @@ class _Answers(http.server.BaseHTTPRequestHandler):
                 time.sleep(drip or wait / 3)
                 self.wfile.write(part)
                 self.wfile.flush()
+            self.server.answered.append(self.path)
 
     def log_message(self, *_: object) -> None:
         pass
