@@ -23,7 +23,8 @@ from stagedoor.core.messages import Content, Reply
 from stagedoor.settings import parse
 from tests.helpers import issuer_server
 from tests.helpers.http_api import PEER, event, pairs
-from tests.helpers.serving import SITE, ask, bearer_line, free_port, prepare, serving, settings_text
+from tests.helpers.servers import free_port
+from tests.helpers.serving import SITE, ask, bearer_line, prepare, serving, settings_text
 from tests.helpers.stores import client, endpoint, let_in, new_bucket
 from tests.helpers.support import ISSUER, NOW, VECTORS, claims, key_set, rsa_signer, token
 

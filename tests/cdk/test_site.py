@@ -255,7 +255,7 @@ def test_a_pool_made_in_the_same_app_is_refused_with_what_to_do() -> None:
     assert refused.value.setting == "user_pool_id"
 
 
-@pytest.mark.parametrize("region", ["eu-central-1", cdk.Aws.REGION])
+@pytest.mark.parametrize("region", ["eu-central-1", cdk.Aws.REGION], ids=["elsewhere", "not said"])
 def test_a_stack_elsewhere_is_refused(region: str) -> None:
     with pytest.raises(SettingsError, match="us-east-1"):
         site(stack(region=region))

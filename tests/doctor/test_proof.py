@@ -49,7 +49,7 @@ def outcome(report: Report, name: str) -> Outcome:
 
 
 def of(**changes: Any) -> str:
-    return token(claims(**{"exp": time.time() + 600, **changes}))
+    return token(claims(**{"exp": time.time() + 86_400, **changes}))
 
 
 # --- the site

@@ -27,6 +27,7 @@ from stagedoor.keys.pass_keys import load_signer, new_pair
 from stagedoor.store.memory import MemoryStore
 from stagedoor.store.port import Head, Meta, Open, Opened, Store
 from tests.gateway.test_serve import TLS, certificate, serving_workers
+from tests.helpers.servers import free_port
 from tests.helpers.serving import (
     PATIENCE,
     Heard,
@@ -37,7 +38,6 @@ from tests.helpers.serving import (
     ask,
     bearer_line,
     eventually,
-    free_port,
     fresh_token,
     message,
     plain_answer,

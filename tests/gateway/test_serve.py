@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.helpers.servers import free_port
 from tests.helpers.serving import (
     Ended,
     Served,
@@ -30,7 +31,6 @@ from tests.helpers.serving import (
     command,
     environment,
     eventually,
-    free_port,
     fresh_token,
     message,
     prepare,

@@ -22,9 +22,14 @@ GATEWAY = "import sys; from stagedoor.cli import main; sys.exit(main())"
 
 
 def free_port() -> int:
-    """A port below those that systems hand out to clients, so that nobody takes it before its server does."""
+    """A port that nobody takes before its server does.
+
+    It lies below those that systems hand out to clients, and each worker of pytest-xdist has a thousand of its own.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 20_000 + worker % 10 * 1000
     while True:
-        port = random.randint(20_000, 30_000)
+        port = random.randint(first, first + 999)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

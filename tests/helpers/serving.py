@@ -74,7 +74,7 @@ from = ["header", "cookie", "query"]
 
 def fresh_token(**more: Any) -> str:
     """A token that is good now, not at the time that the core's tests stand still at."""
-    return token(claims(**{"exp": time.time() + 600, **more}))
+    return token(claims(**{"exp": time.time() + 86_400, **more}))
 
 
 def prepare(folder: Path, files: Mapping[str, bytes] | None = None) -> Path:
@@ -87,12 +87,6 @@ def prepare(folder: Path, files: Mapping[str, bytes] | None = None) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(body)
     return root
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as bound:
-        port: int = bound.getsockname()[1]
-        return port
 
 
 def until(happened: Callable[[], Any], what: str, within: float = PATIENCE) -> Any:

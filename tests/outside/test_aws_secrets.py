@@ -15,6 +15,7 @@ import pytest
 from stagedoor.core.errors import InvalidKey, StagedoorError, StoreRefused, Unavailable
 from stagedoor.outside import aws as aws_secrets
 from stagedoor.settings import parse
+from tests.helpers.servers import free_port
 from tests.helpers.serving import (
     PATIENCE,
     Recorded,
@@ -22,7 +23,6 @@ from tests.helpers.serving import (
     bearer_line,
     command,
     environment,
-    free_port,
     fresh_token,
     plain_answer,
     prepare,
