@@ -22,7 +22,7 @@ from ..settings import AccessLog as Format
 FLUSH_AFTER = 0.2
 FLUSH_LINES = 512
 WAITING_TEXTS = 64
-"""Texts of up to FLUSH_LINES lines that may wait for a slow reader of the log; what comes on top is lost."""
+"""Texts of up to FLUSH_LINES lines that may wait for a slow reader of the log; more are lost."""
 CLOSE_WITHIN = 2.0
 
 CLOUDFRONT_FIELDS = (
@@ -36,7 +36,7 @@ CLOUDFRONT_FIELDS = (
 
 
 class Entry(NamedTuple):
-    """What there is to say about one request that has been answered."""
+    """One request that has been answered, for its line."""
 
     request: Request
     client: str
@@ -86,13 +86,13 @@ class AccessLog:
         self.flush()
 
     def flush(self) -> None:
-        """Hand over what has been gathered; a thread writes it, for whoever reads it may be slow."""
+        """Hand over the gathered lines; a thread writes them, because their reader may be slow."""
         if self._lines:
             self._writer.put("".join(self._lines).encode())
             self._lines.clear()
 
     def close(self) -> None:
-        """Write the last lines, if somebody takes them soon."""
+        """Write the last lines, if they can be written soon."""
         self.flush()
         self._writer.close()
 
@@ -146,5 +146,5 @@ def _cloudfront_line(entry: Entry, date: str, _milliseconds: int) -> str:
 
 
 def _escaped(raw: bytes) -> str:
-    """Percent-encoded where a tab, a blank or a control character would break the line."""
+    """Percent-encoded where a tab, a space or a control character would break the line."""
     return "".join(chr(byte) if 0x21 <= byte <= 0x7E else f"%{byte:02X}" for byte in raw) or "-"

@@ -13,7 +13,7 @@ from ..core.messages import Headers
 from ..store.port import Meta, Range
 
 CONDITIONS = frozenset((b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range"))
-"""Header fields that can only be judged when it is known which version of the object there is."""
+"""Header fields whose meaning depends on the version of the object."""
 
 _RANGE = re.compile(rb"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*\Z", re.IGNORECASE)
 _TAG = re.compile(rb'(W/)?"[\x21\x23-\x7e\x80-\xff]*"')
@@ -81,7 +81,7 @@ def _any_tag(values: Sequence[bytes], etag: bytes, *, strong: bool) -> bool:
 
 
 def _date(values: Sequence[bytes] | None) -> int | None:
-    """Epoch seconds of an HTTP date; None for none, for several and for what is no date (it is then ignored)."""
+    """Epoch seconds of an HTTP date; None if there is none, or several, or text that is not a date (it is ignored)."""
     if not values or len(values) > 1:
         return None
     try:

@@ -24,7 +24,7 @@ SANDBOX = b"sandbox; default-src 'none'; img-src 'self' data:; media-src 'self' 
 
 T = TypeVar("T")
 
-# No comma: of several types browsers take the last.
+# No comma, because browsers take the last of several types.
 _TYPE = re.compile(rb"[\w.+-]+/[\w.+-]+(?:[ \t]*;[\x20-\x2b\x2d-\x7e]*)?\Z")
 _INERT = re.compile(
     rb"(?:image/(?!svg)|audio/|video/|font/|text/(?:plain|css|csv|vtt|markdown|javascript|calendar)\Z"
@@ -32,7 +32,7 @@ _INERT = re.compile(
     rb"|msword|vnd\.apple\.mpegurl|vnd\.ms-[a-z-]+|vnd\.openxmlformats-officedocument\.[a-z.]+)\Z)(?!.*(?:xml|html)\Z)"
 )
 _DIRECTIVE = re.compile(rb'(?:[^,"]|"[^"]*")+')  # a quoted value may hold commas (RFC 9111 §5.2)
-_BREAKS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # what would end a header field or hide in it
+_BREAKS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # characters that would end a header field or hide in it
 _PRIVATE_VARY = (b"vary", b"Cookie, Authorization")
 
 
@@ -45,7 +45,7 @@ class Fields(tuple[tuple[bytes, bytes], ...]):  # noqa: SLOT001 - `wire` is kept
 
 
 class Answer(NamedTuple):
-    """A response on its way: its body is `body`, or comes from `opened` piece by piece.
+    """A response to be sent: its body is `body`, or comes from `opened` piece by piece.
 
     `reason` and `caller` are for the log.
     """
@@ -134,7 +134,7 @@ def _answer(serve: Serve, request: Request, trust_html: bool) -> StoreFlow[Answe
 
 
 def _judged(serve: Serve, meta: Meta, request: Request, trust_html: bool) -> Answer | None:
-    """The answer to what can be answered without the object's bytes; None: they are needed."""
+    """The answer, if the object's bytes are not needed for it; else None."""
     outcome = evaluate(request.headers, meta)
     if outcome == 304:
         return Answer(304, _about(serve, meta, request, trust_html, None), reason="not-modified")
@@ -163,14 +163,14 @@ def _about(serve: Serve, meta: Meta, request: Request, trust_html: bool, length:
 
 
 def _fresh_for(serve: Serve, meta: Meta) -> int | None:
-    """Seconds after which no copy may be used any more; None: there is no such end, or nothing says to keep one."""
+    """Seconds after which no copy may be used any more; None: no end, or no copy may be kept anyway."""
     if serve.until is None or not any(name == b"cache-control" for name, _ in meta.headers):
         return None
     return max(0, int(serve.until - time.time()))
 
 
 def _wants_download(query: bytes) -> bool:
-    """`?download` is the one wish about header fields that a viewer has."""
+    """`?download` is the only header field that a viewer may choose."""
     return any(unquote_to_bytes(part.partition(b"=")[0]) == b"download" for part in query.split(b"&"))
 
 
@@ -212,7 +212,7 @@ _KEPT = frozenset((b"cache-control", b"content-disposition", b"content-encoding"
 
 
 def private_cache_control(stored: bytes, fresh_for: int | None = None) -> bytes:
-    """Cache-Control for an object that not everybody may read.
+    """Cache-Control for an object that is not public.
 
     The object's own directives are kept but for those that speak of shared caches (RFC 9111 §5.2.2); without a
     max-age the browser has to ask each time.
@@ -251,12 +251,12 @@ def attachment(name: str) -> bytes:
 
 
 def _content_type(meta: Meta) -> bytes:
-    """The stored type if it is one; what is none could be read as anything."""
+    """The stored type if it is well-formed, because browsers guess about any other."""
     return meta.content_type if _TYPE.match(meta.content_type) else b"application/octet-stream"
 
 
 def _can_run_scripts(content_type: bytes) -> bool:
-    """All types that are not known to be inert: browsers run scripts in more of them than HTML and SVG."""
+    """True for all types that are not known to be inert, because browsers run scripts in more than HTML and SVG."""
     return _INERT.match(content_type.partition(b";")[0].strip().lower()) is None
 
 

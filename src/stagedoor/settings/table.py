@@ -47,7 +47,7 @@ from .sections import Built
 AccessLog: TypeAlias = Literal["json", "cloudfront", "off"]
 
 _TOKENS, _ISSUER = Sources(), Issuer("", frozenset())
-"""What holds in the core where nobody says otherwise."""
+"""The defaults of the core."""
 
 
 def row(name: str, parser: Parser[Any], default: object, purpose: str, shown: str = "") -> Setting:
