@@ -25,7 +25,7 @@ from aws_cdk import aws_lambda as lambda_
 from stagedoor import cdk as constructs
 from stagedoor import settings
 from stagedoor.cli import main
-from stagedoor.cli.starter import AWS
+from stagedoor.cli.new_site import AWS
 from stagedoor.keys import pass_keys
 from stagedoor.outside import aws as aws_secrets
 from tests.helpers.synth import CLIENT, POOL, POOL_URL, app, distribution, keys, of_type, only

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.cli import main
-from stagedoor.cli.starter import (
+from stagedoor.cli.new_site import (
     SESSION_KEY,
     Answers,
     check,

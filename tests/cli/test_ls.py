@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.cli import ls, main, outside
+from stagedoor.cli import ls, main, services
 from stagedoor.core.errors import StoreUnavailable
 from stagedoor.core.messages import Item, List, Listed
 from stagedoor.store.memory import MemoryStore
@@ -86,7 +86,7 @@ def have(monkeypatch: pytest.MonkeyPatch, keys: Iterable[str]) -> MemoryStore:
     store = MemoryStore()
     for key in keys:
         store.put(key, key.encode(), modified=1)
-    monkeypatch.setattr(outside, "open_store", lambda *_, **__: store)
+    monkeypatch.setattr(services, "open_store", lambda *_, **__: store)
     return store
 
 
@@ -168,7 +168,7 @@ def test_each_page_is_shown_before_the_next_is_asked_for(tell: Tell, monkeypatch
     store = Failing()
     for number in range(2500):
         store.put(f"public/{number:04}", b"")
-    monkeypatch.setattr(outside, "open_store", lambda *_, **__: store)
+    monkeypatch.setattr(services, "open_store", lambda *_, **__: store)
     said = tell("--anonymous")
     assert said.code == 1
     assert len(said.out.splitlines()) == 1000
@@ -191,7 +191,7 @@ def test_memory_does_not_grow_with_the_number_of_objects(stage: Path, monkeypatc
         finally:
             tracemalloc.stop()
 
-    monkeypatch.setattr(outside, "open_store", lambda *_, **__: Endless())
+    monkeypatch.setattr(services, "open_store", lambda *_, **__: Endless())
     with Path(os.devnull).open("w") as nowhere:
         monkeypatch.setattr(sys, "stdout", nowhere)
         peak(1000)  # what is loaded once

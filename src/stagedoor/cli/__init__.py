@@ -19,7 +19,7 @@ import typer
 
 from ..core.errors import StagedoorError
 from . import bundle, catalogue, check, doctor, explain, init, keys, ls, sign, token
-from .voice import SettingsFile, complain, say
+from .output import SettingsFile, complain, say
 
 app = typer.Typer(
     add_completion=False,

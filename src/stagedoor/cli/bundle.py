@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import bundle_api
-from .voice import AsJson, SettingsFile, complain, say, say_json
+from .output import AsJson, SettingsFile, complain, say, say_json
 
 if TYPE_CHECKING:
     from ..aws.edge.bundle import Bundle
@@ -84,7 +84,7 @@ app.command("api")(bundle_api.command)
 
 def _keys(settings: Settings) -> dict[str, bytes] | None:
     """What every issuer publishes now; None, and complaints, if one cannot be asked."""
-    from .outside import refresh
+    from .services import refresh
 
     sources = refresh(settings, time.time())
     found = {}

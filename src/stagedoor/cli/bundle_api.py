@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .voice import AsJson, SettingsFile, complain, say, say_json
+from .output import AsJson, SettingsFile, complain, say, say_json
 
 
 class Architecture(StrEnum):

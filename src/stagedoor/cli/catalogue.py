@@ -14,7 +14,7 @@ import typer
 
 from ..core.errors import InvalidContent, SettingsError
 from ..core.messages import Content
-from .voice import AsJson, SettingsFile, WrongUsage, complain, say, say_json, say_table
+from .output import AsJson, SettingsFile, WrongUsage, complain, say, say_json, say_table
 
 if TYPE_CHECKING:
     from ..catalogue import Catalogue

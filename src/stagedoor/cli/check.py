@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from ..core.errors import SettingsError
-from .voice import AsJson, SettingsFile, complain, ok, say, say_json, say_table
+from .output import AsJson, SettingsFile, complain, ok, say, say_json, say_table
 
 if TYPE_CHECKING:
     from ..core.policy.rules import Rule
@@ -165,7 +165,7 @@ def _who(rule: Rule) -> str:
 
 def _ask_outside(settings: Settings) -> list[Found]:
     """Ask every issuer for its keys, and the store, AWS and the catalogue for what is needed of them."""
-    from .outside import catalogue_failure, passes_failure, refresh, store_failure
+    from .services import catalogue_failure, passes_failure, refresh, store_failure
 
     found = []
     for source in refresh(settings, time.time()):

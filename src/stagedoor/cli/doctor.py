@@ -14,8 +14,8 @@ from urllib.parse import quote, urlsplit
 import typer
 
 from ..core.errors import StagedoorError
+from .output import AsJson, WrongUsage, complain, say, say_json, say_table
 from .token import read_token
-from .voice import AsJson, WrongUsage, complain, say, say_json, say_table
 
 if TYPE_CHECKING:
     from ..doctor import Outcome, Question, Report, Subject
@@ -234,7 +234,7 @@ def _keys(settings: Settings | None, file: Path | None) -> tuple[Mapping[str, ob
     documents = [file.read_bytes()] if file else []
     for issuer in settings.issuers if settings and not file else ():
         from ..core.messages import Fetch
-        from .outside import fetch
+        from .services import fetch
 
         where = issuer.jwks or known_keys_url(issuer.url) or _discovered(issuer.url)
         if where:
@@ -254,7 +254,7 @@ def _discovered(issuer: str) -> str:
 
     from ..core.issuers import discovery_url, is_safe_url
     from ..core.messages import Fetch
-    from .outside import fetch
+    from .services import fetch
 
     try:
         where = json.loads(fetch(Fetch(discovery_url(issuer))).body)["jwks_uri"]

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from .caller import Anonymous, Bearer, Claims, IssuerName, find_caller
-from .target import key_of
-from .voice import AsJson, SettingsFile, complain, say, say_json, say_table
+from .key_or_url import key_of
+from .options import Anonymous, Bearer, Claims, IssuerName, find_caller
+from .output import AsJson, SettingsFile, complain, say, say_json, say_table
 
 
 def command(

@@ -1,4 +1,4 @@
-"""`stagedoor init`: three questions, and what `starter` makes of the answers is written."""
+"""`stagedoor init`: three questions, and what `new_site` makes of the answers is written."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ..core.errors import InvalidToken, SettingsError
 from ..core.issuers import discovery_url
 from ..core.jose import json_object
 from ..core.messages import Fetch
-from . import starter
-from .voice import WrongUsage, complain, say
+from . import new_site
+from .output import WrongUsage, complain, say
 
 T = TypeVar("T")
 HELLO = Path("public/hello.txt")
@@ -60,16 +60,18 @@ def command(
         complain("error", f"{target} is here already\n  {again}")
         return 1
     setting, files = _ask_store(store, folder, yes)
-    answers = starter.Answers(
+    answers = new_site.Answers(
         store=setting,
-        issuer=_ask("--issuer", issuer, "who signs people in? issuer URL, or Cognito pool id", starter.issuer_url, yes),
+        issuer=_ask(
+            "--issuer", issuer, "who signs people in? issuer URL, or Cognito pool id", new_site.issuer_url, yes
+        ),
         audience=_ask("--audience", audience, "client id of the app there?", _commas, yes),
-        url=url or starter.site_url(listen or starter.LOCAL),
-        listen=listen or starter.listen_address(url or ""),
+        url=url or new_site.site_url(listen or new_site.LOCAL),
+        listen=listen or new_site.listen_address(url or ""),
         login_page=login_page,
     )
     try:
-        starter.check(answers)
+        new_site.check(answers)
     except SettingsError as error:
         raise WrongUsage(f"{error.setting}: {error.problem}{error.mend and f' ({error.mend})'}") from None
     answers = _discover(answers)
@@ -82,11 +84,11 @@ def command(
 
 def _copy_aws(folder: Path, *, force: bool) -> int:
     """Copy the example for AWS; what is there already stays, unless the owner says otherwise."""
-    for target in (folder / name for name in starter.aws_files()):
+    for target in (folder / name for name in new_site.aws_files()):
         if target.exists() and not force:
             complain("error", f"{target} is here already\n  name another folder, or write over it with --force")
             return 1
-    for name, content in starter.aws_files().items():
+    for name, content in new_site.aws_files().items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
@@ -104,7 +106,7 @@ def _ask_store(given: str | None, folder: Path, yes: bool) -> tuple[str, Path | 
     default = str(folder / "assets")
 
     def read(text: str) -> tuple[str, Path | None]:
-        return starter.store_setting(text, Path.cwd(), folder)
+        return new_site.store_setting(text, Path.cwd(), folder)
 
     given = default if given is None and yes else given
     return _ask("--store", given, "where are the files? a folder, or s3://bucket", read, yes, default)
@@ -132,9 +134,9 @@ def _commas(text: str) -> tuple[str, ...]:
     return parts
 
 
-def _discover(answers: starter.Answers) -> starter.Answers:
+def _discover(answers: new_site.Answers) -> new_site.Answers:
     """Look whether the issuer answers, and say what that means; without an answer the settings are written too."""
-    from .outside import fetch
+    from .services import fetch
 
     fetched = fetch(Fetch(discovery_url(answers.issuer)))
     error, document = fetched.error, {}
@@ -147,7 +149,7 @@ def _discover(answers: starter.Answers) -> starter.Answers:
         complain("note", f"{answers.issuer} could not be asked ({error})\n  try again later: stagedoor check --online")
         return answers
     say(f"{answers.issuer} answers")
-    found = starter.discovered(answers.issuer, document)
+    found = new_site.discovered(answers.issuer, document)
     if found.note:
         complain("note", found.note)
     return replace(answers, issuer=found.issuer, algorithms=found.algorithms)
@@ -164,12 +166,12 @@ def _make(files: Path, yes: bool) -> bool:
     return True
 
 
-def _write(folder: Path, answers: starter.Answers) -> None:
+def _write(folder: Path, answers: new_site.Answers) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     ignore = folder / ".gitignore"
-    made = starter.files(
+    made = new_site.files(
         answers,
-        session_key=None if (folder / starter.SESSION_KEY).exists() else secrets.token_urlsafe(48),
+        session_key=None if (folder / new_site.SESSION_KEY).exists() else secrets.token_urlsafe(48),
         gitignore=ignore.read_text(encoding="utf-8") if ignore.exists() else "",
     )
     for name, new in made.items():
@@ -178,7 +180,7 @@ def _write(folder: Path, answers: starter.Answers) -> None:
         say(f"wrote {folder / name}")
 
 
-def _say_next(target: Path, answers: starter.Answers, *, hello: bool) -> None:
+def _say_next(target: Path, answers: new_site.Answers, *, hello: bool) -> None:
     at = f"http://{answers.listen}" if answers.url.startswith("https:") else answers.url
     say("next:")
     say("  stagedoor serve" + (f" --settings {target}" if target.parent != Path() else ""))

@@ -14,8 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 
-from . import pairs
-from .voice import AsJson, SettingsFile, WrongUsage, complain, moment, say, say_json
+from . import key_pairs
+from .output import AsJson, SettingsFile, WrongUsage, complain, moment, say, say_json
 
 if TYPE_CHECKING:
     from ..keys.pass_keys import PublicKey
@@ -70,9 +70,9 @@ def new(
     read = _reader(file)
     present = read.text("passes.key_id")
     made = _make(folder, kind, id_, der, read)
-    settings = pairs.section({"key_id": made.id, "private_key": made.place})
+    settings = key_pairs.section({"key_id": made.id, "private_key": made.place})
     if as_json:
-        say_json({**pairs.about(made), "ssm": _to_ssm(made, read), "settings": settings})
+        say_json({**key_pairs.about(made), "ssm": _to_ssm(made, read), "settings": settings})
     else:
         _say_new(made, settings, read)
     _note_kind(made)
@@ -114,7 +114,7 @@ def rotate(
     made, own_public = _make_next(folder, kind, id_, der, settings, read)
     passes: Any = read.get("passes")
     lifetime = settings.pass_lifetime
-    change = pairs.change(
+    change = key_pairs.change(
         made,
         passes,
         _place(own_public.path, read) if own_public else None,
@@ -157,7 +157,7 @@ def _reader(file: Path | None) -> Reader:
 
 def _make(
     folder: Path, kind: Kind, id_: str | None, der: bool, read: Reader, beside: Mapping[Path, str] | None = None
-) -> pairs.Made:
+) -> key_pairs.Made:
     """Make a pair and write its files, and these public ones beside them."""
     from ..keys.pass_keys import new_pair, read_public
 
@@ -172,16 +172,16 @@ def _make(
     others = {path: (text.encode(), 0o644) for path, text in (beside or {}).items()}
     _write({private: (pair.private, 0o600), public: (pair.public, 0o644), **others})
     pem = _pem(read_public(pair.public))
-    return pairs.Made(name, kind, private, public, _place(private, read), _place(public, read), pem)
+    return key_pairs.Made(name, kind, private, public, _place(private, read), _place(public, read), pem)
 
 
 def _make_next(
     folder: Path | None, kind: Kind | None, id_: str | None, der: bool, settings: Settings, read: Reader
-) -> tuple[pairs.Made, _OwnPublic | None]:
+) -> tuple[key_pairs.Made, _OwnPublic | None]:
     """Make a pair that is like the present one; and the file of the present public key, if settings name none."""
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-    from .outside import present_key
+    from .services import present_key
 
     if folder is None:
         folder = _folder_of(read)
@@ -262,20 +262,20 @@ def _pem(key: PublicKey) -> str:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
-def _parameter(made: pairs.Made) -> str:
+def _parameter(made: key_pairs.Made) -> str:
     """One parameter for each key, so that a rotation writes none over that is in use."""
-    return f"/{pairs.SHELF}/{made.id}"
+    return f"/{key_pairs.SHELF}/{made.id}"
 
 
-def _to_ssm(made: pairs.Made, read: Reader) -> str:
+def _to_ssm(made: key_pairs.Made, read: Reader) -> str:
     own = None if read.text("site.endpoint") else read.text("site.region")
-    return pairs.to_ssm(made, _parameter(made), own or CDK_REGION)
+    return key_pairs.to_ssm(made, _parameter(made), own or CDK_REGION)
 
 
 # --- what is said
 
 
-def _say_new(made: pairs.Made, settings: str, read: Reader) -> None:
+def _say_new(made: key_pairs.Made, settings: str, read: Reader) -> None:
     _say_written(made)
     say(f"\nin {read.source or 'stagedoor.toml'}:")
     _say_block(settings)
@@ -288,11 +288,11 @@ def _say_new(made: pairs.Made, settings: str, read: Reader) -> None:
     _say_block(f'public_keys = {{ {made.id} = "{made.public_place}" }}')
     say("\nif you set CloudFront up yourself, to check passes: upload the public key, put it into the key group, and")
     say("let key_id be the id that CloudFront shows:")
-    _say_block(pairs.to_cloudfront(made))
+    _say_block(key_pairs.to_cloudfront(made))
 
 
 def _say_change(
-    change: Mapping[str, Any], made: pairs.Made, own_public: _OwnPublic | None, source: Path | None, now: int
+    change: Mapping[str, Any], made: key_pairs.Made, own_public: _OwnPublic | None, source: Path | None, now: int
 ) -> None:
     old, where = change["previous"], source or "stagedoor.toml"
     first, second, third = (step["settings"] for step in change["steps"])
@@ -315,11 +315,11 @@ def _say_change(
     say("\nif stagedoor.cdk sets the site up, that is all. if you set CloudFront up yourself, to check passes: before")
     say("step 1 upload the new public key, put it into the key group, and write the id that CloudFront shows instead")
     say(f"of {made.id} in every step; with step 3 take {old} out of the group:")
-    _say_block(pairs.to_cloudfront(made))
+    _say_block(key_pairs.to_cloudfront(made))
     say(f"\nURLs and cookies that stagedoor sign made to last longer than [passes] max_lifetime end with {old}, too.")
 
 
-def _say_written(made: pairs.Made) -> None:
+def _say_written(made: key_pairs.Made) -> None:
     say(f"wrote {made.private}, which only you can read")
     say(f"wrote {made.public}, which anybody may have")
 
@@ -328,6 +328,6 @@ def _say_block(text: str) -> None:
     say("\n" + "\n".join(f"  {line}" for line in text.rstrip("\n").split("\n")))
 
 
-def _note_kind(made: pairs.Made) -> None:
+def _note_kind(made: key_pairs.Made) -> None:
     if made.kind == "ec":
         complain("note", "EC signs several times faster, but the edge door checks RSA alone")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .caller import Anonymous, Bearer, Claims, IssuerName, find_caller
-from .target import prefix_of
-from .voice import SettingsFile, complain, say
+from .key_or_url import prefix_of
+from .options import Anonymous, Bearer, Claims, IssuerName, find_caller
+from .output import SettingsFile, complain, say
 
 if TYPE_CHECKING:
     from ..core.caller import Caller
@@ -50,7 +50,7 @@ def command(
         return 1
     start, notes = prefix_of(prefix, settings), list[str]()
     caller = find_caller(claims, anonymous, bearer, issuer, settings, notes)
-    from .outside import pages
+    from .services import pages
 
     total = _Total()
     with closing(pages(settings, caller, start, folders=folders, limit=limit)) as found:

@@ -14,8 +14,8 @@ import typer
 
 from ..core import paths
 from ..core.errors import InvalidRequest, InvalidTarget
-from . import target
-from .voice import SettingsFile, WrongUsage, complain, moment
+from . import key_or_url
+from .output import SettingsFile, WrongUsage, complain, moment
 
 if TYPE_CHECKING:
     from ..core.passes import Signer
@@ -95,7 +95,7 @@ def url(
     """
     settings, signer = _open(file)
     notes: list[str] = []
-    address = target.url_of(wanted, settings, notes)
+    address = key_or_url.url_of(wanted, settings, notes)
     resource = None if wildcard is None else _resource(wildcard, address, settings)
     term = _term(expires_in, starts_in, settings)
     try:
@@ -135,7 +135,7 @@ def cookies(
 
     settings, signer = _open(file)
     try:
-        folders = folders_of([target.prefix_of(prefix, settings) for prefix in prefixes])
+        folders = folders_of([key_or_url.prefix_of(prefix, settings) for prefix in prefixes])
         term = _term(expires_in, starts_in, settings)
         made = {}
         for folder in folders:
@@ -156,7 +156,7 @@ def _open(file: Path | None) -> tuple[Settings, Signer]:
     """
     from ..core.errors import SettingsError
     from ..settings import load
-    from .outside import open_signer
+    from .services import open_signer
 
     settings = load(file)
     signer = open_signer(settings)
@@ -187,8 +187,8 @@ def _resource(pattern: str, address: str, settings: Settings) -> str:
     """The URL with wildcards that a pattern of keys stands for, or that was given as one."""
     from ..core.passes import matches
 
-    if target.is_url(pattern):
-        target.check_site(pattern, settings)
+    if key_or_url.is_url(pattern):
+        key_or_url.check_site(pattern, settings)
         resource = pattern
     else:
         pattern = pattern.removeprefix("/")

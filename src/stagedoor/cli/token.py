@@ -14,8 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from ..core.errors import InvalidToken, KeysUnavailable
-from .mends import Claimed, mend
-from .voice import AsJson, SettingsFile, WrongUsage, complain, moment, ok, say, say_json, say_table
+from .output import AsJson, SettingsFile, WrongUsage, complain, moment, ok, say, say_json, say_table
+from .token_mends import Claimed, mend
 
 STAGES: Mapping[str, tuple[str, ...]] = {
     "shape": ("token-too-long", "token-shape", "token-type"),
@@ -95,7 +95,7 @@ def _peek(value: str) -> tuple[Mapping[str, object], Mapping[str, object]]:
 
 def judge(token: Claimed) -> dict[str, Any]:
     """Verify a token, and tell what came of each stage up to the one that it fails in."""
-    from .outside import verify
+    from .services import verify
 
     caller, error, failed = None, None, ""
     try:

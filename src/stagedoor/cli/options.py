@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.errors import InvalidToken
+from .output import WrongUsage
 from .token import read_token
-from .voice import WrongUsage
 
 if TYPE_CHECKING:
     from ..core.caller import Caller
@@ -58,7 +58,7 @@ def find_caller(
         return _claimed(_read(claims), issuer, settings, notes)
     if bearer is None:
         return ANONYMOUS
-    from .outside import verify
+    from .services import verify
 
     try:
         return verify(read_token(bearer), settings, time.time())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..core import paths
 from ..core.errors import InvalidTarget
-from .voice import WrongUsage
+from .output import WrongUsage
 
 if TYPE_CHECKING:
     from ..settings import Settings

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from .voice import moment
+from .output import moment
 
 if TYPE_CHECKING:
     from ..core.issuers import Issuer
