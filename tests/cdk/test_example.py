@@ -25,7 +25,7 @@ from aws_cdk import aws_lambda as lambda_
 from stagedoor import cdk as constructs
 from stagedoor import settings
 from stagedoor.cli import main
-from stagedoor.cli.new_site import AWS
+from stagedoor.cli.new_site import AWS_APP
 from stagedoor.keys import pass_keys
 from stagedoor.outside import aws as aws_secrets
 from tests.helpers.synth import CLIENT, POOL, POOL_URL, app, distribution, keys, of_type, only
@@ -192,7 +192,7 @@ def test_init_writes_a_copy_and_nothing_over_what_is_there(tmp_path: Path, capsy
 def test_the_wheel_has_all_that_init_copies() -> None:
     project = tomllib.loads((EXAMPLE.parents[1] / "pyproject.toml").read_text())
     taken = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
-    assert taken == {f"examples/aws/{name}": f"stagedoor/examples/aws/{name}" for name in AWS}
+    assert taken == {f"examples/aws/{name}": f"stagedoor/examples/aws/{name}" for name in AWS_APP}
 
 
 def test_the_example_passes_check() -> None:

@@ -30,7 +30,7 @@ CSV = 'id,key,title\r\nlesson-1,courses/1.mp4,"Say ""hello"", Zoë"\r\nlesson-2,
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of one's own with settings for a database in it."""
+    """A folder with settings for a database in it."""
     for name in [name for name in os.environ if name.startswith("STAGEDOOR_")]:
         monkeypatch.delenv(name)
     for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
@@ -84,7 +84,7 @@ def test_the_format_is_the_one_named_else_what_the_file_ends_with(
 
 
 def test_standard_output_is_the_same_file_wherever_it_goes(stage: Path) -> None:
-    """UTF-8 and its own line ends, also where the terminal speaks something else."""
+    """UTF-8 with CSV's line ends, even if the terminal has another encoding."""
     put(stage, Content("a", "k", "Zoë\r\nΩ"))
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "latin-1"}
     command = [sys.executable, "-m", "stagedoor", "catalogue", "export"]
@@ -207,7 +207,7 @@ def test_help_loads_no_database() -> None:
 
 @pytest.fixture
 def dynamo(stage: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Settings for a table that nobody has made yet."""
+    """Settings for a table that does not exist yet."""
     let_in(monkeypatch)
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", endpoint())
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
@@ -229,7 +229,7 @@ def test_a_table_in_dynamodb_is_made_filled_and_read(
 
 
 def test_a_bad_file_reaches_no_table(stage: Path, dynamo: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """DynamoDB could not take back what was written before the bad line; so nothing is written before it is found."""
+    """DynamoDB has no undo, so a bad line must be found before anything is written."""
     with (stage / "courses.csv").open("a", newline="") as out:
         out.write("id-3,/k,\r\n")
     assert main(["catalogue", "import", "courses.csv"]) == 1

@@ -1,4 +1,4 @@
-"""`stagedoor init`: what it writes works, teaches, and opens nothing that a newcomer would not expect."""
+"""`stagedoor init`: the settings that it writes work, explain themselves, and open no more than a newcomer expects."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_first_rules_open_public_and_ones_own_folder_and_nothing_else() -> N
 @pytest.mark.parametrize("answers", EVERY_KIND)
 def test_the_commented_examples_work_when_the_hash_is_taken_away(answers: Answers) -> None:
     lines = settings_text(answers).replace('"file:session.key"', '"env:NEW"').splitlines()
-    start = lines.index("# More, to begin with; take the # away:")
+    start = lines.index("# More rules; to use one, remove the # before it:")
     stop = next(number for number in range(start, len(lines)) if not lines[number])
     shown = [line.removeprefix("# ").removeprefix("#") for line in lines[start + 1 : stop]]
     settings = parse("\n".join([*lines[:start], *shown, *lines[stop:]]), None, {"NEW": "-" * 64})
@@ -91,7 +91,7 @@ def test_issuers_as_people_write_them(typed: str, meant: str) -> None:
 
 @pytest.mark.parametrize("typed", ["", "google", "http://id.example.com", "https://x/?a=b", "https://a b", "ftp://x.y"])
 def test_what_is_no_issuer(typed: str) -> None:
-    with pytest.raises(ValueError, match="is no issuer"):
+    with pytest.raises(ValueError, match="is not an issuer"):
         issuer_url(typed)
 
 
@@ -122,7 +122,7 @@ def test_what_the_issuer_says_of_itself() -> None:
     )
     slash = discovered("https://id.example.com", {"issuer": "https://id.example.com/"})
     assert slash.issuer == "https://id.example.com/"
-    assert "writes itself" in slash.note
+    assert "calls itself 'https://id.example.com/'" in slash.note
     other = discovered("https://id.example.com", {"issuer": "https://other.example.com"})
     assert other.issuer == "https://id.example.com"
     assert "calls itself 'https://other.example.com'" in other.note
@@ -144,7 +144,7 @@ def test_a_session_key_only_where_sessions_outlive_a_restart() -> None:
 
 @pytest.fixture
 def provider() -> Iterator[str]:
-    """An issuer that signs with ES256 and writes itself with a slash at the end."""
+    """An issuer that signs with ES256, and whose name ends with a slash."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -187,8 +187,8 @@ def test_three_questions(
     assert settings.issuers[0].audience == {"app", "other"}
     assert (tmp_path / "files/public/hello.txt").is_file()
     said = capsys.readouterr()
-    assert "'nonsense' is no issuer" in said.err
-    assert f"it writes itself '{provider}/'" in said.err
+    assert "'nonsense' is not an issuer" in said.err
+    assert f"the issuer calls itself '{provider}/'" in said.err
     assert "stagedoor serve\n  curl http://localhost:8080/public/hello.txt\n" in said.out
 
 

@@ -1,4 +1,4 @@
-"""`stagedoor ls`: what somebody would see, of every kind of store, page by page."""
+"""`stagedoor ls`: what a caller may read, in every kind of store, page by page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.helpers import commands, stores
 from tests.helpers.commands import Said
 from tests.helpers.support import ISSUER, SITE, Visitor, bearer, claims, token
 
-Tell = Callable[..., Said]
+Command = Callable[..., Said]
 
 ISSUERS = f"""
 [[issuers]]
@@ -54,7 +54,7 @@ CALLERS = {
     "anonymous": None,
     "ann": {"sub": "ann"},
     "a student": {"sub": "bob", "groups": ["students", "red"]},
-    "nobody's friend": {"sub": "x/y"},
+    "a caller with an odd sub": {"sub": "x/y"},
 }
 
 
@@ -66,7 +66,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def tell(stage: Path, capsys: pytest.CaptureFixture[str]) -> Tell:
+def stagedoor_ls(stage: Path, capsys: pytest.CaptureFixture[str]) -> Command:
     return lambda *words: commands.say(capsys, "ls", *words)
 
 
@@ -75,14 +75,14 @@ def write(folder: Path, site: str) -> None:
 
 
 def names(said: Said) -> list[str]:
-    """Keys and folders of the lines of JSON."""
+    """Keys and folders in the lines of JSON."""
     assert said.code == 0, said.err
     lines = [json.loads(line) for line in said.out.splitlines()]
     return [one.get("Prefix") or one["Key"] for one in lines]
 
 
 def have(monkeypatch: pytest.MonkeyPatch, keys: Iterable[str]) -> MemoryStore:
-    """A store in memory in the place of the one in the settings."""
+    """Put a store in memory where the settings' store would be."""
     store = MemoryStore()
     for key in keys:
         store.put(key, key.encode(), modified=1)
@@ -94,13 +94,15 @@ def have(monkeypatch: pytest.MonkeyPatch, keys: Iterable[str]) -> MemoryStore:
 @pytest.mark.parametrize("prefix", ["", "courses/", "users/", "users/an", "public/b/", "nothing/"])
 @pytest.mark.parametrize("who", CALLERS)
 def test_it_is_what_the_site_itself_lists_for_them(
-    who: str, prefix: str, folders: bool, stage: Path, tell: Tell, monkeypatch: pytest.MonkeyPatch
+    who: str, prefix: str, folders: bool, stage: Path, stagedoor_ls: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     visitor = Visitor()
     visitor.store = have(monkeypatch, KEYS)
     own = CALLERS[who]
     (stage / "who.json").write_text(json.dumps(own))
-    said = tell(*(["--anonymous"] if own is None else ["--as", "who.json"]), *["--folders"] * folders, "--json", prefix)
+    said = stagedoor_ls(
+        *(["--anonymous"] if own is None else ["--as", "who.json"]), *["--folders"] * folders, "--json", prefix
+    )
     fields = {} if own is None else {"authorization": bearer(token(claims(**own)))}
     reply = visitor.reply(f"/-/s3objects?prefix={prefix}{'&delimiter=/' * folders}", **fields)
     page = json.loads(reply.body) if reply.status == 200 else {"Contents": [], "CommonPrefixes": []}
@@ -109,20 +111,24 @@ def test_it_is_what_the_site_itself_lists_for_them(
     assert [one for one in lines if "Prefix" in one] == page["CommonPrefixes"]
 
 
-def test_the_callers_of_the_test_before_differ(tell: Tell, stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_callers_of_the_test_before_differ(
+    stagedoor_ls: Command, stage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     have(monkeypatch, KEYS)
     seen = {}
     for who, own in CALLERS.items():
         (stage / "who.json").write_text(json.dumps(own))
-        seen[who] = names(tell("--json", *(["--anonymous"] if own is None else ["--as", "who.json"])))
+        seen[who] = names(stagedoor_ls("--json", *(["--anonymous"] if own is None else ["--as", "who.json"])))
     assert seen["anonymous"] == ["public/a", "public/b/c"]
     assert seen["ann"] == ["public/a", "public/b/c", "users/ann/a", "users/ann/ö b"]
     assert seen["a student"][:4] == ["courses/1/a", "courses/1/b", "courses/2", "groups/red/a"]
-    assert seen["nobody's friend"] == seen["anonymous"]
+    assert seen["a caller with an odd sub"] == seen["anonymous"]
 
 
 @pytest.mark.parametrize("kind", ["folder", "s3"])
-def test_every_kind_of_store_is_listed(kind: str, stage: Path, tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_kind_of_store_is_listed(
+    kind: str, stage: Path, stagedoor_ls: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stores.let_in(monkeypatch)
     keys = [f"public/{key}" for key in stores.ODD_KEYS]
     if kind == "s3":
@@ -135,25 +141,27 @@ def test_every_kind_of_store_is_listed(kind: str, stage: Path, tell: Tell, monke
             (stage / "assets" / key).parent.mkdir(parents=True, exist_ok=True)
             (stage / "assets" / key).write_bytes(b"x")
     expected = sorted(keys, key=str.encode)
-    assert names(tell("--anonymous", "--json")) == expected
-    assert [line[29:] for line in tell("--anonymous").out.splitlines()] == expected
+    assert names(stagedoor_ls("--anonymous", "--json")) == expected
+    assert [line[29:] for line in stagedoor_ls("--anonymous").out.splitlines()] == expected
 
 
-def test_all_pages_are_shown_and_no_more_than_the_limit(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_pages_are_shown_and_no_more_than_the_limit(stagedoor_ls: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = [f"public/{number:04}" for number in range(2500)]
     have(monkeypatch, keys)
-    assert names(tell("--anonymous", "--json")) == keys
+    assert names(stagedoor_ls("--anonymous", "--json")) == keys
     for limit in (1, 999, 1000, 1001, 2499):
-        said = tell("--anonymous", "--limit", str(limit))
+        said = stagedoor_ls("--anonymous", "--limit", str(limit))
         assert len(said.out.splitlines()) == limit
         assert "there may be more: raise --limit" in said.err
-    whole = tell("--anonymous", "--limit", "2500")
+    whole = stagedoor_ls("--anonymous", "--limit", "2500")
     assert len(whole.out.splitlines()) == 2500
     assert "raise --limit" not in whole.err
-    assert "2,500 objects, 26.9 KB that everybody may see" in whole.err
+    assert "2,500 objects, 26.9 KB that anyone may see" in whole.err
 
 
-def test_each_page_is_shown_before_the_next_is_asked_for(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_page_is_shown_before_the_next_is_asked_for(
+    stagedoor_ls: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Failing(MemoryStore):
         closed = False
 
@@ -169,7 +177,7 @@ def test_each_page_is_shown_before_the_next_is_asked_for(tell: Tell, monkeypatch
     for number in range(2500):
         store.put(f"public/{number:04}", b"")
     monkeypatch.setattr(services, "open_store", lambda *_, **__: store)
-    said = tell("--anonymous")
+    said = stagedoor_ls("--anonymous")
     assert said.code == 1
     assert len(said.out.splitlines()) == 1000
     assert said.err == "error: the store went away\n"
@@ -198,33 +206,35 @@ def test_memory_does_not_grow_with_the_number_of_objects(stage: Path, monkeypatc
         assert peak(10_000) < 1.5 * peak(2000)
 
 
-def test_short_and_empty_pages_do_not_end_the_listing(stage: Path, tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_and_empty_pages_do_not_end_the_listing(
+    stage: Path, stagedoor_ls: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     have(monkeypatch, [*(f"mixed/{number:03}/hidden" for number in range(200)), "mixed/999"])
     rule = '[[rules]]\npath = "mixed/*"\nallow = "anyone"\n'
     (stage / "stagedoor.toml").write_text(f'[site]\nurl = "{SITE}"\nstore = "./assets"\n{rule}')
     monkeypatch.setattr("stagedoor.core.listing.MAX_NAMES", 3)
     pages: list[int] = []
     monkeypatch.setattr(ls._Total, "add", lambda total, page: pages.append(len(page.found)))
-    assert names(tell("--anonymous", "--json")) == ["mixed/999"]
+    assert names(stagedoor_ls("--anonymous", "--json")) == ["mixed/999"]
     assert pages[0] == 0
     assert len(pages) > 2
 
 
-def test_names_cannot_steer_the_terminal(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_cannot_steer_the_terminal(stagedoor_ls: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     have(monkeypatch, ["public/\u202e[red]x", "public/\u2028y"])
-    said = tell("--anonymous")
+    said = stagedoor_ls("--anonymous")
     assert said.out.splitlines()[0].endswith("public/\\u2028y")
     assert said.out.splitlines()[1].endswith("public/\\u202e[red]x")
-    assert tell("--anonymous", "--json").out.isascii()
+    assert stagedoor_ls("--anonymous", "--json").out.isascii()
 
 
-def test_names_that_nobody_could_ask_for_are_left_out(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_that_no_request_could_name_are_left_out(stagedoor_ls: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     have(monkeypatch, ["public/a", "public//../b", "public/\x1b[2J"])
-    assert names(tell("--anonymous", "--json")) == ["public/a"]
+    assert names(stagedoor_ls("--anonymous", "--json")) == ["public/a"]
 
 
 @pytest.mark.parametrize(
-    ("size", "told"),
+    ("size", "text"),
     [
         (0, "0 B"),
         (1023, "1023 B"),
@@ -234,8 +244,8 @@ def test_names_that_nobody_could_ask_for_are_left_out(tell: Tell, monkeypatch: p
         (2**60, "1024.0 PB"),
     ],
 )
-def test_sizes_are_for_people(size: int, told: str) -> None:
-    assert ls._size(size) == told
+def test_sizes_are_for_people(size: int, text: str) -> None:
+    assert ls._size(size) == text
 
 
 def test_a_reader_who_has_seen_enough_is_no_error(stage: Path) -> None:
@@ -253,10 +263,10 @@ def test_a_reader_who_has_seen_enough_is_no_error(stage: Path) -> None:
         assert done.stderr == ""
 
 
-def test_no_token_is_shown(stage: Path, tell: Tell) -> None:
+def test_no_token_is_shown(stage: Path, stagedoor_ls: Command) -> None:
     for text in (token(), token(claims(aud="x")), token()[:-9]):
         (stage / "x.jwt").write_text(text)
         for words in (["--token", text], ["--token", "x.jwt"], [text], ["--anonymous", text]):
-            said = tell(*words)
+            said = stagedoor_ls(*words)
             for part in text.split("."):
                 assert part not in said.out + said.err, words

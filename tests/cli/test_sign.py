@@ -42,7 +42,7 @@ deny = "anyone"
 """
 HOUR = 3600
 
-Tell = Callable[..., Said]
+Command = Callable[..., Said]
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def tell(stage: Path, capsys: pytest.CaptureFixture[str]) -> Tell:
+def stagedoor(stage: Path, capsys: pytest.CaptureFixture[str]) -> Command:
     return lambda *words: commands.say(capsys, *words)
 
 
@@ -64,7 +64,7 @@ def door_here(folder: Path, text: str) -> Door:
 
 
 def opened(target: str, *, now: float = NOW, client: str = "192.0.2.1", **fields: str) -> str | None:
-    """The key that the door of the settings here serves for a request target; None: refused."""
+    """The key that a door with the settings here serves for a request target; None: it refuses."""
 
     def nothing(wish: object) -> Any:
         raise AssertionError(f"the door asked for {wish}")
@@ -87,8 +87,8 @@ def signed(said: Said) -> str:
 
 
 @pytest.mark.parametrize("key", ODD_KEYS)
-def test_every_legal_key_can_be_signed_and_opens_that_object_alone(key: str, tell: Tell) -> None:
-    target = signed(tell("sign", "url", "--", key))
+def test_every_legal_key_can_be_signed_and_opens_that_object_alone(key: str, stagedoor: Command) -> None:
+    target = signed(stagedoor("sign", "url", "--", key))
     assert opened(target) == key
     assert opened(target, now=NOW + 2 * HOUR - 1) == key
     assert opened(target, now=NOW + 2 * HOUR) is None
@@ -96,28 +96,28 @@ def test_every_legal_key_can_be_signed_and_opens_that_object_alone(key: str, tel
     assert opened(f"{other}?{target.partition('?')[2]}") is None
 
 
-def test_a_url_is_signed_as_it_stands(tell: Tell) -> None:
-    target = signed(tell("sign", "url", f"{SITE}/a%20b/%7Ex?page=2&lang=de"))
+def test_a_url_is_signed_as_it_stands(stagedoor: Command) -> None:
+    target = signed(stagedoor("sign", "url", f"{SITE}/a%20b/%7Ex?page=2&lang=de"))
     assert target.startswith("/a%20b/%7Ex?page=2&lang=de&")
     assert opened(target) == "a b/~x"
     assert opened(target.replace("page=2", "page=3")) is None
 
 
-def test_a_slash_before_the_key_is_that_of_its_path(tell: Tell) -> None:
-    assert opened(signed(tell("sign", "url", "/a/b"))) == "a/b"
+def test_a_slash_before_the_key_is_that_of_its_path(stagedoor: Command) -> None:
+    assert opened(signed(stagedoor("sign", "url", "/a/b"))) == "a/b"
 
 
-def test_a_folder_is_its_index_as_at_the_door(stage: Path, tell: Tell) -> None:
+def test_a_folder_is_its_index_as_at_the_door(stage: Path, stagedoor: Command) -> None:
     index = 'index = "index.html"\ntrust_html = true\n[passes]'
     (stage / "stagedoor.toml").write_text(SETTINGS.replace("[passes]", index))
-    target = signed(tell("sign", "url", "docs/"))
+    target = signed(stagedoor("sign", "url", "docs/"))
     assert target.startswith("/docs/index.html?")
     assert opened(target) == "docs/index.html"
-    assert opened(signed(tell("sign", "url", f"{SITE}/docs/"))) == "docs/index.html"
+    assert opened(signed(stagedoor("sign", "url", f"{SITE}/docs/"))) == "docs/index.html"
 
 
-def test_it_begins_ends_and_is_for_one_network(tell: Tell) -> None:
-    target = signed(tell("sign", "url", "x", "--starts-in", "5m", "--expires-in", "1h", "--ip", "192.0.2.0/24"))
+def test_it_begins_ends_and_is_for_one_network(stagedoor: Command) -> None:
+    target = signed(stagedoor("sign", "url", "x", "--starts-in", "5m", "--expires-in", "1h", "--ip", "192.0.2.0/24"))
     assert opened(target, now=NOW + 300) is None
     assert opened(target, now=NOW + 301) == "x"
     assert opened(target, now=NOW + HOUR) is None
@@ -136,10 +136,10 @@ def test_it_begins_ends_and_is_for_one_network(tell: Tell) -> None:
     ],
 )
 def test_a_wildcard_opens_what_it_names(
-    pattern: str, opens: tuple[str, ...], keeps_shut: tuple[str, ...], tell: Tell
+    pattern: str, opens: tuple[str, ...], keeps_shut: tuple[str, ...], stagedoor: Command
 ) -> None:
     own = "courses/7/a.ts" if ".ts" in pattern else "courses/7/a"
-    target = signed(tell("sign", "url", own, "--wildcard", pattern))
+    target = signed(stagedoor("sign", "url", own, "--wildcard", pattern))
     assert opened(target) == own
     query = target.partition("?")[2]
     for key in opens:
@@ -148,39 +148,42 @@ def test_a_wildcard_opens_what_it_names(
         assert opened(f"{encode(key)}?{query}") is None
 
 
-def test_what_is_a_wildcard_in_passes_is_none_in_a_key(tell: Tell) -> None:
-    query = signed(tell("sign", "url", "a*", "--ip", "192.0.2.1")).partition("?")[2]
+def test_what_is_a_wildcard_in_passes_is_none_in_a_key(stagedoor: Command) -> None:
+    query = signed(stagedoor("sign", "url", "a*", "--ip", "192.0.2.1")).partition("?")[2]
     assert opened(f"/a%2A?{query}") == "a*"
     assert opened(f"/ab?{query}") is None
-    assert tell("sign", "url", f"{SITE}/a*").code == 2
-    odd = signed(tell("sign", "url", "ö/b c", "--wildcard", "ö/*"))
+    assert stagedoor("sign", "url", f"{SITE}/a*").code == 2
+    odd = signed(stagedoor("sign", "url", "ö/b c", "--wildcard", "ö/*"))
     assert opened(odd) == "ö/b c"
 
 
-def test_a_pass_for_all_of_the_site_is_pointed_out(tell: Tell) -> None:
+def test_a_pass_for_all_of_the_site_is_pointed_out(stagedoor: Command) -> None:
     for words in (("url", "x", "--wildcard", "*"), ("url", "x", "--wildcard", f"{SITE}/*"), ("cookies", "/")):
-        assert "warning: this opens every object of the site" in tell("sign", *words).err
-    assert "warning" not in tell("sign", "url", "x", "--wildcard", "x*").err
+        assert "warning: this opens every object of the site" in stagedoor("sign", *words).err
+    assert "warning" not in stagedoor("sign", "url", "x", "--wildcard", "x*").err
 
 
-def test_max_lifetime_is_the_default_and_binds_the_owner_not(tell: Tell) -> None:
-    at_most, longer = tell("sign", "url", "x", "--expires-in", "2h"), tell("sign", "url", "x", "--expires-in", "3d")
-    assert f"Expires={int(NOW) + 2 * HOUR}&" in tell("sign", "url", "x").out
+def test_max_lifetime_is_the_default_and_binds_the_owner_not(stagedoor: Command) -> None:
+    at_most, longer = (
+        stagedoor("sign", "url", "x", "--expires-in", "2h"),
+        stagedoor("sign", "url", "x", "--expires-in", "3d"),
+    )
+    assert f"Expires={int(NOW) + 2 * HOUR}&" in stagedoor("sign", "url", "x").out
     assert "max_lifetime" not in at_most.err
     assert "warning: this pass lasts longer than [passes] max_lifetime" in longer.err
     assert opened(signed(longer), now=NOW + 71 * HOUR) == "x"
 
 
-def test_the_hash_is_that_of_the_settings(stage: Path, tell: Tell) -> None:
+def test_the_hash_is_that_of_the_settings(stage: Path, stagedoor: Command) -> None:
     (stage / "stagedoor.toml").write_text(SETTINGS.replace("[passes]", '[passes]\nhash = "sha1"'))
-    target = signed(tell("sign", "url", "x"))
+    target = signed(stagedoor("sign", "url", "x"))
     assert "Hash-Algorithm" not in target
     assert opened(target) == "x"
 
 
-def test_help_says_that_the_rules_are_not_asked(tell: Tell) -> None:
+def test_help_says_that_the_rules_are_not_asked(stagedoor: Command) -> None:
     for words in ((), ("url",), ("cookies",)):
-        assert "rules are not asked" in " ".join(tell("sign", *words, "--help").out.split())
+        assert "rules are not asked" in " ".join(stagedoor("sign", *words, "--help").out.split())
 
 
 # --- cookies
@@ -191,24 +194,24 @@ def cookie_lines(said: Said) -> list[str]:
     return [line.removeprefix("Cookie: ") for line in said.out.splitlines()]
 
 
-def test_cookies_open_their_folder(tell: Tell) -> None:
+def test_cookies_open_their_folder(stagedoor: Command) -> None:
     for written in ("courses/ö 7", "courses/ö 7/", "/courses/ö 7/", f"{SITE}/courses/%C3%B6%207/"):
-        (cookie,) = cookie_lines(tell("sign", "cookies", written, "--expires-in", "1h"))
+        (cookie,) = cookie_lines(stagedoor("sign", "cookies", written, "--expires-in", "1h"))
         assert opened("/courses/%C3%B6%207/a", cookie=cookie) == "courses/ö 7/a"
         assert opened("/courses/%C3%B6%207/a", cookie=cookie, now=NOW + HOUR) is None
         assert opened("/courses/%C3%B6%2070/a", cookie=cookie) is None
         assert opened("/courses/8/a", cookie=cookie) is None
 
 
-def test_each_folder_has_cookies_of_its_own(tell: Tell) -> None:
-    first, second = cookie_lines(tell("sign", "cookies", "a/", "b/", "--ip", "192.0.2.1"))
+def test_each_folder_has_cookies_of_its_own(stagedoor: Command) -> None:
+    first, second = cookie_lines(stagedoor("sign", "cookies", "a/", "b/", "--ip", "192.0.2.1"))
     assert [opened(f"/{key}", cookie=first) for key in ("a/x", "b/x")] == ["a/x", None]
     assert [opened(f"/{key}", cookie=second) for key in ("a/x", "b/x")] == [None, "b/x"]
     assert opened("/a/x", cookie=first, client="192.0.2.2") is None
 
 
-def test_header_fields_are_those_that_the_site_sets(tell: Tell, stage: Path) -> None:
-    said = tell("sign", "cookies", "a/", "b c/", "--format", "set-cookie")
+def test_header_fields_are_those_that_the_site_sets(stagedoor: Command, stage: Path) -> None:
+    said = stagedoor("sign", "cookies", "a/", "b c/", "--format", "set-cookie")
     fields: dict[str, dict[str, str]] = {}
     for line in said.out.splitlines():
         match = re.fullmatch(
@@ -222,15 +225,15 @@ def test_header_fields_are_those_that_the_site_sets(tell: Tell, stage: Path) -> 
         assert opened(f"{path}x", cookie="; ".join(map("=".join, cookies.items()))) is not None
     local = SETTINGS.replace(SITE, "http://localhost:8080")
     (stage / "stagedoor.toml").write_text(local)
-    assert "Secure" not in tell("sign", "cookies", "a/", "--format", "set-cookie").out
+    assert "Secure" not in stagedoor("sign", "cookies", "a/", "--format", "set-cookie").out
 
 
-def test_programs_get_the_cookies_by_name(tell: Tell) -> None:
-    told = json.loads(tell("sign", "cookies", "a/", "b c/", "--format", "json", "--starts-in", "5m").out)
-    assert told.keys() == {"expires", "starts", "folders"}
-    assert (told["expires"], told["starts"]) == (NOW + 2 * HOUR, NOW + 300)
-    assert [(one["prefix"], one["path"]) for one in told["folders"]] == [("a/", "/a/"), ("b c/", "/b%20c/")]
-    cookies: Mapping[str, str] = told["folders"][1]["cookies"]
+def test_programs_get_the_cookies_by_name(stagedoor: Command) -> None:
+    facts = json.loads(stagedoor("sign", "cookies", "a/", "b c/", "--format", "json", "--starts-in", "5m").out)
+    assert facts.keys() == {"expires", "starts", "folders"}
+    assert (facts["expires"], facts["starts"]) == (NOW + 2 * HOUR, NOW + 300)
+    assert [(one["prefix"], one["path"]) for one in facts["folders"]] == [("a/", "/a/"), ("b c/", "/b%20c/")]
+    cookies: Mapping[str, str] = facts["folders"][1]["cookies"]
     line = "; ".join(map("=".join, cookies.items()))
     assert opened("/b%20c/x", cookie=line, now=NOW + 301) == "b c/x"
     assert opened("/b%20c/x", cookie=line, now=NOW + 300) is None
@@ -253,17 +256,17 @@ def test_programs_get_the_cookies_by_name(tell: Tell) -> None:
         (("url", f"{SITE}/\udcff"), "must be percent-encoded"),
         (("url", "\udcff"), "not valid Unicode"),
         (("url", f"{SITE}/x?Key%2DPair-Id=K"), "carries a pass already"),
-        (("url", "x", "--wildcard", "y*"), "does not name"),
+        (("url", "x", "--wildcard", "y*"), "does not match"),
         (("url", "x", "--wildcard", "https://*"), "not a URL of this site"),
         (("url", "x", "--wildcard", "../*"), "segment"),
-        (("url", "x", "--wildcard", ""), "does not name"),
+        (("url", "x", "--wildcard", ""), "does not match"),
         (("url", "x", "--ip", "192.0.2.0/33"), "no IPv4 address or network"),
         (("url", "x", "--ip", "192.0.2.1,192.0.2.2"), "no IPv4 address or network"),
-        (("url", "x", "--expires-in", "1 h"), "no duration"),
-        (("url", "x", "--expires-in", "-1h"), "no duration"),
-        (("url", "x", "--expires-in", "\u0661h"), "no duration"),
+        (("url", "x", "--expires-in", "1 h"), "not a duration"),
+        (("url", "x", "--expires-in", "-1h"), "not a duration"),
+        (("url", "x", "--expires-in", "\u0661h"), "not a duration"),
         (("url", "x", "--expires-in", "999999999d"), "shorter --expires-in"),
-        (("url", "x", "--starts-in", "2h"), "over before it is good"),
+        (("url", "x", "--starts-in", "2h"), "end before it begins"),
         (("cookies", "-/x"), "no such option"),
         (("cookies", "--", "-/x"), "never served"),
         (("cookies", "a/../b"), "segment"),
@@ -274,8 +277,8 @@ def test_programs_get_the_cookies_by_name(tell: Tell) -> None:
         (("cookies", "https://elsewhere.example/a/"), "not a URL of this site"),
     ],
 )
-def test_what_is_refused_gets_no_pass(words: tuple[str, ...], problem: str, tell: Tell) -> None:
-    said = tell("sign", *words)
+def test_what_is_refused_gets_no_pass(words: tuple[str, ...], problem: str, stagedoor: Command) -> None:
+    said = stagedoor("sign", *words)
     assert (said.code, said.out) == (2, "")
     assert problem.lower() in said.err.lower()
     assert f"see: stagedoor sign {words[0]} --help" in said.err
@@ -292,10 +295,10 @@ def test_what_is_refused_gets_no_pass(words: tuple[str, ...], problem: str, tell
         ('key_id = "K1"\nprivate_key = "ssm:/a/K1"', "ssm:/a/K1 cannot be read"),
     ],
 )
-def test_without_a_key_the_answer_is_no(passes: str, problem: str, stage: Path, tell: Tell) -> None:
+def test_without_a_key_the_answer_is_no(passes: str, problem: str, stage: Path, stagedoor: Command) -> None:
     (stage / "stagedoor.toml").write_text(f'[site]\nurl = "{SITE}"\n[passes]\n{passes}\n')
     for words in (("url", "x"), ("cookies", "a/")):
-        said = tell("sign", *words)
+        said = stagedoor("sign", *words)
         assert (said.code, said.out) == (1, "")
         assert problem in said.err
         if not passes:
@@ -308,7 +311,7 @@ def test_without_a_key_the_answer_is_no(passes: str, problem: str, stage: Path, 
 
 @pytest.mark.needs("curl")
 def test_curl_gets_the_file_with_what_is_printed(tmp_path: Path) -> None:
-    """A shell, curl, the command line and a running site; the rules let nobody in."""
+    """A shell, curl, the command line and a running site, whose rules let no one in."""
     (tmp_path / "K1.pem").write_text(KEYS["rsa"]["priv"])
     serving.prepare(tmp_path, {"shut/a b.txt": b"inside"})
     port = serving.free_port()

@@ -1,4 +1,4 @@
-"""The how-to about backends that sign: its views are run, and what they sign opens at the door."""
+"""The views in the how-to about backends that sign: what they sign opens at the door."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COURSE = "7 & 8"
 
 @pytest.fixture
 def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Visitor:
-    """A site that knows the shop's public key, and lets nobody in otherwise; the shop sold one course."""
+    """A site that accepts passes of the shop, and nothing else; the shop sold one course."""
     pair = new_pair("ec")
     (tmp_path / "stagedoor-shop.private.pem").write_bytes(pair.private)
     monkeypatch.chdir(tmp_path)

@@ -1,8 +1,8 @@
-"""The command line, as transcripts that people can read: `tests/cli/transcripts/*.txt`.
+"""The command line, tested with transcripts that people can read: `tests/cli/transcripts/*.txt`.
 
-A transcript holds comments (`#`), commands (`$`), what they print (standard error marked with `!`), `[exit N]`
-unless that is 0, and the files that it needs after lines `-- name --`. Files `*.jwt` hold claims and are signed
-when the transcript is played. What is random stands as `$ID` (of a key) and `…` (a signature).
+A transcript has comments (`#`), commands (`$`), what they print (`!` marks standard error), `[exit N]` unless it is 0,
+and then, each after a line `-- name --`, the files that it needs. Files `*.jwt` hold claims, which are signed when the
+transcript is played. `$ID` stands for the random id of a key, `…` for a signature.
 `UPDATE_TRANSCRIPTS=1 pytest tests/cli/test_transcripts.py` writes what the commands print now.
 """
 
@@ -30,7 +30,7 @@ RANDOM = (
     (re.compile(r"\bK[A-Z2-7]{13}\b"), "$ID"),
     (re.compile(r"(Signature(?:=|\": \"))[A-Za-z0-9~_-]{90,}"), r"\1…"),
 )
-"""What is another text each time, and how a transcript has it."""
+"""Random parts of what is printed, and what stands for them in a transcript."""
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def _play(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 
 def _signed(content: str) -> str:
-    """A token from what a section holds: claims that differ from those of a good token, `header`, `broken`."""
+    """Make a token: a good one but for the claims in `content`; `header` adds to its header, `broken` spoils it."""
     wanted = {"exp": int(NOW) + 600, **json.loads(content)}
     header, broken = wanted.pop("header", {}), wanted.pop("broken", False)
     text = token(claims(**{name: ... if value is None else value for name, value in wanted.items()}), **header)
@@ -125,7 +125,7 @@ def test_serve_passes_its_flags_on_and_says_what_is_odd_first(
     said = capsys.readouterr()
     assert said.out == ""
     assert "warning: stagedoor.toml:14: rules[1]: this rule repeats rules[0]" in said.err
-    assert "inactive: [gateway] metrics is read, and not acted on in this version" in said.err
+    assert "inactive: [gateway] metrics does nothing in this version" in said.err
 
 
 def test_serve_refuses_a_bad_flag_like_the_setting_that_it_stands_for(

@@ -1,4 +1,4 @@
-"""What tests of the command line share: a folder of their own, a clock that stands still, a small web."""
+"""What tests of the command line share: a folder, a clock that stands still, a small web."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WEB = {
 
 
 class Said(NamedTuple):
-    """What a command answered: exit code, standard output, standard error."""
+    """What a command returned and printed."""
 
     code: int
     out: str
@@ -46,7 +46,7 @@ async def _from_web(self: Fetcher, wish: Fetch) -> Fetched:
 
 
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of one's own, a clock that stands still, and no network."""
+    """Make a folder the current one; stop the clock and the network."""
     for name in [name for name in os.environ if name.startswith(("STAGEDOOR_", "AWS_"))]:
         monkeypatch.delenv(name)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):

@@ -1,11 +1,12 @@
-"""The command line: a thin voice over the same settings, policy and tokens that the doors use.
+"""The command line: a thin layer over the settings, rules and tokens that the doors use.
 
-The voice, kept by every command: short, lower case, and after what is wrong comes what to do next. Answers go to
-standard output, complaints and talk to standard error; `--json` says the same to programs, with keys that stay.
-0 is fine, 1 means that the answer is no (denied, not valid, settings that will not start), 2 means wrong usage.
-Colour only helps to find the word that matters, and only on a terminal. No token is ever printed.
+One file per command; what they share is in `options` (what is given), `output` (what is printed) and `services` (what
+is asked of others). All commands speak alike: short, lower case, first what happened and where, then what to do.
+Answers go to standard output, everything else to standard error; `--json` prints the same for programs, with stable
+keys. Exit codes: 0 fine; 1 the answer is no (denied, not valid, settings that will not start); 2 wrong usage.
+No token is ever printed.
 
-Whatever is heavy is imported by the command that needs it, so that `--help` answers at once.
+Each command imports what is slow to load when it needs it, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import typer
 
 from ..core.errors import StagedoorError
 from . import bundle, catalogue, check, doctor, explain, init, keys, ls, sign, token
-from .output import SettingsFile, complain, say
+from .options import SettingsFile, load_settings
+from .output import complain, help_without_command, remark, say
 
 app = typer.Typer(
     add_completion=False,
@@ -33,16 +35,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit code."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to stop
+            stream.reconfigure(errors="backslashreplace")  # for names that the terminal's encoding cannot show
     try:
         code = app(arguments, prog_name="stagedoor", standalone_mode=False)
     except typer.TyperException as error:
-        words = error.format_message().rstrip(".")
-        named = _named(sys.argv[1:] if arguments is None else arguments)
-        complain("error", f"{words[:1].lower()}{words[1:]}\n  see: {' '.join(['stagedoor', *named, '--help'])}")
+        problem = error.format_message().rstrip(".")
+        named = _command_words(sys.argv[1:] if arguments is None else arguments)
+        complain("error", f"{problem[:1].lower()}{problem[1:]}\n  see: {' '.join(['stagedoor', *named, '--help'])}")
         return error.exit_code
     except typer.Abort:
-        complain("", "stopped")
+        remark("stopped")
         return 1
     except BrokenPipeError:  # `stagedoor … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -53,22 +55,22 @@ def main(arguments: list[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _named(words: list[str]) -> list[str]:
-    """The words that name a command, or as much of one as there is."""
+def _command_words(words: list[str]) -> list[str]:
+    """The words at the beginning that name a command or a group."""
     if words[:1] and words[0] in GROUPS:
         inner = [command.name for command in GROUPS[words[0]].registered_commands]
         return words[: 2 if words[1:2] and words[1] in inner else 1]
     return [word for word in words[:1] if word in COMMANDS]
 
 
-def _version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import PackageNotFoundError, version
 
         try:
             say(f"stagedoor {version('stagedoor')}")
         except PackageNotFoundError:
-            say("stagedoor, from its source")
+            say("stagedoor, run from its source")
         raise typer.Exit
 
 
@@ -76,7 +78,7 @@ def _version(wanted: bool) -> None:
 def _stagedoor(
     context: typer.Context,
     version: Annotated[  # noqa: ARG001 - its callback does the work
-        bool, typer.Option("--version", help="say which version this is", callback=_version, is_eager=True)
+        bool, typer.Option("--version", help="print the version", callback=_print_version, is_eager=True)
     ] = False,
 ) -> int:
     """private files for the people who are signed in. one policy, every door.
@@ -85,21 +87,19 @@ def _stagedoor(
     see it work:   stagedoor demo
     your own site: stagedoor init, then stagedoor serve
     """
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help(), err=True)
-        return 2
-    return 0
+    return help_without_command(context)
 
 
 def demo(
     port: Annotated[
-        int | None, typer.Option(metavar="N", min=1, max=65535, help="default: 8080, or the next that is free")
+        int | None, typer.Option(metavar="N", min=1, max=65535, help="default: 8080, or the next free port")
     ] = None,
     browser: Annotated[
-        bool | None, typer.Option("--open/--no-browser", help="default: open one where a person sits")
+        bool | None,
+        typer.Option("--open/--no-browser", help="default: open one, but not over SSH"),
     ] = None,
 ) -> int:
-    """a sample site with a sign-in of its own, on this machine only.
+    """run a sample site with its own sign-in, on this machine only.
 
     \b
     example:
@@ -123,15 +123,10 @@ def serve(
     example:
       stagedoor serve --settings stagedoor.toml --listen 127.0.0.1:8080
     """
-    from ..settings import PREFIX, load
-
     given = {"LISTEN": listen, "WORKERS": workers}
-    flags = {f"{PREFIX}GATEWAY_{name}": str(value) for name, value in given.items() if value is not None}
-    settings = load(file, {**os.environ, **flags})
-    for warning in settings.warnings:
-        complain("warning", warning)
-    for name in settings.inactive:
-        complain("inactive", f"{name} is read, and not acted on in this version")
+    overrides = {f"STAGEDOOR_GATEWAY_{name}": str(value) for name, value in given.items() if value is not None}
+    settings = load_settings(file, overrides=overrides, warn=True)
+    complain("inactive", *(f"{name} does nothing in this version" for name in settings.inactive))
 
     from ..gateway.server import serve as serve_gateway
 

@@ -1,127 +1,177 @@
-"""`stagedoor bundle`: what is uploaded to AWS."""
+"""`stagedoor bundle`: the zips for AWS."""
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import bundle_api
-from .output import AsJson, SettingsFile, complain, say, say_json
+from .options import AsJson, SettingsFile, load_settings
+from .output import complain, help_without_command, remark, say, say_json
 
 if TYPE_CHECKING:
+    from ..aws.api.bundle import ApiBundle
     from ..aws.edge.bundle import Bundle
     from ..settings import Settings
+
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="folder for the zip; default: dist")]
 
 app = typer.Typer(rich_markup_mode=None)
 
 
+class Architecture(StrEnum):
+    """Lambda's names."""
+
+    arm64 = "arm64"
+    x86_64 = "x86_64"
+
+
 @app.callback(invoke_without_command=True)
 def command(context: typer.Context) -> int:
-    """make what is uploaded to AWS: the edge functions, and the API.
+    """make the zips for AWS: the edge functions and the API.
 
     \b
     example:
       stagedoor bundle edge --out dist
     """
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help(), err=True)
-        return 2
-    return 0
+    return help_without_command(context)
 
 
 @app.command("edge")
 def edge(
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="default: dist, here")] = Path("dist"),
+    out: Out = Path("dist"),
     file: SettingsFile = None,
     cloudfront_domain: Annotated[
-        bool, typer.Option("--cloudfront-domain", help="the site has the distribution's own name, d….cloudfront.net")
+        bool, typer.Option("--cloudfront-domain", help="the site's name is the distribution's own, d….cloudfront.net")
     ] = False,
     as_json: AsJson = False,
 ) -> int:
     """make the zip of the edge functions, Lambda@Edge in Python.
 
-    Settings, policy and the issuers' keys of this moment are baked in: bundle
-    and deploy again whenever one of them changes. Made twice from the same,
-    the zip has the same bytes.
+    It contains the settings, the policy and the issuers' present keys: bundle
+    and deploy again when one of them changes. The same input makes the same
+    bytes.
 
     \b
     example:
       stagedoor bundle edge --out dist
     """
-    from ..settings import load
+    from ..aws.edge.bundle import API, OBJECTS, make
 
-    settings = load(file)
-    for warning in settings.warnings:
-        complain("warning", warning)
-    keys = _keys(settings)
+    settings = load_settings(file, warn=True)
+    keys = _issuers_keys(settings)
     if keys is None:
         return 1
-    from ..aws.edge import bundle
-    from ..aws.packing import RUNTIME
-
-    made = bundle.make(settings, keys, own_domain=not cloudfront_domain)
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "edge.zip"
-    path.unlink(missing_ok=True)
-    path.touch(0o600 if made.secret else 0o644)
-    path.write_bytes(made.content)
+    made = make(settings, keys, own_domain=not cloudfront_domain)
+    path = _write(out / "edge.zip", made, mode=0o600 if made.secret else 0o644)
     if made.secret:
-        complain("note", "session keys are in the zip: keep it, and whoever may read the function's code, as secret")
+        complain("note", "session keys are in the zip: keep it secret, and the code of the functions, too")
     else:
         complain("note", "no [login] session_keys are set, so session cookies count for nothing at the edge")
-    if not made.compiled:
-        complain("note", f"no python{RUNTIME} was found, so there is no bytecode inside and starts are slower")
-    _tell(path, made, as_json)
+    facts = {"config": made.hash, "handlers": {"objects": OBJECTS, "api": API}, "secret": made.secret}
+    if as_json:
+        say_json({**_facts(path, made), **facts, "files": dict(made.files)})
+        return 0
+    _say_zip(path, made)
+    say(f"  config   {made.hash}, which the functions write to their log")
+    say(f"  runtime  {_runtime()}, x86_64, 128 MB, 5 s, in us-east-1, viewer-request")
+    say(f"  objects  {OBJECTS}, for every behaviour but /-/*")
+    say(f"  api      {API}, for /-/*")
+    remark("next: make one function for each handler, publish a version of each, and name these versions in the")
+    remark("  distribution's behaviours; to roll back, name the versions before")
     return 0
 
 
-app.command("api")(bundle_api.command)
+@app.command("api")
+def api(
+    out: Out = Path("dist"),
+    file: SettingsFile = None,
+    architecture: Annotated[
+        Architecture, typer.Option(metavar="NAME", help="arm64 or x86_64; default: arm64")
+    ] = Architecture.arm64,
+    variables: Annotated[
+        list[str] | None,
+        typer.Option("--env", metavar="NAME", help="environment variable that the function will have; may be repeated"),
+    ] = None,
+    wheels: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="wheels of cryptography and cffi; default: pip downloads them"),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """make the zip of the function behind /-/*, for API Gateway.
+
+    It contains the settings and public keys, but no secrets: let the settings
+    name them at AWS (ssm:/…), or set them in variables of the function and name
+    these with --env.
+
+    \b
+    example:
+      stagedoor bundle api --out dist --env STAGEDOOR_SITE_STORE
+    """
+    from ..aws.api.bundle import HANDLER, make_api_zip
+
+    settings = load_settings(file, warn=True)
+    made = make_api_zip(settings, given=frozenset(variables or ()), architecture=architecture.value, wheels=wheels)
+    path = _write(out / "api.zip", made)
+    if as_json:
+        facts = {"bundle": made.hash, "architecture": architecture.value, "handler": HANDLER}
+        say_json({**_facts(path, made), **facts})
+        return 0
+    _say_zip(path, made)
+    say(f"  bundle   {made.hash}, which the function writes to its log when it starts")
+    say(f"  runtime  {_runtime()}, {architecture.value}, payload format 2.0")
+    say(f"  handler  {HANDLER}")
+    return 0
 
 
-def _keys(settings: Settings) -> dict[str, bytes] | None:
-    """What every issuer publishes now; None, and complaints, if one cannot be asked."""
+def _issuers_keys(settings: Settings) -> dict[str, bytes] | None:
+    """The JWKS of every issuer, by its URL; None, after complaints, if one did not answer."""
     from .services import refresh
 
-    sources = refresh(settings, time.time())
-    found = {}
-    for source in sources:
-        if source.document is None:
-            complain("error", f"{source.failure}\n  the edge needs the keys now: see stagedoor check --online")
+    documents = {}
+    issuers = refresh(settings, time.time())
+    for keys in issuers:
+        if keys.document is None:
+            complain("error", f"{keys.failure}\n  the zip needs these keys; see: stagedoor check --online")
         else:
-            found[source.issuer.url] = source.document
-    return found if len(found) == len(sources) else None
+            documents[keys.issuer.url] = keys.document
+    return documents if len(documents) == len(issuers) else None
 
 
-def _tell(path: Path, made: Bundle, as_json: bool) -> None:
-    from ..aws.edge.bundle import API, OBJECTS
+def _write(path: Path, made: Bundle | ApiBundle, mode: int = 0o644) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.touch(mode)
+    path.write_bytes(made.content)
+    if not made.compiled:
+        complain("note", f"no {_runtime()} was found, so the zip has no bytecode and functions start slower")
+    return path
+
+
+def _facts(path: Path, made: Bundle | ApiBundle) -> Mapping[str, Any]:
+    return {
+        "zip": str(path),
+        "bytes": len(made.content),
+        "unpacked": sum(made.files.values()),
+        "sha256": hashlib.sha256(made.content).hexdigest(),
+        "runtime": _runtime(),
+        "compiled": made.compiled,
+    }
+
+
+def _say_zip(path: Path, made: Bundle | ApiBundle) -> None:
+    facts = _facts(path, made)
+    say(f"{path}  {facts['bytes']:,} bytes, {len(made.files)} files, {facts['unpacked']:,} unpacked")
+    say(f"  sha256   {facts['sha256']}")
+
+
+def _runtime() -> str:
     from ..aws.packing import RUNTIME
 
-    digest = hashlib.sha256(made.content).hexdigest()
-    if as_json:
-        say_json(
-            {
-                "zip": str(path),
-                "bytes": len(made.content),
-                "unpacked": sum(made.files.values()),
-                "sha256": digest,
-                "config": made.hash,
-                "runtime": f"python{RUNTIME}",
-                "compiled": made.compiled,
-                "handlers": {"objects": OBJECTS, "api": API},
-                "secret": made.secret,
-                "files": dict(made.files),
-            }
-        )
-        return
-    say(f"{path}  {len(made.content):,} bytes, {len(made.files)} files, {sum(made.files.values()):,} unpacked")
-    say(f"  sha256   {digest}")
-    say(f"  config   {made.hash}, which the functions write to their log")
-    say(f"  runtime  python{RUNTIME}, x86_64, 128 MB, 5 s, in us-east-1, viewer-request")
-    say(f"  objects  {OBJECTS}, for every behaviour but /-/*")
-    say(f"  api      {API}, for /-/*")
-    complain("", "next: upload it twice, once for each handler, publish a version of each, and name these versions")
-    complain("", "  in the distribution's behaviours; roll back by naming the versions before")
+    return f"python{RUNTIME}"

@@ -1,4 +1,4 @@
-"""`stagedoor catalogue`: fill the table of content ids, and look into it."""
+"""`stagedoor catalogue`: fills and shows the table of content ids."""
 
 from __future__ import annotations
 
@@ -14,29 +14,27 @@ import typer
 
 from ..core.errors import InvalidContent, SettingsError
 from ..core.messages import Content
-from .output import AsJson, SettingsFile, WrongUsage, complain, say, say_json, say_table
+from .options import AsJson, SettingsFile, WrongUsage, load_settings
+from .output import complain, help_without_command, say, say_json, say_table
 
 if TYPE_CHECKING:
     from ..catalogue import Catalogue
 
 T = TypeVar("T")
-Id = Annotated[str, typer.Argument(metavar="ID", help="what applications call the content")]
+ContentId = Annotated[str, typer.Argument(metavar="ID", help="the content's id in your applications")]
 
 app = typer.Typer(rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
 def command(context: typer.Context) -> int:
-    """fill the table of content ids and their keys, and look into it.
+    """fill and show the table of content ids and their keys.
 
     \b
     example:
       stagedoor catalogue import courses.csv
     """
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help(), err=True)
-        return 2
-    return 0
+    return help_without_command(context)
 
 
 @app.command("import")
@@ -45,11 +43,11 @@ def import_(
     file: SettingsFile = None,
     as_json: AsJson = False,
 ) -> int:
-    """write the entries of a file, CSV or JSON.
+    """import entries from a file, CSV or JSON.
 
-    Each takes the place of the entry that had its id; the others stay. All of
-    the file is checked first: with one bad line nothing is imported. A database
-    or table that is not there yet is made.
+    An entry replaces the one with the same id; the others stay. The whole file
+    is checked first: with one bad line nothing is imported. A missing database
+    or table is created.
 
     \b
     example:
@@ -61,10 +59,10 @@ def import_(
         raise WrongUsage(f"there is no file {source}")
     with _opened(file, create=True) as catalogue:
         try:
-            total = sum(1 for _ in _watched(read(source), "checking"))
+            total = sum(1 for _ in _with_progress(read(source), "checking"))
         except InvalidContent as error:
             raise InvalidContent(f"{error}\n  nothing was imported") from None
-        count = catalogue.put(_watched(read(source), "writing", total))
+        count = catalogue.put(_with_progress(read(source), "writing", total))
     if as_json:
         say_json({"imported": count})
     else:
@@ -76,14 +74,13 @@ def import_(
 def export(
     target: Annotated[Path | None, typer.Argument(metavar="FILE", help="default: standard output")] = None,
     format_: Annotated[
-        Literal["csv", "json"] | None, typer.Option("--format", help="default: json if FILE ends so, else csv")
+        Literal["csv", "json"] | None, typer.Option("--format", help="default: json if FILE ends in .json, else csv")
     ] = None,
     file: SettingsFile = None,
 ) -> int:
-    """write all entries to a file, CSV or JSON.
+    """export all entries to a file, CSV or JSON.
 
-    What is exported can be imported again, and is the same. The file is for
-    you alone to read.
+    An import of the file restores the same entries. Only you can read it.
 
     \b
     examples:
@@ -97,15 +94,15 @@ def export(
     if target is not None and not target.parent.is_dir():
         raise WrongUsage(f"there is no folder {target.parent}")
     with _opened(file) as catalogue, _output(target) as out:
-        count = write(lambda: _watched(catalogue.entries(), "reading") if target else catalogue.entries(), out)
+        count = write(lambda: _with_progress(catalogue.entries(), "reading") if target else catalogue.entries(), out)
     if target is not None:
         say(f"exported {_entries(count)} to {target}")
     return 0
 
 
 @app.command("get")
-def get(id_: Id, file: SettingsFile = None, as_json: AsJson = False) -> int:
-    """show the entry of a content id.
+def get(content_id: ContentId, file: SettingsFile = None, as_json: AsJson = False) -> int:
+    """show one entry.
 
     \b
     example:
@@ -114,70 +111,69 @@ def get(id_: Id, file: SettingsFile = None, as_json: AsJson = False) -> int:
     from ..catalogue.exchange import as_object
 
     with _opened(file) as catalogue:
-        entry = catalogue.find(id_)
+        entry = catalogue.find(content_id)
     if entry is None:
-        return _none(id_)
+        return _complain_missing(content_id)
     if as_json:
         say_json(as_object(entry))
-    else:
-        own = sorted(entry.attributes.items())
-        say_table(
-            (
-                *(("id", entry.id), ("key", entry.key), ("title", entry.title), ("content type", entry.content_type)),
-                *(("attribute" if not i else "", f"{name} = {value}") for i, (name, value) in enumerate(own)),
-            )
+        return 0
+    attributes = sorted(entry.attributes.items())
+    say_table(
+        (
+            *(("id", entry.id), ("key", entry.key), ("title", entry.title), ("content type", entry.content_type)),
+            *(("attribute" if not i else "", f"{name} = {value}") for i, (name, value) in enumerate(attributes)),
         )
+    )
     return 0
 
 
 @app.command("put")
 def put(
-    id_: Id,
+    content_id: ContentId,
     key: Annotated[str, typer.Argument(metavar="KEY", help="the object's key")],
-    title: Annotated[str, typer.Option(metavar="TEXT", help="for people")] = "",
+    title: Annotated[str, typer.Option(metavar="TEXT", help="a title for people")] = "",
     type_: Annotated[str, typer.Option("--type", metavar="TYPE", help="media type")] = "",
     attribute: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="whatever the application keeps with it; repeat it")
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="anything your application needs; may be repeated")
     ] = None,
     file: SettingsFile = None,
 ) -> int:
     """write one entry.
 
-    It takes the place of the entry that had its id, as a whole.
+    It replaces the whole entry with the same id, if there is one.
 
     \b
     example:
       stagedoor catalogue put lesson-1 courses/lesson-1.mp4 --title "Lesson 1" --attribute level=beginner
     """
-    entry = Content(id_, key, title, type_, _attributes(attribute or ()))
+    entry = Content(content_id, key, title, type_, _attributes(attribute or ()))
     with _opened(file, create=True) as catalogue:
         catalogue.put((entry,))
-    say(f"{id_} is {key}")
+    say(f"wrote {content_id}, with the key {key}")
     return 0
 
 
 @app.command("remove")
-def remove(id_: Id, file: SettingsFile = None) -> int:
-    """take one entry out; the object stays.
+def remove(content_id: ContentId, file: SettingsFile = None) -> int:
+    """remove one entry; the object stays.
 
     \b
     example:
       stagedoor catalogue remove lesson-1
     """
     with _opened(file) as catalogue:
-        if not catalogue.remove(id_):
-            return _none(id_)
-    say(f"removed {id_}")
+        if not catalogue.remove(content_id):
+            return _complain_missing(content_id)
+    say(f"removed {content_id}")
     return 0
 
 
 @contextmanager
 def _opened(file: Path | None, *, create: bool = False) -> Iterator[Catalogue]:
-    """The catalogue that the settings name."""
+    """Open the catalogue that the settings name; `create` makes a missing one."""
     from ..catalogue import open_catalogue
-    from ..settings import load
 
-    settings = load(file)
+    settings = load_settings(file)
     if settings.catalogue is None:
         raise SettingsError(
             "there is no catalogue",
@@ -191,12 +187,12 @@ def _opened(file: Path | None, *, create: bool = False) -> Iterator[Catalogue]:
 
 @contextmanager
 def _output(target: Path | None) -> Iterator[TextIO]:
-    """Standard output, or a file that is there when all of it was written, and not before."""
+    """Open standard output, or a file that appears only when all of it was written."""
     if target is None:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(encoding="utf-8", errors="strict", newline="")
         yield sys.stdout
-    elif target.exists() and not target.is_file():  # /dev/stdout, a pipe
+    elif target.exists() and not target.is_file():  # a pipe or a device such as /dev/stdout
         with target.open("w", encoding="utf-8", newline="") as out:
             yield out
     else:
@@ -210,15 +206,15 @@ def _output(target: Path | None) -> Iterator[TextIO]:
             raise
 
 
-def _watched(entries: Iterable[T], doing: str, total: int | None = None) -> Iterable[T]:
-    """The same entries, counted before the eyes of whoever sits at a terminal."""
+def _with_progress(entries: Iterable[T], action: str, total: int | None = None) -> Iterable[T]:
+    """The same entries, with a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import track
 
     console = Console(stderr=True)
     if not console.is_terminal:
         return entries
-    return track(entries, doing, total, console=console, transient=True)
+    return track(entries, action, total, console=console, transient=True)
 
 
 def _attributes(texts: Sequence[str]) -> dict[str, str]:
@@ -226,13 +222,13 @@ def _attributes(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or name in attributes:
-            raise WrongUsage(f"--attribute is a name and a value, each name once: level=beginner, not {text!r}")
+            raise WrongUsage(f"--attribute takes NAME=VALUE, each name once: level=beginner, not {text!r}")
         attributes[name] = value
     return attributes
 
 
-def _none(id_: str) -> int:
-    complain("error", f"there is no entry {id_!r}\n  see all: stagedoor catalogue export")
+def _complain_missing(content_id: str) -> int:
+    complain("error", f"there is no entry {content_id!r}\n  see all: stagedoor catalogue export")
     return 1
 
 

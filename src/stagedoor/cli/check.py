@@ -1,16 +1,17 @@
-"""`stagedoor check`: the settings and the policy at a glance, and on request whether the outside answers."""
+"""`stagedoor check`: the settings and the policy at a glance, and with `--online` whether other services answer."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from ..core.errors import SettingsError
-from .output import AsJson, SettingsFile, complain, ok, say, say_json, say_table
+from .options import AsJson, SettingsFile, load_settings
+from .output import complain, ok, say, say_json, say_table
 
 if TYPE_CHECKING:
     from ..core.policy.rules import Rule
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Found(NamedTuple):
-    """What came of one question to the outside."""
+    """Whether a service answers, and what it said."""
 
     name: str
     ok: bool
@@ -27,11 +28,13 @@ class Found(NamedTuple):
 
 def command(
     file: SettingsFile = None,
-    online: Annotated[bool, typer.Option("--online", help="also ask issuers, store, AWS's keys and catalogue")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="warnings count as errors")] = False,
+    online: Annotated[
+        bool, typer.Option("--online", help="also ask the issuers, the store, AWS and the catalogue")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="fail on warnings, too")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """look over the settings and the policy, without starting.
+    """check the settings and the policy, without serving.
 
     \b
     example:
@@ -40,34 +43,32 @@ def command(
     settings = _load(file, as_json)
     if settings is None:
         return 1
-    found = _ask_outside(settings) if online else []
+    found = _ask_services(settings) if online else []
     fine = all(one.ok for one in found) and not (strict and settings.warnings)
-    told = _summary(settings)
-    width = len("catalogue" if told["catalogue"] else "settings")
+    summary = _summary(settings)
     if as_json:
-        asked = {"online": [one._asdict() for one in found]} if online else {}
-        say_json({"ok": fine, "errors": [], **told, **asked})
-    else:
-        _say_summary(told, width)
-        say_table(("" if i else "online".ljust(width), ok(one.ok), one.name, one.detail) for i, one in enumerate(found))
-        for warning in settings.warnings:
-            complain("warning", warning)
-        say("not fine" if not fine else "fine, with warnings" if settings.warnings else "fine")
+        answers = {"online": [one._asdict() for one in found]} if online else {}
+        say_json({"ok": fine, "errors": [], **summary, **answers})
+        return 0 if fine else 1
+    _say_summary(summary, found)
+    complain("warning", *settings.warnings)
+    say("not fine" if not fine else "fine, with warnings" if settings.warnings else "fine")
     return 0 if fine else 1
 
 
 def _load(file: Path | None, as_json: bool) -> Settings | None:
-    """The settings; None if a program has been told what is wrong with them."""
-    from ..settings import load
-
+    """Load the settings; None if they are wrong and `--json` has said so."""
     try:
-        return load(file)
+        return load_settings(file)
     except SettingsError as error:
         if not as_json:
             raise
         names = ("problem", "source", "line", "setting", "mend")
         say_json({"ok": False, "errors": [{name: getattr(error, name) for name in names}]})
         return None
+
+
+# --- the settings
 
 
 def _summary(settings: Settings) -> dict[str, Any]:
@@ -101,7 +102,7 @@ def _summary(settings: Settings) -> dict[str, Any]:
 
 
 def _passes(settings: Settings) -> dict[str, Any] | None:
-    """What is signed with and what is verified with; no key is part of it, only where AWS keeps it."""
+    """How passes are signed and verified; names keys and where AWS keeps them, and holds none."""
     passes = settings.passes
     if passes.key_id is None and not passes.public_keys:
         return None
@@ -116,8 +117,37 @@ def _passes(settings: Settings) -> dict[str, Any] | None:
     }
 
 
+def _who(rule: Rule) -> str:
+    """The callers that a rule applies to, in words."""
+    if rule.who != "matching":
+        return rule.who
+    conditions = [*rule.needs(), *([("issuer", rule.issuers)] if rule.issuers else [])]
+    return ", ".join(f"{name} {' or '.join(sorted(values))}" for name, values in conditions)
+
+
+def _say_summary(summary: Mapping[str, Any], found: list[Found]) -> None:
+    rows = [
+        ("settings", summary["settings"] or "the environment"),
+        ("site", f"{summary['site']}, listening on {summary['listen']}"),
+        ("store", summary["store"] or "none"),
+    ]
+    for one in summary["issuers"]:
+        name = "" if one["name"] == one["issuer"] else f"{one['name']}: "
+        rows.append(("issuer", f"{name}{one['issuer']}, for {', '.join(one['audience'])}"))
+        rows.append(("", f"keys from {one['keys']}"))
+    if summary["passes"]:
+        rows += _pass_rows(summary["passes"])
+    if summary["catalogue"]:
+        rows.append(("catalogue", summary["catalogue"]))
+    rows += [("inactive", f"{name}, which does nothing in this version") for name in summary["inactive"]]
+    say_table(rows)
+    width = max(len(name) for name, _ in rows)
+    _say_section("rules", width, [(one["rule"], one["effect"], one["path"], one["who"]) for one in summary["rules"]])
+    _say_section("online", width, [(ok(one.ok), one.name, one.detail) for one in found])
+
+
 def _pass_rows(passes: Mapping[str, Any]) -> list[tuple[str, str]]:
-    signs = "none are issued: there is no private key"
+    signs = "none are issued, because there is no private key"
     if passes["keyId"]:
         signs = f"signed with {passes['keyId']} and {passes['hash']}, for up to {_duration(passes['maxLifetime'])}"
     rows = [("passes", signs), ("", f"verified with {', '.join(passes['verifies'])}")]
@@ -133,51 +163,27 @@ def _duration(seconds: int) -> str:
     return f"{seconds // sizes[unit]}{unit}"
 
 
-def _say_summary(told: Mapping[str, Any], width: int) -> None:
-    rows = [
-        ("settings", told["settings"] or "the environment"),
-        ("site", f"{told['site']}, listening on {told['listen']}"),
-        ("store", told["store"] or "none"),
-    ]
-    for one in told["issuers"]:
-        named = "" if one["name"] == one["issuer"] else f"{one['name']}: "
-        rows.append(("issuer", f"{named}{one['issuer']}, for {', '.join(one['audience'])}"))
-        rows.append(("", f"keys from {one['keys']}"))
-    if told["passes"]:
-        rows += _pass_rows(told["passes"])
-    if told["catalogue"]:
-        rows.append(("catalogue", told["catalogue"]))
-    rows += [("inactive", f"{name}, read and not acted on in this version") for name in told["inactive"]]
-    say_table(rows)
-    say_table(
-        ("" if i else "rules".ljust(width), rule["rule"], rule["effect"], rule["path"], rule["who"])
-        for i, rule in enumerate(told["rules"])
-    )
+def _say_section(name: str, width: int, rows: Iterable[tuple[str, ...]]) -> None:
+    say_table(("" if number else name.ljust(width), *row) for number, row in enumerate(rows))
 
 
-def _who(rule: Rule) -> str:
-    """Who a rule is for, in words."""
-    if rule.who != "matching":
-        return rule.who
-    conditions = [*rule.needs(), *([("issuer", rule.issuers)] if rule.issuers else [])]
-    return ", ".join(f"{name} {' or '.join(sorted(values))}" for name, values in conditions)
+# --- the services
 
 
-def _ask_outside(settings: Settings) -> list[Found]:
-    """Ask every issuer for its keys, and the store, AWS and the catalogue for what is needed of them."""
+def _ask_services(settings: Settings) -> list[Found]:
     from .services import catalogue_failure, passes_failure, refresh, store_failure
 
-    found = []
-    for source in refresh(settings, time.time()):
-        usable = f"{len(source.keys)} {'key' if len(source.keys) == 1 else 'keys'} that can be used"
-        found.append(Found(source.issuer.name, not source.failure, source.failure or usable))
+    found: list[Found] = []
+
+    def add(name: str, failure: str, good: str) -> None:
+        found.append(Found(name, not failure, failure or good))
+
+    for keys in refresh(settings, time.time()):
+        add(keys.issuer.name, keys.failure, f"{len(keys.keys)} usable {'key' if len(keys.keys) == 1 else 'keys'}")
     if settings.store is not None:
-        failure = store_failure(settings)
-        found.append(Found("store", not failure, failure or "ready"))
+        add("store", store_failure(settings), "ready")
     if _passes(settings):
-        failure = passes_failure(settings)
-        found.append(Found("passes", not failure, failure or "every key can be used"))
+        add("passes", passes_failure(settings), "every key is usable")
     if settings.catalogue is not None:
-        failure = catalogue_failure(settings)
-        found.append(Found("catalogue", not failure, failure or "ready"))
+        add("catalogue", catalogue_failure(settings), "ready")
     return found

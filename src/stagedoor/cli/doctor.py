@@ -1,7 +1,8 @@
-"""`stagedoor doctor`: attack a running site, and say what came of it."""
+"""`stagedoor doctor`: attacks a running site and reports what it found."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import sys
@@ -11,76 +12,69 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote, urlsplit
 
-import typer
+from typer import Argument, Option
 
 from ..core.errors import StagedoorError
-from .output import AsJson, WrongUsage, complain, say, say_json, say_table
-from .token import read_token
+from .options import AsJson, WrongUsage, load_settings, read_token
+from .output import complain, say, say_json, say_table
 
 if TYPE_CHECKING:
     from ..doctor import Outcome, Question, Report, Subject
     from ..doctor.wire import Origin
     from ..settings import Settings
 
-SHORTEST = 24
-"""Characters: what is shorter, and no JWT, is more likely the name of a file that is not there."""
+SHORTEST_TOKEN = 24
+"""Characters; a shorter text without the dots of a JWT is more likely a misspelt file name."""
 SHOWN = 5
-"""How much evidence is shown for a question; `--json` has all of it."""
+"""Pieces of evidence that are shown for a question; `--json` has all of them."""
 
 _COLOURS = {"found": "red", "failed": "red", "note": "yellow", "good": "", "skipped": ""}
 
+Url = Annotated[str, Argument(metavar="URL", help="the site, or a private object on it")]
+Private = Annotated[str | None, Option(metavar="/PATH", help="a private object; most questions need one")]
+Public = Annotated[str | None, Option(metavar="/PATH", help="an object that anyone may read")]
+Token = Annotated[
+    str | None, Option(metavar="TOKEN", help="of a caller who may read it: a token, a file that holds it, or -")
+]
+OtherToken = Annotated[str | None, Option(metavar="TOKEN", help="of a caller who may not read it")]
+ExpiredToken = Annotated[str | None, Option(metavar="TOKEN", help="an expired one of a caller who may read it")]
+ForeignToken = Annotated[str | None, Option(metavar="TOKEN", help="from the same provider, for another app")]
+PassUrl = Annotated[str | None, Option(metavar="URL", help="a signed URL of the object; default: ask the site for one")]
+BucketUrl = Annotated[str | None, Option(metavar="URL", help="the bucket's own address, which must refuse everyone")]
+SiteSettings = Annotated[
+    Path | None,
+    Option("--settings", "-s", metavar="FILE", help="of the site, if it is Stagedoor", exists=True, dir_okay=False),
+]
+Jwks = Annotated[Path | None, Option(metavar="FILE", help="the provider's public keys", exists=True, dir_okay=False)]
+Cookie = Annotated[str | None, Option(metavar="NAME", help="cookie that carries a token; default: token")]
+Query = Annotated[str | None, Option(metavar="NAME", help="query parameter that carries a token; default: none")]
+Rate = Annotated[
+    float | None, Option(metavar="N", min=0.1, help="requests a second; default: 20, on this machine no limit")
+]
+
 
 def command(
-    url: Annotated[str, typer.Argument(metavar="URL", help="the site, or the URL of a private object of it")],
-    path: Annotated[
-        str | None, typer.Option(metavar="/PATH", help="an object that must not be public; most questions need it")
-    ] = None,
-    public: Annotated[str | None, typer.Option(metavar="/PATH", help="an object that anybody may read")] = None,
-    token: Annotated[
-        str | None, typer.Option(metavar="TOKEN", help="of somebody who may read it: a token, a file with one, or -")
-    ] = None,
-    other: Annotated[str | None, typer.Option("--other-token", metavar="TOKEN", help="of somebody who may not")] = None,
-    expired: Annotated[
-        str | None, typer.Option("--expired-token", metavar="TOKEN", help="an old one of somebody who may")
-    ] = None,
-    foreign: Annotated[
-        str | None, typer.Option("--foreign-token", metavar="TOKEN", help="of the same provider, for another app")
-    ] = None,
-    pass_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="a signed URL of the object; default: the site is asked for one")
-    ] = None,
-    bucket_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="the bucket's own address, which must refuse everybody")
-    ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            *("--settings", "-s"),
-            metavar="FILE",
-            help="the site's, if it is Stagedoor: names, keys, rules",
-            exists=True,
-            dir_okay=False,
-        ),
-    ] = None,
-    jwks: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="the provider's public keys", exists=True, dir_okay=False)
-    ] = None,
-    cookie: Annotated[
-        str | None, typer.Option(metavar="NAME", help="cookie that carries a token; default: token")
-    ] = None,
-    query: Annotated[
-        str | None, typer.Option(metavar="NAME", help="query parameter that carries a token; default: none")
-    ] = None,
-    rate: Annotated[
-        float | None, typer.Option(metavar="N", min=0.1, help="requests a second; default: 20, here as fast as it goes")
-    ] = None,
+    url: Url,
+    path: Private = None,
+    public: Public = None,
+    token: Token = None,
+    other_token: OtherToken = None,
+    expired_token: ExpiredToken = None,
+    foreign_token: ForeignToken = None,
+    pass_url: PassUrl = None,
+    bucket_url: BucketUrl = None,
+    file: SiteSettings = None,
+    jwks: Jwks = None,
+    cookie: Cookie = None,
+    query: Query = None,
+    rate: Rate = None,
     as_json: AsJson = False,
 ) -> int:
     """ask a running site every question that an attacker would.
 
-    Only for sites that you may attack. It sends 800 requests at most, reads,
-    and tries to write under one made-up name. No token is printed, and none is
-    sent to anybody but the site. Exit code 1: something was found.
+    Only for sites that you may attack. It sends at most 800 requests; they
+    read, and try to write under one random name. Tokens are sent to the site
+    alone and never printed. Exit code 1: something was found.
 
     \b
     examples:
@@ -90,13 +84,21 @@ def command(
     """
     if rate is not None and not math.isfinite(rate):
         raise WrongUsage("--rate is a number of requests")
-    settings = _settings(file)
-    subject = _subject(
-        url, path, public, [token, other, expired, foreign], pass_url, bucket_url, settings, jwks, cookie, query
-    )
+    tokens = {
+        "--token": token,
+        "--other-token": other_token,
+        "--expired-token": expired_token,
+        "--foreign-token": foreign_token,
+    }
+    settings = load_settings(file) if file else None
+    subject = _subject(url, path, public, tokens, pass_url, bucket_url, settings, jwks, cookie, query)
+    return _examine(subject, rate, as_json)
+
+
+def _examine(subject: Subject, rate: float | None, as_json: bool) -> int:
     from ..doctor import examine
 
-    watch = None if as_json or not sys.stderr.isatty() else _progress
+    watch = None if as_json or not sys.stderr.isatty() else _show_progress
     try:
         report = examine(subject, rate=rate, watch=watch)
     except StagedoorError as error:
@@ -108,33 +110,25 @@ def command(
         if watch:
             sys.stderr.write("\r\x1b[K")
     if as_json:
-        say_json(_told(report, subject))
+        say_json(_facts(report, subject))
     else:
         _say(report)
     return 0 if report.fine else 1
 
 
-def _progress(question: Question, asked: int) -> None:
-    sys.stderr.write(f"\r\x1b[K{asked} requests: {question.asks}")
+def _show_progress(question: Question, requests: int) -> None:
+    sys.stderr.write(f"\r\x1b[K{requests} requests: {question.asks}")
     sys.stderr.flush()
 
 
 # --- what was given
 
 
-def _settings(file: Path | None) -> Settings | None:
-    if file is None:
-        return None
-    from ..settings import load
-
-    return load(file)
-
-
 def _subject(
     url: str,
     path: str | None,
     public: str | None,
-    tokens: list[str | None],
+    tokens: Mapping[str, str | None],
     pass_url: str | None,
     bucket_url: str | None,
     settings: Settings | None,
@@ -142,30 +136,33 @@ def _subject(
     cookie: str | None,
     query: str | None,
 ) -> Subject:
-    from .. import doctor
-    from ..doctor import forge
+    """Check the options and turn them into the subject of an examination.
 
-    origin, inside = _origin(url), urlsplit(url).path
-    if inside not in ("", "/"):
+    Args:
+        tokens: option -> what was given for it.
+
+    Raises:
+        WrongUsage: options that contradict each other, or a value that makes no sense.
+    """
+    from ..doctor import Subject
+
+    origin, path_in_url = _origin(url), urlsplit(url).path
+    if path_in_url not in ("", "/"):
         if path is not None:
             raise WrongUsage("name the object once: in the URL, or as --path")
-        path = inside
-    if path is None and any((*tokens, pass_url)):
-        raise WrongUsage("a token or a signed URL is for some object: name it with --path")
-    if sum(text == "-" for text in tokens) > 1:
-        raise WrongUsage("only one token can come from standard input")
-    if origin.scheme == "http" and not origin.local and any((*tokens, pass_url)):
-        raise WrongUsage("over http everybody on the way would read it: give the https URL")
+        path = path_in_url
+    if any((*tokens.values(), pass_url)):
+        if path is None:
+            raise WrongUsage("a token or a signed URL is for an object: name it with --path")
+        if origin.scheme == "http" and not origin.local:
+            raise WrongUsage("over http everyone on the way could read it: give the https URL")
     for option, name in (("--cookie", cookie), ("--query", query)):
         if name is not None and not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.ASCII):
             raise WrongUsage(f"{option} takes a name: letters, digits, - and _")
-    options = ("--token", "--other-token", "--expired-token", "--foreign-token")
-    token, other, expired, foreign = (_token(*one) for one in zip(options, tokens, strict=True))
-    if token is not None and forge.expired(token):
-        raise WrongUsage("the token has expired: bring a new one, and this one as --expired-token")
+    token, other, expired, foreign = _read_tokens(tokens)
     sources = settings.token_sources if settings else None
     in_query = sources.query if sources and "query" in sources.order else None
-    return doctor.Subject(
+    return Subject(
         origin=origin,
         path=_target(path, "--path"),
         public=_target(public, "--public"),
@@ -183,13 +180,22 @@ def _subject(
     )
 
 
-def _token(option: str, text: str | None) -> str | None:
+def _read_tokens(tokens: Mapping[str, str | None]) -> list[str | None]:
+    from ..doctor import forge
+
+    if sum(text == "-" for text in tokens.values()) > 1:
+        raise WrongUsage("only one token can come from standard input")
+    read = [_read_token(option, text) for option, text in tokens.items()]
+    if read[0] is not None and forge.expired(read[0]):
+        raise WrongUsage("the token has expired: give a new one, and this one as --expired-token")
+    return read
+
+
+def _read_token(option: str, text: str | None) -> str | None:
     if text is None:
         return None
-    if text != "-" and text.count(".") != 2 and len(text) < SHORTEST and not Path(text).is_file():
-        raise WrongUsage(
-            f"{option}: there is no file {text!r}, and for a token it is short (a short one can come from -)"
-        )
+    if text != "-" and text.count(".") != 2 and len(text) < SHORTEST_TOKEN and not Path(text).is_file():
+        raise WrongUsage(f"{option}: there is no file {text!r}, and it is too short for a token (- takes any)")
     return read_token(text)
 
 
@@ -210,37 +216,32 @@ def _target(path: str | None, option: str) -> str | None:
     return quote(f"/{path.removeprefix('/')}", safe="/%~!$&'()*+,:;=@")
 
 
-def _pass_target(url: str | None, origin: object) -> str | None:
+def _pass_target(url: str | None, origin: Origin) -> str | None:
     if url is None:
         return None
     parts = urlsplit(url)
     if _origin(url) != origin or not parts.query:
-        raise WrongUsage("--pass-url is a signed URL of the same site, with its query")
+        raise WrongUsage("--pass-url takes a signed URL of the same site, with its query")
     return f"{parts.path}?{parts.query}"
 
 
 def _bucket(url: str | None) -> str | None:
-    if url is not None:
-        _origin(url)
-        return url.partition("?")[0].rstrip("/")
-    return None
+    if url is None:
+        return None
+    _origin(url)
+    return url.partition("?")[0].rstrip("/")
 
 
 def _keys(settings: Settings | None, file: Path | None) -> tuple[Mapping[str, object], ...]:
-    """Public keys for forging with; that they are missing makes questions fewer, not wrong."""
-    from ..core.issuers import known_keys_url
+    """The provider's public keys, to forge tokens with; without them fewer tokens can be forged."""
+    documents: list[bytes] = []
+    if file is not None:
+        documents = [file.read_bytes()]
+    elif settings is not None:
+        from .services import refresh
 
+        documents = [keys.document or b"" for keys in refresh(settings, time.time())]
     found: list[Mapping[str, object]] = []
-    documents = [file.read_bytes()] if file else []
-    for issuer in settings.issuers if settings and not file else ():
-        from ..core.messages import Fetch
-        from .services import fetch
-
-        where = issuer.jwks or known_keys_url(issuer.url) or _discovered(issuer.url)
-        if where:
-            documents.append(fetch(Fetch(where)).body)
-    import json
-
     for document in documents:
         try:
             found += [key for key in json.loads(document)["keys"] if isinstance(key, dict)]
@@ -249,24 +250,10 @@ def _keys(settings: Settings | None, file: Path | None) -> tuple[Mapping[str, ob
     return tuple(found)
 
 
-def _discovered(issuer: str) -> str:
-    import json
-
-    from ..core.issuers import discovery_url, is_safe_url
-    from ..core.messages import Fetch
-    from .services import fetch
-
-    try:
-        where = json.loads(fetch(Fetch(discovery_url(issuer))).body)["jwks_uri"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return ""
-    return where if isinstance(where, str) and is_safe_url(where) else ""
+# --- what was found
 
 
-# --- what came of it
-
-
-def _told(report: Report, subject: Subject) -> dict[str, Any]:
+def _facts(report: Report, subject: Subject) -> dict[str, Any]:
     return {
         "ok": report.fine,
         "url": str(subject.origin),
@@ -275,19 +262,19 @@ def _told(report: Report, subject: Subject) -> dict[str, Any]:
         "seconds": round(report.seconds, 1),
         "stopped": report.stopped or None,
         "time": int(time.time()),
-        "questions": [_one(outcome) for outcome in report.outcomes],
+        "questions": [_outcome_facts(outcome) for outcome in report.outcomes],
     }
 
 
-def _one(outcome: Outcome) -> dict[str, Any]:
+def _outcome_facts(outcome: Outcome) -> dict[str, Any]:
     question = outcome.question
-    told: dict[str, Any] = {"question": question.name, "asks": question.asks, "state": outcome.state}
+    facts: dict[str, Any] = {"question": question.name, "asks": question.asks, "state": outcome.state}
     if outcome.skipped:
-        told["skipped"] = outcome.skipped
+        facts["skipped"] = outcome.skipped
     if outcome.evidence:
         evidence = [{"asked": one.asked, "got": one.got} for one in outcome.evidence]
-        told |= {"why": question.why, "mend": question.mend, "evidence": evidence}
-    return told
+        facts |= {"why": question.why, "mend": question.mend, "evidence": evidence}
+    return facts
 
 
 def _say(report: Report) -> None:
@@ -295,24 +282,23 @@ def _say(report: Report) -> None:
     say_table((one.state, one.question.name, one.question.asks) for one in asked)
     for outcome in asked:
         if outcome.evidence or outcome.state == "failed":
-            _say_found(outcome)
-    left_out: dict[str, list[str]] = {}
+            _say_outcome(outcome)
+    skipped: dict[str, list[str]] = {}
     for outcome in report.outcomes:
         if outcome.state == "skipped":
-            left_out.setdefault(outcome.skipped, []).append(outcome.question.name)
+            skipped.setdefault(outcome.skipped, []).append(outcome.question.name)
     say("")
-    for why, names in left_out.items():
+    for why, names in skipped.items():
         complain("not asked", f"{', '.join(names)}\n  {why}")
     if report.stopped:
         complain("stopped", report.stopped)
-    not_asked = len(report.outcomes) - len(asked)
-    said = f"{len(asked)} question{'s'[: len(asked) != 1]} in {report.requests} requests, {report.seconds:.1f} s"
+    count = f"{len(asked)} question{'s'[: len(asked) != 1]} in {report.requests} requests, {report.seconds:.1f} s"
     verdict, colour = _verdict(report)
-    say(f"{said}, {not_asked} not asked: {verdict}", colour)
+    say(f"{count}, {len(report.outcomes) - len(asked)} not asked: {verdict}", colour)
 
 
 def _verdict(report: Report) -> tuple[str, str]:
-    """The last words, and their colour; "all good" only where nothing is left to think about."""
+    """The last words and their colour: "all good" only if there is nothing at all to think about."""
 
     def named(state: str, *, advice: bool) -> str:
         return ", ".join(
@@ -330,7 +316,7 @@ def _verdict(report: Report) -> tuple[str, str]:
     return "all good", "green"
 
 
-def _say_found(outcome: Outcome) -> None:
+def _say_outcome(outcome: Outcome) -> None:
     question = outcome.question
     say("")
     say(f"{outcome.state}: {question.name}", _COLOURS[outcome.state])

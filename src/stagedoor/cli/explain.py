@@ -1,4 +1,4 @@
-"""`stagedoor explain`: may somebody read a key, and which rule says so."""
+"""`stagedoor explain`: may a caller read a key, and which rule decides."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Annotated, Any
 import typer
 
 from .key_or_url import key_of
-from .options import Anonymous, Bearer, Claims, IssuerName, find_caller
-from .output import AsJson, SettingsFile, complain, say, say_json, say_table
+from .options import Anonymous, AsJson, Bearer, ClaimsFile, IssuerName, SettingsFile, find_caller, load_settings
+from .output import complain, say, say_json, say_table
 
 
 def command(
     key: Annotated[str, typer.Argument(metavar="KEY", help="the object's key, or its URL on the site")],
-    claims: Claims = None,
+    claims: ClaimsFile = None,
     anonymous: Anonymous = False,
     bearer: Bearer = None,
     issuer: IssuerName = None,
     file: SettingsFile = None,
     as_json: AsJson = False,
 ) -> int:
-    """say whether somebody may read a key, and why, rule by rule.
+    """say whether a caller may read a key, and why, rule by rule.
 
     \b
     examples:
@@ -30,34 +30,31 @@ def command(
       stagedoor explain --anonymous public/logo.png
     """
     from ..core.endpoints.explain import explanation
-    from ..settings import load
 
-    settings = load(file)
-    notes: list[str] = []
+    settings, notes = load_settings(file), list[str]()
     wanted = key_of(key, settings, notes)
     caller = find_caller(claims, anonymous, bearer, issuer, settings, notes)
-    told = {**explanation(settings.policy, caller, wanted), "notes": notes}
+    answer = {**explanation(settings.policy, caller, wanted), "notes": notes}
     if as_json:
-        say_json(told)
+        say_json(answer)
     else:
-        _say(told)
-    return 0 if told["allowed"] else 1
+        _say(answer)
+    return 0 if answer["allowed"] else 1
 
 
-def _say(told: Mapping[str, Any]) -> None:
-    if told["allowed"]:
-        say(f"allowed: {told['reason']}", "green")
+def _say(answer: Mapping[str, Any]) -> None:
+    if answer["allowed"]:
+        say(f"allowed: {answer['reason']}", "green")
     else:
-        say(f"denied: {told['reason']}", "red")
-    say_table((("key", told["key"]), ("caller", told["caller"])))
+        say(f"denied: {answer['reason']}", "red")
+    say_table((("key", answer["key"]), ("caller", answer["caller"])))
     say("")
     say_table(
         (
-            "->" if one["rule"] == told["rule"] else "  ",
+            "->" if one["rule"] == answer["rule"] else "  ",
             *(one[name] for name in ("rule", "effect", "path")),
             "applies" if one["applies"] else f"no: {one['reason']}",
         )
-        for one in told["rules"]
+        for one in answer["rules"]
     )
-    for note in told["notes"]:
-        complain("note", note)
+    complain("note", *answer["notes"])

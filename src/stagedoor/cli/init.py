@@ -1,4 +1,4 @@
-"""`stagedoor init`: three questions, and what `new_site` makes of the answers is written."""
+"""`stagedoor init`: asks three questions and writes the files of a new site (`new_site`)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import typer
 from ..core.errors import InvalidToken, SettingsError
 from ..core.issuers import discovery_url
 from ..core.jose import json_object
-from ..core.messages import Fetch
 from . import new_site
-from .output import WrongUsage, complain, say
+from .options import WrongUsage
+from .output import complain, remark, say
 
 T = TypeVar("T")
 HELLO = Path("public/hello.txt")
@@ -24,14 +24,14 @@ _AWS_STEPS = (
     "python3 -m venv .venv && . .venv/bin/activate",
     "pip install '/path/to/stagedoor[cdk]'         # your clone: nothing is released yet",
     "npm install --global aws-cdk@2                # Node.js 22 or newer",
-    "cdk bootstrap aws://ACCOUNT/us-east-1         # once for an account",
+    "cdk bootstrap aws://ACCOUNT/us-east-1         # once per account",
     "cdk deploy Pool                               # and write the two ids into stagedoor.toml",
     "cdk deploy Site",
 )
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="where the settings go; default: here")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder for the settings; default: here")] = Path(),
     store: Annotated[str | None, typer.Option(metavar="STORE", help="folder with the files, or s3://bucket")] = None,
     issuer: Annotated[str | None, typer.Option(metavar="URL", help="issuer URL, or a Cognito pool id")] = None,
     audience: Annotated[str | None, typer.Option(metavar="ID", help="client id; several with commas")] = None,
@@ -40,9 +40,9 @@ def command(
     login_page: Annotated[
         str | None, typer.Option(metavar="URL", help="your sign-in page; also makes session.key")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="write over settings that are there")] = False,
+    force: Annotated[bool, typer.Option("--force", help="overwrite existing files")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="ask nothing")] = False,
-    aws: Annotated[bool, typer.Option("--aws", help="an app of the AWS CDK instead, to change and deploy")] = False,
+    aws: Annotated[bool, typer.Option("--aws", help="write an AWS CDK app instead, to adapt and deploy")] = False,
 ) -> int:
     """ask three questions and write a stagedoor.toml that works.
 
@@ -53,11 +53,10 @@ def command(
       stagedoor init --aws my-site
     """
     if aws:
-        return _copy_aws(folder, force=force)
+        return _copy_aws_app(folder, force=force)
     target = folder / "stagedoor.toml"
     if target.exists() and not force:
-        again = "look it over with: stagedoor check, or write over it with --force"
-        complain("error", f"{target} is here already\n  {again}")
+        complain("error", f"{target} exists already\n  check it: stagedoor check; or overwrite it with --force")
         return 1
     setting, files = _ask_store(store, folder, yes)
     answers = new_site.Answers(
@@ -65,7 +64,7 @@ def command(
         issuer=_ask(
             "--issuer", issuer, "who signs people in? issuer URL, or Cognito pool id", new_site.issuer_url, yes
         ),
-        audience=_ask("--audience", audience, "client id of the app there?", _commas, yes),
+        audience=_ask("--audience", audience, "client id of the app there?", _client_ids, yes),
         url=url or new_site.site_url(listen or new_site.LOCAL),
         listen=listen or new_site.listen_address(url or ""),
         login_page=login_page,
@@ -75,20 +74,20 @@ def command(
     except SettingsError as error:
         raise WrongUsage(f"{error.setting}: {error.problem}{error.mend and f' ({error.mend})'}") from None
     answers = _discover(answers)
-    if files is not None and not files.is_dir() and not _make(files, yes):
+    if files is not None and not files.is_dir() and not _create_store(files, yes):
         return 1
     _write(folder, answers)
     _say_next(target, answers, hello=files is not None and (files / HELLO).exists())
     return 0
 
 
-def _copy_aws(folder: Path, *, force: bool) -> int:
-    """Copy the example for AWS; what is there already stays, unless the owner says otherwise."""
-    for target in (folder / name for name in new_site.aws_files()):
+def _copy_aws_app(folder: Path, *, force: bool) -> int:
+    files = new_site.aws_files()
+    for target in (folder / name for name in files):
         if target.exists() and not force:
-            complain("error", f"{target} is here already\n  name another folder, or write over it with --force")
+            complain("error", f"{target} exists already\n  name another folder, or overwrite it with --force")
             return 1
-    for name, content in new_site.aws_files().items():
+    for name, content in files.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
@@ -96,10 +95,13 @@ def _copy_aws(folder: Path, *, force: bool) -> int:
             target.chmod(0o755)
         say(f"wrote {target}")
     say("next:")
-    say(f"  cd {folder}                                # README.md says more about each step")
+    say(f"  cd {folder}                                # its README.md explains each step")
     for step in _AWS_STEPS:
         say(f"  {step}")
     return 0
+
+
+# --- questions
 
 
 def _ask_store(given: str | None, folder: Path, yes: bool) -> tuple[str, Path | None]:
@@ -115,36 +117,36 @@ def _ask_store(given: str | None, folder: Path, yes: bool) -> tuple[str, Path | 
 def _ask(
     option: str, given: str | None, question: str, read: Callable[[str], T], yes: bool, default: str | None = None
 ) -> T:
-    """The answer from its option, or from the person at the keyboard until it can be read."""
+    """Read an answer from its option, or ask at the keyboard until it can be read."""
     if given is None and yes:
-        raise WrongUsage(f"--yes asks nothing, so give {option}")
+        raise WrongUsage(f"with --yes nothing is asked: give {option}")
     while True:
         try:
             return read(typer.prompt(question, default=default, err=True) if given is None else given)
         except ValueError as error:
             if given is not None:
                 raise WrongUsage(f"{option}: {error}") from None
-            complain("", f"  {error}")
+            remark(f"  {error}")
 
 
-def _commas(text: str) -> tuple[str, ...]:
-    parts = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not parts:
-        raise ValueError("it is at the provider, on the page of the app client")
-    return parts
+def _client_ids(text: str) -> tuple[str, ...]:
+    ids = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not ids:
+        raise ValueError("the provider shows it on the page of the app")
+    return ids
 
 
 def _discover(answers: new_site.Answers) -> new_site.Answers:
-    """Look whether the issuer answers, and say what that means; without an answer the settings are written too."""
+    """Take what settings need from the issuer's discovery document; without it they stay as they are."""
     from .services import fetch
 
-    fetched = fetch(Fetch(discovery_url(answers.issuer)))
+    fetched = fetch(discovery_url(answers.issuer))
     error, document = fetched.error, {}
     if not error:
         try:
             document = json_object(fetched.body, "discovery document")
         except InvalidToken:
-            error = "it answered, but not with a discovery document"
+            error = "its answer is not a discovery document"
     if error:
         complain("note", f"{answers.issuer} could not be asked ({error})\n  try again later: stagedoor check --online")
         return answers
@@ -155,35 +157,38 @@ def _discover(answers: new_site.Answers) -> new_site.Answers:
     return replace(answers, issuer=found.issuer, algorithms=found.algorithms)
 
 
-def _make(files: Path, yes: bool) -> bool:
-    """Make the folder of the files, with something to see in it, if the owner wants that."""
-    if not yes and not typer.confirm(f"there is no folder {files}: make it?", default=True, err=True):
-        complain("error", f"there is no folder {files}\n  make it, then: stagedoor init")
+# --- files
+
+
+def _create_store(folder: Path, yes: bool) -> bool:
+    """Create the folder of the store with one file in it, if that is wanted."""
+    if not yes and not typer.confirm(f"there is no folder {folder}: create it?", default=True, err=True):
+        complain("error", f"there is no folder {folder}\n  create it, then: stagedoor init")
         return False
-    (files / HELLO).parent.mkdir(parents=True)
-    (files / HELLO).write_text("hello from behind the stage door\n", encoding="utf-8")
-    say(f"made {files}, with {HELLO} in it")
+    (folder / HELLO).parent.mkdir(parents=True)
+    (folder / HELLO).write_text("hello from behind the stage door\n", encoding="utf-8")
+    say(f"created {folder}, with {HELLO} in it")
     return True
 
 
 def _write(folder: Path, answers: new_site.Answers) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     ignore = folder / ".gitignore"
-    made = new_site.files(
+    files = new_site.files(
         answers,
         session_key=None if (folder / new_site.SESSION_KEY).exists() else secrets.token_urlsafe(48),
         gitignore=ignore.read_text(encoding="utf-8") if ignore.exists() else "",
     )
-    for name, new in made.items():
+    for name, new in files.items():
         with os.fdopen(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, new.mode), "w") as out:
             out.write(new.text)
         say(f"wrote {folder / name}")
 
 
 def _say_next(target: Path, answers: new_site.Answers, *, hello: bool) -> None:
-    at = f"http://{answers.listen}" if answers.url.startswith("https:") else answers.url
+    site = f"http://{answers.listen}" if answers.url.startswith("https:") else answers.url
     say("next:")
     say("  stagedoor serve" + (f" --settings {target}" if target.parent != Path() else ""))
     if hello:
-        say(f"  curl {at}/{HELLO}")
-    say(f'  curl -H "Authorization: Bearer $TOKEN" {at}/-/whoami')
+        say(f"  curl {site}/{HELLO}")
+    say(f'  curl -H "Authorization: Bearer $TOKEN" {site}/-/whoami')

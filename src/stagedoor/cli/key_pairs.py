@@ -1,6 +1,6 @@
-"""What there is to say about a key pair: settings that name it, commands that hand it on, and how to change to it.
+"""Texts about a key pair: settings that name it, commands that give it to AWS, and the plan of a rotation.
 
-Nothing here reads or writes anything.
+Nothing here reads or writes files.
 """
 
 from __future__ import annotations
@@ -11,119 +11,124 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SHELF = "stagedoor"
-"""Where AWS keeps keys for us, unless the settings name another place."""
+FOLDER = "stagedoor"
+"""Prefix of a key's name at AWS, unless the settings use another one."""
 
 
-class Made(NamedTuple):
-    """A pair that was written.
+class KeyPair(NamedTuple):
+    """A key pair in files.
 
     Attributes:
-        id: what it is called.
+        id: its name.
         kind: `rsa` or `ec`.
         private, public: the files.
-        place: the private file, as settings name it.
-        public_place: the public file, likewise.
-        pem: the public key as PEM, whatever its file is.
+        private_setting, public_setting: the files as settings name them (`file:…`).
+        pem: the public key as PEM, even if its file is DER.
     """
 
     id: str
     kind: str
     private: Path
     public: Path
-    place: str
-    public_place: str
+    private_setting: str
+    public_setting: str
     pem: str
 
 
 def section(values: Mapping[str, object]) -> str:
-    """The `[passes]` of a settings file."""
+    """The `[passes]` section of a settings file."""
     return "\n".join(["[passes]", *(f"{name} = {_toml(value)}" for name, value in values.items())]) + "\n"
 
 
 def _toml(value: object) -> str:
     if isinstance(value, Mapping):
         return f"{{ {', '.join(f'{name} = {_toml(one)}' for name, one in value.items())} }}"
-    return json.dumps(value, ensure_ascii=False)  # JSON's texts and numbers are TOML's, too
+    return json.dumps(value, ensure_ascii=False)  # JSON's strings and numbers are valid TOML
 
 
-def about(made: Made) -> dict[str, str]:
-    """What programs are told about every new pair; nothing of the private key but where it is."""
+def facts(pair: KeyPair) -> dict[str, str]:
+    """What `--json` prints about every new pair; of the private key only where it is."""
     return {
-        "id": made.id,
-        "type": made.kind,
-        "private": str(made.private),
-        "public": str(made.public),
-        "publicKey": made.pem,
-        "cloudfront": to_cloudfront(made),
+        "id": pair.id,
+        "type": pair.kind,
+        "private": str(pair.private),
+        "public": str(pair.public),
+        "publicKey": pair.pem,
+        "cloudfront": to_cloudfront(pair),
     }
 
 
-def to_cloudfront(made: Made) -> str:
-    """The command that gives CloudFront the public key; it takes PEM only."""
-    public = shlex.quote(str(made.public))
-    read = f"openssl pkey -pubin -inform DER -in {public}" if _is_der(made) else f"cat {public}"
-    config = f"CallerReference={made.id},Name=stagedoor-{made.id},EncodedKey='$({read})'"
+# --- commands for AWS
+
+
+def to_cloudfront(pair: KeyPair) -> str:
+    """The command that gives CloudFront the public key; CloudFront takes PEM only."""
+    public = shlex.quote(str(pair.public))
+    read = f"openssl pkey -pubin -inform DER -in {public}" if _is_der(pair) else f"cat {public}"
+    config = f"CallerReference={pair.id},Name=stagedoor-{pair.id},EncodedKey='$({read})'"
     return f'aws cloudfront create-public-key --public-key-config "{config}"'
 
 
-def to_ssm(made: Made, name: str, region: str | None = None) -> str:
-    """The command that has SSM Parameter Store keep the private key; it takes text only."""
-    return _upload(made, "ssm put-parameter --type SecureString", name, "--value", region)
+def to_ssm(pair: KeyPair, name: str, region: str | None = None) -> str:
+    """The command that stores the private key in SSM Parameter Store, which takes text only."""
+    return _upload(pair, "ssm put-parameter --type SecureString", name, "--value", region)
 
 
-def _to_secrets_manager(made: Made, name: str, region: str | None) -> str:
-    return _upload(made, "secretsmanager create-secret", name, "--secret-string", region)
+def _to_secrets_manager(pair: KeyPair, name: str, region: str | None) -> str:
+    return _upload(pair, "secretsmanager create-secret", name, "--secret-string", region)
 
 
-def _upload(made: Made, command: str, name: str, option: str, region: str | None) -> str:
-    private, where = shlex.quote(str(made.private)), f" --region {region}" if region else ""
+def _upload(pair: KeyPair, command: str, name: str, option: str, region: str | None) -> str:
+    private, where = shlex.quote(str(pair.private)), f" --region {region}" if region else ""
     head = f"aws {command}{where} --name {shlex.quote(name)} {option}"
-    if _is_der(made):  # as text, and not as an argument, which other people on the machine could see
+    if _is_der(pair):  # piped, because other users of the machine can see a command's arguments
         return f"openssl pkey -inform DER -in {private} | {head} file:///dev/stdin"
     return f"{head} file://{private}"
 
 
-def _is_der(made: Made) -> bool:
-    return made.private.suffix == ".der"
+def _is_der(pair: KeyPair) -> bool:
+    return pair.private.suffix == ".der"
 
 
-# --- changing from one key to the next
+# --- rotation
 
 
-def change(
-    made: Made,
+def rotation(
+    pair: KeyPair,
     passes: Mapping[str, Any],
-    own_public: str | None,
+    present_public: str | None,
     *,
     max_lifetime: int,
     now: int,
     region: str | None = None,
 ) -> dict[str, Any]:
-    """The change to a new key, in steps between which every gateway reads its settings.
+    """Plan the change to a new key, in steps after each of which every gateway reloads its settings.
 
-    Passes are accepted throughout: those that gateways a step ahead or behind make, too.
+    No valid pass is refused in between, even if one gateway is a step ahead of another.
 
     Args:
-        made: the new pair.
-        passes: `[passes]` as it stands there.
-        own_public: where the public half of the present key was written; None if `passes` names it already.
-        max_lifetime: seconds that passes of the present key last at most.
+        pair: the new one.
+        passes: `[passes]` as the settings file has it.
+        present_public: the present public key, as settings name it; None if `passes` names it already.
+        max_lifetime: seconds until the last pass of the present key expires.
         now: epoch seconds.
-        region: of the site's AWS services, if the settings name one.
+        region: of the site's AWS services; None: the settings name none.
+
+    Returns:
+        What `--json` prints.
     """
     old = passes["key_id"]
     known = dict(passes.get("public_keys", {}))
-    if own_public is not None:  # from step 2 on nothing else would tell it
-        known = {old: own_public, **known}
-    kept, upload, notes = _kept_alike(passes["private_key"], made, region)
-    first = {**passes, "public_keys": {**known, made.id: made.public_place}}
-    second = {**first, "key_id": made.id, "private_key": kept}
+    if present_public is not None:  # from step 2 on the private key no longer stands for it
+        known = {old: present_public, **known}
+    private, upload, notes = _private_setting(passes["private_key"], pair, region)
+    first = {**passes, "public_keys": {**known, pair.id: pair.public_setting}}
+    second = {**first, "key_id": pair.id, "private_key": private}
     if second.pop("passphrase", None) is not None:
-        notes.append("the new private key has no passphrase, so step 2 takes it out")
+        notes.append("the new private key has no passphrase, so step 2 removes that setting")
     third = {**second, "public_keys": {name: one for name, one in second["public_keys"].items() if name != old}}
     return {
-        **about(made),
+        **facts(pair),
         "previous": old,
         "steps": [{"settings": section(_in_order(step))} for step in (first, second, third)],
         "keep": upload,
@@ -138,18 +143,18 @@ def _in_order(passes: Mapping[str, object]) -> Mapping[str, object]:
     return {name: passes[name] for name in (*names, *passes) if name in passes}
 
 
-def _kept_alike(place: str, made: Made, region: str | None) -> tuple[str, str | None, list[str]]:
-    """Where the new private key goes if it is kept as the present one is, the command for that, and notes."""
-    scheme, _, rest = place.partition(":")
+def _private_setting(present: str, pair: KeyPair, region: str | None) -> tuple[str, str | None, list[str]]:
+    """Keep the new private key as the present one is kept: its setting, the command that stores it, and notes."""
+    scheme, _, rest = present.partition(":")
     if scheme == "env":
-        note = f"a reload cannot change the environment variable {rest}, so step 2 takes the new key from its file"
-        return made.place, None, [note]
+        note = f"a reload cannot change the environment variable {rest}, so step 2 names the new key's file"
+        return pair.private_setting, None, [note]
     if scheme == "file":
-        return made.place, None, []
+        return pair.private_setting, None, []
     if rest.startswith("arn:"):
-        note = f"AWS keeps the present private key: have it keep the new one, and write its ARN in step 2 ({scheme}:…)"
-        return made.place, None, [note]
+        note = f"AWS keeps the present private key: store the new one there, and write its ARN in step 2 ({scheme}:…)"
+        return pair.private_setting, None, [note]
     folder, slash, _ = rest.rpartition("/")
-    name = f"{folder}{slash}{made.id}" if slash else f"{SHELF}-{made.id}"
-    command = to_ssm(made, name, region) if scheme == "ssm" else _to_secrets_manager(made, name, region)
+    name = f"{folder}{slash}{pair.id}" if slash else f"{FOLDER}-{pair.id}"
+    command = to_ssm(pair, name, region) if scheme == "ssm" else _to_secrets_manager(pair, name, region)
     return f"{scheme}:{name}", command, []

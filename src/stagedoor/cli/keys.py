@@ -1,4 +1,4 @@
-"""`stagedoor keys`: key pairs for passes are written, and what to put where is said. No settings are ever changed."""
+"""`stagedoor keys`: makes key pairs for passes, and prints the settings and commands for them. Changes no settings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import shlex
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote, urlsplit
@@ -15,7 +16,9 @@ from urllib.parse import unquote, urlsplit
 import typer
 
 from . import key_pairs
-from .output import AsJson, SettingsFile, WrongUsage, complain, moment, say, say_json
+from .key_pairs import KeyPair
+from .options import AsJson, SettingsFile, WrongUsage, load_settings
+from .output import complain, help_without_command, moment, say, say_json
 
 if TYPE_CHECKING:
     from ..keys.pass_keys import PublicKey
@@ -23,13 +26,13 @@ if TYPE_CHECKING:
     from ..settings.reader import Reader
 
 Kind: TypeAlias = Literal["rsa", "ec"]
-Id = Annotated[
-    str | None, typer.Option("--id", metavar="ID", help="what it is called; default: a name made from the public key")
+KeyId = Annotated[
+    str | None, typer.Option("--id", metavar="ID", help="name of the key; default: made from the public key")
 ]
-Der = Annotated[bool, typer.Option("--der", help="files in DER, as Java wants them, instead of PEM")]
+Der = Annotated[bool, typer.Option("--der", help="files in DER, which Java needs, instead of PEM")]
 
 CDK_REGION = "us-east-1"
-"""Where `stagedoor.cdk` sets everything up, and so reads secrets."""
+"""Where `stagedoor.cdk` puts everything, and so where the secrets are read."""
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -42,97 +45,90 @@ def command(context: typer.Context) -> int:
     example:
       stagedoor keys new
     """
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help(), err=True)
-        return 2
-    return 0
+    return help_without_command(context)
 
 
 @app.command("new")
 def new(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="where the files go; default: here")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder for the files; default: here")] = Path(),
     kind: Annotated[Kind, typer.Option("--type", help="ec signs faster; the edge door checks rsa alone")] = "rsa",
-    id_: Id = None,
+    key_id: KeyId = None,
     der: Der = False,
     file: SettingsFile = None,
     as_json: AsJson = False,
 ) -> int:
-    """make a key pair, and say what to put where.
+    """make a key pair, and show where its halves go.
 
-    Two files are written; none is ever written over. The private key is yours
-    alone to read, and is not printed.
+    Writes two files and never overwrites one. Only you can read the file of the
+    private key; the key itself is not printed.
 
     \b
     examples:
       stagedoor keys new
       stagedoor keys new --type ec --id 2026-10 /etc/stagedoor
     """
-    read = _reader(file)
-    present = read.text("passes.key_id")
-    made = _make(folder, kind, id_, der, read)
-    settings = key_pairs.section({"key_id": made.id, "private_key": made.place})
+    reader = _reader(file)
+    present = reader.text("passes.key_id")
+    pair = _make(folder, kind, key_id, der, reader)
+    settings = key_pairs.section({"key_id": pair.id, "private_key": pair.private_setting})
     if as_json:
-        say_json({**key_pairs.about(made), "ssm": _to_ssm(made, read), "settings": settings})
+        say_json({**key_pairs.facts(pair), "ssm": _to_ssm(pair, reader), "settings": settings})
     else:
-        _say_new(made, settings, read)
-    _note_kind(made)
-    if present not in (None, made.id):
-        complain("note", f"this site signs with {present}; to change over and refuse nobody: stagedoor keys rotate")
+        _say_new(pair, settings, reader)
+    _note_kind(pair)
+    if present not in (None, pair.id):
+        complain("note", f"this site signs with {present}; to change keys and refuse no one: stagedoor keys rotate")
     return 0
 
 
 @app.command("rotate")
 def rotate(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="DIR", help="where the files go; default: where the present key is")
+        Path | None, typer.Argument(metavar="DIR", help="folder for the files; default: that of the present key")
     ] = None,
-    kind: Annotated[Kind | None, typer.Option("--type", help="default: as the present key")] = None,
-    id_: Id = None,
+    kind: Annotated[Kind | None, typer.Option("--type", help="default: the type of the present key")] = None,
+    key_id: KeyId = None,
     der: Der = False,
     file: SettingsFile = None,
     as_json: AsJson = False,
 ) -> int:
-    """make the next key pair, and say how to change to it and refuse nobody.
+    """make the next key pair, and show the steps that change to it.
 
-    The settings stay as they are. Put in what each of the three steps shows,
-    and have every gateway read it (SIGHUP; on AWS: cdk deploy) before you go on
-    to the next.
+    No valid pass is refused on the way. The settings stay as they are: make the
+    change of one step, let every gateway reload (SIGHUP; on AWS: cdk deploy),
+    then go on to the next.
 
     \b
     example:
       stagedoor keys rotate --settings /etc/stagedoor/stagedoor.toml
     """
-    from ..settings import load
-
-    settings, now = load(file), int(time.time())
+    settings, now = load_settings(file), int(time.time())
     if settings.passes.key_id is None:
         complain("error", "this site signs with no key yet\n  make the first one: stagedoor keys new")
         return 1
-    if id_ in (settings.passes.key_id, *settings.passes.public_keys):
-        raise WrongUsage(f"this site has a key {id_!r} already: choose another --id")
-    read = _reader(file)
-    made, own_public = _make_next(folder, kind, id_, der, settings, read)
-    passes: Any = read.get("passes")
-    lifetime = settings.pass_lifetime
-    change = key_pairs.change(
-        made,
+    if key_id in (settings.passes.key_id, *settings.passes.public_keys):
+        raise WrongUsage(f"this site has a key {key_id!r} already: choose another --id")
+    reader = _reader(file)
+    pair, present = _make_next(folder, kind, key_id, der, settings, reader)
+    passes: Any = reader.get("passes")
+    plan = key_pairs.rotation(
+        pair,
         passes,
-        _place(own_public.path, read) if own_public else None,
-        max_lifetime=lifetime,
+        _setting(present.path, reader) if present else None,
+        max_lifetime=settings.pass_lifetime,
         now=now,
         region=settings.aws_region,
     )
     variables = [f"STAGEDOOR_PASSES_{name.upper()}" for name in passes]
-    change["environment"] = [name for name in variables if name in os.environ]
+    plan["environment"] = [name for name in variables if name in os.environ]
     if as_json:
-        say_json(change)
+        say_json(plan)
     else:
-        _say_change(change, made, own_public, read.source, now)
-    for note in change["notes"]:
-        complain("note", note)
-    if change["environment"]:
-        complain("note", f"set in the environment, which is stronger than the file: {', '.join(change['environment'])}")
-    _note_kind(made)
+        _say_plan(plan, pair, present, reader.source, now)
+    complain("note", *plan["notes"])
+    if plan["environment"]:
+        complain("note", f"these variables win over the file, so change them there: {', '.join(plan['environment'])}")
+    _note_kind(pair)
     return 0
 
 
@@ -140,100 +136,113 @@ def rotate(
 
 
 def _reader(file: Path | None) -> Reader:
-    """The settings as they stand there: they may wait for the very key that is to be made."""
+    """Read the settings without checking them: they may name the very key that is about to be made."""
     from ..settings import DEFAULT_FILE, LISTS, PREFIX, TABLE
     from ..settings.reader import Reader
 
     named = file or os.environ.get(f"{PREFIX}SETTINGS")
-    chosen = Path(named or DEFAULT_FILE)
-    if not named and not chosen.exists():
+    source = Path(named or DEFAULT_FILE)
+    if not named and not source.exists():
         return Reader(TABLE, LISTS, "", None, os.environ)
     try:
-        return Reader(TABLE, LISTS, chosen.read_text(encoding="utf-8"), chosen, os.environ)
+        return Reader(TABLE, LISTS, source.read_text(encoding="utf-8"), source, os.environ)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise WrongUsage(f"{chosen} cannot be read: {reason}") from None
+        raise WrongUsage(f"{source} cannot be read: {reason}") from None
 
 
 def _make(
-    folder: Path, kind: Kind, id_: str | None, der: bool, read: Reader, beside: Mapping[Path, str] | None = None
-) -> key_pairs.Made:
-    """Make a pair and write its files, and these public ones beside them."""
+    folder: Path, kind: Kind, key_id: str | None, der: bool, reader: Reader, more: Mapping[Path, str] | None = None
+) -> KeyPair:
+    """Make a pair and write its files, and with them the public keys in `more`."""
     from ..keys.pass_keys import new_pair, read_public
 
-    if id_ is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", id_):
-        raise WrongUsage(f"{id_!r} is no id for a key: letters, digits, '-' and '_'")
-    served = _served(read)
+    if key_id is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", key_id):
+        raise WrongUsage(f"{key_id!r} cannot be the id of a key: use letters, digits, - and _")
+    served = _served_folder(reader)
     if served is not None and folder.resolve().is_relative_to(served):
-        raise WrongUsage(f"the site serves what is in {served}: name a folder elsewhere for its keys")
-    pair = new_pair(kind, der=der)
-    name, ending = id_ or pair.id, "der" if der else "pem"
+        raise WrongUsage(f"the site serves what is in {served}: name another folder for its keys")
+    made = new_pair(kind, der=der)
+    name, ending = key_id or made.id, "der" if der else "pem"
     private, public = (folder / f"stagedoor-{name}.{half}.{ending}" for half in ("private", "public"))
-    others = {path: (text.encode(), 0o644) for path, text in (beside or {}).items()}
-    _write({private: (pair.private, 0o600), public: (pair.public, 0o644), **others})
-    pem = _pem(read_public(pair.public))
-    return key_pairs.Made(name, kind, private, public, _place(private, read), _place(public, read), pem)
+    others = {path: (text.encode(), 0o644) for path, text in (more or {}).items()}
+    _write({private: (made.private, 0o600), public: (made.public, 0o644), **others})
+    pem = _pem(read_public(made.public))
+    return KeyPair(name, kind, private, public, _setting(private, reader), _setting(public, reader), pem)
 
 
 def _make_next(
-    folder: Path | None, kind: Kind | None, id_: str | None, der: bool, settings: Settings, read: Reader
-) -> tuple[key_pairs.Made, _OwnPublic | None]:
-    """Make a pair that is like the present one; and the file of the present public key, if settings name none."""
+    folder: Path | None, kind: Kind | None, key_id: str | None, der: bool, settings: Settings, reader: Reader
+) -> tuple[KeyPair, _PublicFile | None]:
+    """Make a pair like the present one; return also the present public key's file, if the settings name none."""
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-    from .services import present_key
-
-    if folder is None:
-        folder = _folder_of(read)
-    own_public = None
-    if kind is None or settings.passes.key_id not in settings.passes.public_keys:
-        present = present_key(settings)
+    folder = folder or _present_folder(reader)
+    passes, public_file = settings.passes, None
+    if kind is None or passes.key_id not in passes.public_keys:
+        present = _present_key(settings)
         kind = kind or ("rsa" if isinstance(present, RSAPublicKey) else "ec")
-        if settings.passes.key_id not in settings.passes.public_keys:
-            own_public = _own_public(folder, str(settings.passes.key_id), present)
-    beside = {own_public.path: own_public.pem} if own_public and not own_public.is_here else {}
-    return _make(folder, kind, id_, der, read, beside), own_public
+        if passes.key_id not in passes.public_keys:
+            public_file = _public_file(folder, str(passes.key_id), present)
+    more = {public_file.path: public_file.pem} if public_file and not public_file.exists else {}
+    return _make(folder, kind, key_id, der, reader, more), public_file
 
 
-def _folder_of(read: Reader) -> Path:
-    """Where the present private key is, as seen from here."""
-    scheme, _, rest = str(read.text("passes.private_key")).partition(":")
-    folder = (read.base / Path(rest).expanduser()).parent if scheme == "file" else read.base
+def _present_key(settings: Settings) -> PublicKey:
+    """The public half of the key that signs now; AWS is asked only if the settings do not hold it.
+
+    Raises:
+        InvalidKey, StoreRefused, Unavailable: as for `read_keys`.
+    """
+    from ..keys.pass_keys import read_keys, read_public
+
+    passes = settings.passes
+    assert passes.key_id is not None
+    public = passes.public_keys.get(passes.key_id)
+    if isinstance(public, bytes):
+        return read_public(public)
+    return read_keys(replace(passes, public_keys={}), settings.aws_region)[0][passes.key_id]
+
+
+def _present_folder(reader: Reader) -> Path:
+    """The folder of the present private key, relative to the current one if it is below it."""
+    scheme, _, rest = str(reader.text("passes.private_key")).partition(":")
+    folder = (reader.base / Path(rest).expanduser()).parent if scheme == "file" else reader.base
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
-class _OwnPublic(NamedTuple):
-    """The public half of the present key, in a file that settings can name."""
+class _PublicFile(NamedTuple):
+    """The file of a public key, which exists or is to be written."""
 
     path: Path
     pem: str
-    is_here: bool
+    exists: bool
 
 
-def _own_public(folder: Path, id_: str, present: PublicKey) -> _OwnPublic:
-    """Find the file that was written when the key was made, or say what to write."""
+def _public_file(folder: Path, key_id: str, present: PublicKey) -> _PublicFile:
+    """Find the file that was written when the key was made."""
     from ..core.errors import InvalidKey
     from ..keys.pass_keys import read_public
 
     for ending in ("pem", "der"):
-        path = folder / f"stagedoor-{id_}.public.{ending}"
+        path = folder / f"stagedoor-{key_id}.public.{ending}"
         with contextlib.suppress(OSError, InvalidKey):
             if read_public(path.read_bytes()) == present:
-                return _OwnPublic(path, "", is_here=True)
-    return _OwnPublic(folder / f"stagedoor-{id_}.public.pem", _pem(present), is_here=False)
+                return _PublicFile(path, "", exists=True)
+    return _PublicFile(folder / f"stagedoor-{key_id}.public.pem", _pem(present), exists=False)
 
 
-def _served(read: Reader) -> Path | None:
-    """The folder whose files the site serves."""
-    store = read.text("site.store") or "memory:"
+def _served_folder(reader: Reader) -> Path | None:
+    """The folder that is the site's store, if it is one."""
+    store = reader.text("site.store") or "memory:"
     if store.startswith(("memory:", "s3:")):
         return None
     path = unquote(urlsplit(store).path) if store.startswith("file:") else store
-    return (read.base / Path(path).expanduser()).resolve()
+    return (reader.base / Path(path).expanduser()).resolve()
 
 
 def _write(files: Mapping[Path, tuple[bytes, int]]) -> None:
-    """Write all of them or none; what is there stays."""
+    """Write all files or none, and overwrite none."""
     written: list[Path] = []
     try:
         for path, (content, mode) in files.items():
@@ -245,14 +254,14 @@ def _write(files: Mapping[Path, tuple[bytes, int]]) -> None:
         for one in written:
             one.unlink()
         if isinstance(error, FileExistsError):
-            mend = "keys are never written over: move it away, or choose another --id or folder"
-            raise OSError(f"{path} is here already\n  {mend}") from None
+            mend = "keys are never overwritten: move it away, or choose another --id or folder"
+            raise OSError(f"{path} exists already\n  {mend}") from None
         raise OSError(f"{path} cannot be written: {error.strerror}\n  name another folder") from None
 
 
-def _place(path: Path, read: Reader) -> str:
-    """A file as settings name it."""
-    full, base = path.resolve(), read.base.resolve()
+def _setting(path: Path, reader: Reader) -> str:
+    """A file as settings name it: relative to the settings file if it is below it."""
+    full, base = path.resolve(), reader.base.resolve()
     return f"file:{full.relative_to(base) if full.is_relative_to(base) else full}"
 
 
@@ -262,72 +271,72 @@ def _pem(key: PublicKey) -> str:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
-def _parameter(made: key_pairs.Made) -> str:
-    """One parameter for each key, so that a rotation writes none over that is in use."""
-    return f"/{key_pairs.SHELF}/{made.id}"
+def _parameter(pair: KeyPair) -> str:
+    """The name at AWS: one for each key, so that a rotation does not overwrite the key in use."""
+    return f"/{key_pairs.FOLDER}/{pair.id}"
 
 
-def _to_ssm(made: key_pairs.Made, read: Reader) -> str:
-    own = None if read.text("site.endpoint") else read.text("site.region")
-    return key_pairs.to_ssm(made, _parameter(made), own or CDK_REGION)
+def _to_ssm(pair: KeyPair, reader: Reader) -> str:
+    region = None if reader.text("site.endpoint") else reader.text("site.region")
+    return key_pairs.to_ssm(pair, _parameter(pair), region or CDK_REGION)
 
 
-# --- what is said
+# --- what is printed
 
 
-def _say_new(made: key_pairs.Made, settings: str, read: Reader) -> None:
-    _say_written(made)
-    say(f"\nin {read.source or 'stagedoor.toml'}:")
+def _say_new(pair: KeyPair, settings: str, reader: Reader) -> None:
+    _say_written(pair)
+    say(f"\nin {reader.source or 'stagedoor.toml'}:")
     _say_block(settings)
     say("\nto keep the private key out of git:")
-    _say_block(f"echo 'stagedoor-*.private.*' >> {shlex.quote(str(made.private.parent / '.gitignore'))}")
-    say(f'\nif AWS is to keep the private key: private_key = "ssm:{_parameter(made)}", and delete the file after.')
-    say(f"the region is the one it is read in: {CDK_REGION} where stagedoor.cdk sets the site up, else the gateway's:")
-    _say_block(_to_ssm(made, read))
-    say("\nif stagedoor.cdk sets the site up, it gives CloudFront the public key; name it in [passes]:")
-    _say_block(f'public_keys = {{ {made.id} = "{made.public_place}" }}')
-    say("\nif you set CloudFront up yourself, to check passes: upload the public key, put it into the key group, and")
-    say("let key_id be the id that CloudFront shows:")
-    _say_block(key_pairs.to_cloudfront(made))
+    _say_block(f"echo 'stagedoor-*.private.*' >> {shlex.quote(str(pair.private.parent / '.gitignore'))}")
+    say(f'\nto keep the private key at AWS: set private_key = "ssm:{_parameter(pair)}", run this, and delete the file.')
+    say(f"the region is the one where the key is read: {CDK_REGION} with stagedoor.cdk, else that of the gateway.")
+    _say_block(_to_ssm(pair, reader))
+    say("\nwith stagedoor.cdk, name the public key in [passes], too; CloudFront gets it from there:")
+    _say_block(f'public_keys = {{ {pair.id} = "{pair.public_setting}" }}')
+    say("\nif you set CloudFront up yourself, to check passes: upload the public key, add it to the key group, and set")
+    say("key_id to the id that CloudFront shows:")
+    _say_block(key_pairs.to_cloudfront(pair))
 
 
-def _say_change(
-    change: Mapping[str, Any], made: key_pairs.Made, own_public: _OwnPublic | None, source: Path | None, now: int
+def _say_plan(
+    plan: Mapping[str, Any], pair: KeyPair, present: _PublicFile | None, source: Path | None, now: int
 ) -> None:
-    old, where = change["previous"], source or "stagedoor.toml"
-    first, second, third = (step["settings"] for step in change["steps"])
-    _say_written(made)
-    if own_public is not None and not own_public.is_here:
-        say(f"wrote {own_public.path}, the public half of {old}: after step 2 it is told nowhere else")
+    old, where = plan["previous"], source or "stagedoor.toml"
+    first, second, third = (step["settings"] for step in plan["steps"])
+    _say_written(pair)
+    if present is not None and not present.exists:
+        say(f"wrote {present.path}, the public key of {old}, which step 1 needs")
     say("\nno settings were changed. after each step reload every gateway (SIGHUP, systemctl reload stagedoor; on AWS:")
-    say("cdk deploy), and go on when all of them have done so.")
-    say(f"\n1. all learn the new public key. in {where}:")
+    say("cdk deploy), and wait until all have done so.")
+    say(f"\n1. every gateway accepts the new key. in {where}:")
     _say_block(first)
-    if change["keep"]:
-        say("\n2. give AWS the new private key to keep, and let it sign:")
-        _say_block(change["keep"])
+    if plan["keep"]:
+        say("\n2. store the new private key at AWS, and sign with it:")
+        _say_block(plan["keep"])
     else:
-        say("\n2. the new key signs:")
+        say("\n2. sign with the new key:")
     _say_block(second)
-    say(f"\n3. if step 2 is done now, the last pass of {old} is over {moment(change['removable'], now)}.")
-    say("from then on it can go, and its private key be deleted:")
+    say(f"\n3. if step 2 is done now, the last pass of {old} ends {moment(plan['removable'], now)}.")
+    say("after that remove it, and delete its private key:")
     _say_block(third)
-    say("\nif stagedoor.cdk sets the site up, that is all. if you set CloudFront up yourself, to check passes: before")
-    say("step 1 upload the new public key, put it into the key group, and write the id that CloudFront shows instead")
-    say(f"of {made.id} in every step; with step 3 take {old} out of the group:")
-    _say_block(key_pairs.to_cloudfront(made))
+    say("\nwith stagedoor.cdk, that is all. if you set CloudFront up yourself, to check passes: before step 1 upload")
+    say("the new public key, add it to the key group, and in every step write the id that CloudFront shows instead")
+    say(f"of {pair.id}; with step 3 remove {old} from the group:")
+    _say_block(key_pairs.to_cloudfront(pair))
     say(f"\nURLs and cookies that stagedoor sign made to last longer than [passes] max_lifetime end with {old}, too.")
 
 
-def _say_written(made: key_pairs.Made) -> None:
-    say(f"wrote {made.private}, which only you can read")
-    say(f"wrote {made.public}, which anybody may have")
+def _say_written(pair: KeyPair) -> None:
+    say(f"wrote {pair.private}, which only you can read")
+    say(f"wrote {pair.public}, which anyone may have")
 
 
 def _say_block(text: str) -> None:
     say("\n" + "\n".join(f"  {line}" for line in text.rstrip("\n").split("\n")))
 
 
-def _note_kind(made: key_pairs.Made) -> None:
-    if made.kind == "ec":
+def _note_kind(pair: KeyPair) -> None:
+    if pair.kind == "ec":
         complain("note", "EC signs several times faster, but the edge door checks RSA alone")

@@ -1,18 +1,19 @@
-"""`stagedoor ls`: what somebody would see of the store."""
+"""`stagedoor ls`: the objects that a caller may read."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import time
-from contextlib import closing
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .key_or_url import prefix_of
-from .options import Anonymous, Bearer, Claims, IssuerName, find_caller
-from .output import SettingsFile, complain, say
+from .options import Anonymous, Bearer, ClaimsFile, IssuerName, SettingsFile, find_caller, load_settings
+from .output import complain, remark, say
 
 if TYPE_CHECKING:
     from ..core.caller import Caller
@@ -22,19 +23,19 @@ _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
 
 
 def command(
-    prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="what the keys start with; default: all")] = "",
-    claims: Claims = None,
+    prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="how the keys begin; default: all keys")] = "",
+    claims: ClaimsFile = None,
     anonymous: Anonymous = False,
     bearer: Bearer = None,
     issuer: IssuerName = None,
-    folders: Annotated[bool, typer.Option("--folders", help="one level: what lies deeper is told as folders")] = False,
-    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="stop after so many; default: all")] = None,
+    folders: Annotated[bool, typer.Option("--folders", help="one level, with folders for what lies deeper")] = False,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="stop after N lines; default: show all")] = None,
     file: SettingsFile = None,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object on each line, named as S3 does")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object per line, with S3's names")] = False,
 ) -> int:
-    """list what somebody would see of the store.
+    """list the objects that a caller may read.
 
-    The rules are asked about every key, as by the site's own listing
+    The rules decide about every key, as in the site's own listing
     (/-/s3objects). Times are UTC.
 
     \b
@@ -42,26 +43,27 @@ def command(
       stagedoor ls --as claims.json --folders courses/
       stagedoor ls --anonymous --limit 20
     """
-    from ..settings import load
-
-    settings = load(file)
+    settings, notes = load_settings(file), list[str]()
     if settings.store is None:
         complain("error", "this site has no store, so there is nothing to list\n  name one in [site] store")
         return 1
-    start, notes = prefix_of(prefix, settings), list[str]()
+    start = prefix_of(prefix, settings)
     caller = find_caller(claims, anonymous, bearer, issuer, settings, notes)
     from .services import pages
 
     total = _Total()
-    with closing(pages(settings, caller, start, folders=folders, limit=limit)) as found:
-        for page in found:
-            total.add(page)
-            if page.found:
-                _say_page(page, as_json)
-    for note in notes:
-        complain("note", note)
+
+    async def show() -> None:
+        async with aclosing(pages(settings, caller, start, folders=folders, limit=limit)) as found:
+            async for page in found:
+                total.add(page)
+                if page.found:
+                    _say_page(page, as_json)
+
+    asyncio.run(show())
+    complain("note", *notes)
     if not as_json:
-        complain("", total.told(caller))
+        remark(total.summary(caller))
     return 0
 
 
@@ -79,13 +81,13 @@ class _Total:
         self.size += sum(item.size for item in items)
         self._cut = page.resume is not None
 
-    def told(self, caller: Caller) -> str:
+    def summary(self, caller: Caller) -> str:
         folders = self.names - self.objects
         parts = [f"{_count(self.objects, 'object')}, {_size(self.size)}"] * bool(self.objects)
         parts += [_count(folders, "folder")] * bool(folders)
-        who = caller.label or "everybody"
+        who = caller.label or "anyone"
         if not parts:
-            return f"nothing here that {who} may see\n  what the rules say to a key: stagedoor explain"
+            return f"nothing here that {who} may see\n  see why: stagedoor explain"
         rest = "; there may be more: raise --limit" if self._cut else ""
         return f"{' and '.join(parts)} that {who} may see{rest}"
 
@@ -115,5 +117,5 @@ def _size(size: float) -> str:
     return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"

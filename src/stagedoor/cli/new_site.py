@@ -1,14 +1,14 @@
-"""What `stagedoor init` writes: a few answers turned into files that work and teach.
+"""The files of a new site, made from a few answers; `init` asks for them and writes the files.
 
-Nothing here asks or writes; `init` does. The settings are the start of somebody's own policy, so each
-rule says what it is for, and what would open more than a newcomer expects stands there as a comment.
+The settings are where owners begin their own policy. So each rule says what it is for, and rules that would open more
+than a newcomer expects are commented out.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,27 +21,28 @@ from ..core.jose import ALGORITHMS
 if TYPE_CHECKING:
     from ..settings import Settings
 
-AWS = (
+AWS_APP = (
     *(".gitignore", "README.md", "app.py", "cdk.json", "import_app.py", "requirements.txt", "stagedoor.toml"),
     *("try-on-a-real-account.sh", "content"),
 )
-"""What is copied of `examples/aws`."""
+"""Files and folders of `examples/aws` that `--aws` copies."""
 SESSION_KEY = "session.key"
 LOCAL = "127.0.0.1:8080"
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What has to be known for a first `stagedoor.toml`.
+    """What a first `stagedoor.toml` needs.
 
     Attributes:
-        store: as it stands in the settings: `s3://bucket/prefix` or a folder relative to the file.
+        store: as in settings: `s3://bucket/prefix`, or a folder relative to the file.
         issuer: exact issuer URL.
-        audience: client ids whose tokens count.
+        audience: client ids whose tokens are accepted.
         url: public origin of the site.
         listen: address and port of the gateway.
         algorithms: accepted signature algorithms; empty: the default, RS256.
-        login_page: the sign-in page that exists already, or None. With it sessions outlive a restart: a key is made.
+        login_page: URL of an existing sign-in page, or None. With it a session key is made, so that sessions
+            outlive a restart.
     """
 
     store: str
@@ -54,20 +55,20 @@ class Answers:
 
 
 class NewFile(NamedTuple):
-    """A file to write: its text, and its permissions for the owner of the machine."""
+    """A file to write: its text and its permissions."""
 
     text: str
     mode: int = 0o644
 
 
-# --- from what people type to what settings hold
+# --- answers as people type them
 
 
 def issuer_url(text: str) -> str:
-    """Read an issuer as people write it: its URL, its discovery address, or the id of a Cognito user pool.
+    """Return the issuer for its URL, its discovery address, or the id of a Cognito user pool.
 
     Raises:
-        ValueError: it is none of them; the message says what to write.
+        ValueError: the text is none of them; the message says what to write.
     """
     text = text.strip().removesuffix(DISCOVERY)
     with suppress(ValueError):
@@ -76,25 +77,25 @@ def issuer_url(text: str) -> str:
         text = f"https://{text}"
     if not is_safe_url(text) or re.search(r"[\s?#]", text):
         raise ValueError(
-            f"{text!r} is no issuer: write its https URL, or a Cognito pool id like eu-central-1_AbC123"
+            f"{text!r} is not an issuer: write its https URL, or a Cognito pool id like eu-central-1_AbC123"
             " (http is for this machine only)"
         )
     return text
 
 
 def store_setting(text: str, here: Path, home: Path) -> tuple[str, Path | None]:
-    """Read a store as people write it.
+    """Return the setting for a store.
 
     Args:
-        text: a bucket (`s3://…`), `memory:`, or a folder as seen from `here`.
-        here: the folder that the person is in.
-        home: the folder that the settings file goes to; folders in settings are relative to it.
+        text: a bucket (`s3://…`), `memory:`, or a folder relative to `here`.
+        here: the current folder.
+        home: the folder of the settings file; folders in settings are relative to it.
 
     Returns:
-        The setting, and the folder where it is one.
+        The setting, and the folder if the store is one.
 
     Raises:
-        ValueError: there is no such kind of store, or the settings file itself would be in it.
+        ValueError: there is no such kind of store, or it would contain the settings file.
     """
     text = text.strip()
     if not text:
@@ -102,22 +103,22 @@ def store_setting(text: str, here: Path, home: Path) -> tuple[str, Path | None]:
     if text == "memory:" or text.startswith("s3://"):
         return text, None
     if re.match(r"[a-z][a-z0-9+.-]+:", text) and not text.startswith("file:"):
-        raise ValueError(f"there is no store {text.partition(':')[0]}: name a folder, or a bucket as s3://bucket")
+        raise ValueError(f"{text.partition(':')[0]}: is not a kind of store; name a folder, or a bucket as s3://bucket")
     folder = (here / Path(text.removeprefix("file://")).expanduser()).resolve()
     home = home.resolve()
     if home.is_relative_to(folder):
-        raise ValueError("the settings would lie among the files: name a folder of their own, for example ./assets")
+        raise ValueError("it would contain the settings: name a folder for the files alone, for example ./assets")
     return (f"./{folder.relative_to(home)}" if folder.is_relative_to(home) else str(folder)), folder
 
 
 def site_url(listen: str) -> str:
-    """The origin under which browsers on this machine reach a gateway that listens there."""
+    """The origin for browsers on this machine."""
     port = listen.rpartition(":")[2]
     return f"http://localhost:{port if port.isdecimal() else 8080}".removesuffix(":80")
 
 
 def listen_address(url: str) -> str:
-    """Where a gateway listens for an origin: on its port if that is this machine, else behind a proxy."""
+    """The gateway's address for an origin: its port on this machine; for https, which a proxy answers, the default."""
     match = re.fullmatch(r"http://(.+?)(?::(\d+))?/?", url)
     if not match:
         return LOCAL
@@ -126,7 +127,7 @@ def listen_address(url: str) -> str:
 
 
 class Discovered(NamedTuple):
-    """What an issuer says of itself, as far as settings depend on it; `note` is a sentence for the owner."""
+    """What a discovery document says that settings depend on; `note` is a sentence for the owner."""
 
     issuer: str
     algorithms: tuple[str, ...]
@@ -136,15 +137,15 @@ class Discovered(NamedTuple):
 def discovered(issuer: str, document: Mapping[str, object]) -> Discovered:
     """Compare an issuer with its discovery document (OpenID Connect Discovery 1.0 §3, §4.3).
 
-    A slash at the end is corrected, for `iss` is compared exactly; any other name is left to the owner.
+    A slash at the end is corrected, because `iss` is compared exactly; any other difference is left to the owner.
     """
     named = document.get("issuer")
     note = ""
     if named != issuer and isinstance(named, str):
         if named.rstrip("/") == issuer.rstrip("/"):
-            issuer, note = named, f"it writes itself {named!r}, so that is what the settings say"
+            issuer, note = named, f"the issuer calls itself {named!r}, so the settings do, too"
         else:
-            note = f"it calls itself {named[:200]!r}: its tokens will not count until [[issuers]] issuer says the same"
+            note = f"the issuer calls itself {named[:200]!r}: no token counts until [[issuers]] issuer says the same"
     supported = document.get("id_token_signing_alg_values_supported")
     usable = tuple(name for name in ALGORITHMS if isinstance(supported, list) and name in supported)
     return Discovered(issuer, () if "RS256" in usable else usable, note)
@@ -154,22 +155,22 @@ def discovered(issuer: str, document: Mapping[str, object]) -> Discovered:
 
 
 def aws_files() -> dict[str, bytes]:
-    """The example for AWS, by name: from the wheel, or from the repository that this was installed from."""
+    """The files of the AWS app by name: from the wheel, or from the repository if that is installed."""
     package = Path(__file__).parents[1]
     wheel, repository = package / "examples" / "aws", package.parents[1] / "examples" / "aws"
     home = wheel if wheel.is_dir() else repository
-    return {str(file.relative_to(home)): file.read_bytes() for name in AWS for file in _files(home / name)}
+    return {str(file.relative_to(home)): file.read_bytes() for name in AWS_APP for file in _files_of(home / name)}
 
 
-def _files(place: Path) -> Iterator[Path]:
-    yield from sorted(found for found in place.rglob("*") if found.is_file()) if place.is_dir() else (place,)
+def _files_of(path: Path) -> Iterable[Path]:
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else (path,)
 
 
 def check(answers: Answers) -> Settings:
-    """Read what would be written, before anything is: as if folder and session key were there already.
+    """Load the settings before they are written, as if the store's folder and the session key existed.
 
     Raises:
-        SettingsError: the answer that makes no setting.
+        SettingsError: an answer is not valid as a setting.
     """
     from ..settings import parse
 
@@ -179,12 +180,12 @@ def check(answers: Answers) -> Settings:
 
 
 def files(answers: Answers, *, session_key: str | None = None, gitignore: str = "") -> dict[str, NewFile]:
-    """The files that these answers come to, by name.
+    """The files to write, by name.
 
     Args:
-        answers: as checked.
-        session_key: random text for a new session key; None if there is one already. Used where sessions matter.
-        gitignore: what `.gitignore` says now.
+        answers: checked.
+        session_key: random text for a new session key, which is used if there is a sign-in page; None: one exists.
+        gitignore: the present text of `.gitignore`.
     """
     found = {"stagedoor.toml": NewFile(settings_text(answers))}
     if answers.login_page is None:
@@ -201,13 +202,13 @@ def settings_text(answers: Answers) -> str:
     """The text of `stagedoor.toml`."""
     cognito = is_cognito(answers.issuer)
     name = "cognito" if cognito else urlsplit(answers.issuer).hostname or "issuer"
-    later = "; your https address once you have one" if answers.url.startswith("http:") else ""
+    later = "; your https one as soon as there is one" if answers.url.startswith("http:") else ""
     lines = [
         "# Who may read which file. What no rule allows is denied.",
-        "# After a change: stagedoor check. Why somebody may or may not: stagedoor explain.",
+        "# After a change: stagedoor check. Why a caller may read a file, or may not: stagedoor explain.",
         "",
         "[site]",
-        f"url   = {_toml(answers.url)}   # what browsers ask for{later}",
+        f"url   = {_toml(answers.url)}   # the address in browsers{later}",
         f"store = {_toml(answers.store)}",
         *(_S3 if answers.store.startswith("s3://") else ()),
         "",
@@ -218,7 +219,7 @@ def settings_text(answers: Answers) -> str:
         f"audience = {_list(answers.audience)}   # client ids of the apps that people sign in to",
     ]
     if answers.algorithms:
-        lines.append(f"algorithms = {_list(answers.algorithms)}   # it does not sign with RS256")
+        lines.append(f"algorithms = {_list(answers.algorithms)}   # this issuer does not sign with RS256")
     if not cognito:
         lines.append('# claims = { groups = "roles" }   # where its tokens keep the groups, if not in "groups"')
     login = _LOGIN.format(page=_toml(answers.login_page)) if answers.login_page else _NO_LOGIN
@@ -226,7 +227,7 @@ def settings_text(answers: Answers) -> str:
 
 
 _S3 = (
-    '# region = "eu-central-1"                    # default: as the AWS tools find it, credentials too',
+    '# region = "eu-central-1"                    # default: found as the AWS tools find it, like the credentials',
     '# endpoint = "https://s3.internal:9000"      # MinIO, Ceph, R2 and others that speak S3',
 )
 
@@ -241,7 +242,7 @@ allow = "anyone"
 path  = "users/{sub}/**"
 allow = "signed-in"
 
-# More, to begin with; take the # away:
+# More rules; to use one, remove the # before it:
 #
 # [[rules]]                      # files at the top, not in folders, for everyone who is signed in
 # path  = "*"
@@ -264,7 +265,7 @@ _NO_LOGIN = """\
 """
 
 _LOGIN = f"""\
-# Browsers that bring no token are sent here; sessions last over restarts because their key is in a file.
+# Browsers that bring no token are sent here; sessions outlive a restart because their key is in a file.
 [login]
 page = {{page}}
 session_keys = ["file:{SESSION_KEY}"]
@@ -276,5 +277,5 @@ def _list(texts: Iterable[str]) -> str:
 
 
 def _toml(text: str) -> str:
-    """A basic string of TOML; JSON's escapes are among its own."""
+    """A TOML string; JSON's are valid in TOML."""
     return json.dumps(text, ensure_ascii=False)

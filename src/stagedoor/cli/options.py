@@ -1,8 +1,10 @@
-"""Who asks, as the commands are told it: claims from a file, a token, or nobody in particular."""
+"""Options that several commands share, and the values that they stand for."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -12,23 +14,76 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.errors import InvalidToken
-from .output import WrongUsage
-from .token import read_token
+from .output import complain, remark
 
 if TYPE_CHECKING:
     from ..core.caller import Caller
     from ..settings import Settings
 
-Claims = Annotated[
-    str | None, typer.Option("--as", metavar="FILE", help="claims of the caller as JSON; - reads standard input")
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option("--settings", "-s", metavar="FILE", help="default: $STAGEDOOR_SETTINGS, else stagedoor.toml here"),
 ]
-Anonymous = Annotated[bool, typer.Option("--anonymous", help="ask for somebody who is not signed in")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+
+ClaimsFile = Annotated[
+    str | None, typer.Option("--as", metavar="FILE", help="the caller's claims as JSON, in a file; - is standard input")
+]
+Anonymous = Annotated[bool, typer.Option("--anonymous", help="the caller is not signed in")]
 Bearer = Annotated[
-    str | None, typer.Option("--token", metavar="TOKEN", help="a token, a file with one, or -; it is verified")
+    str | None, typer.Option("--token", metavar="TOKEN", help="the caller's token, a file that holds it, or -")
 ]
 IssuerName = Annotated[
-    str | None, typer.Option("--issuer", metavar="NAME", help="whose claims, where they name no iss")
+    str | None, typer.Option("--issuer", metavar="NAME", help="issuer of the claims, if they have no iss")
 ]
+
+
+class WrongUsage(typer.TyperException):
+    """The command line makes no sense."""
+
+    exit_code = 2
+
+
+def load_settings(file: Path | None, *, overrides: Mapping[str, str] | None = None, warn: bool = False) -> Settings:
+    """Load the settings.
+
+    Args:
+        file: from `--settings`.
+        overrides: environment variables that win over the real ones.
+        warn: print the warnings about the settings.
+
+    Raises:
+        SettingsError: as for `settings.load`.
+    """
+    from ..settings import load
+
+    settings = load(file, {**os.environ, **(overrides or {})})
+    if warn:
+        complain("warning", *settings.warnings)
+    return settings
+
+
+def read_token(text: str) -> str:
+    """Read a token.
+
+    Args:
+        text: the token, the name of a file that holds it, or `-` for standard input; `Bearer` may precede the token.
+
+    Raises:
+        WrongUsage: there is no token, or more than one word.
+    """
+    if text == "-":
+        if sys.stdin.isatty():
+            remark("paste the token, then press enter and ctrl-d")
+        text = sys.stdin.read(1_000_000)
+    elif len(text) < 256 and Path(text).is_file():  # a file name has at most 255 bytes
+        text = Path(text).read_text(encoding="utf-8", errors="replace")
+    text = re.sub(r"(?i)^(authorization:\s*)?bearer\s+", "", text.strip().strip("\"'"))
+    if not text:
+        raise WrongUsage("no token was given")
+    if len(text.split()) > 1:
+        raise WrongUsage("a token contains no spaces, this text does")
+    return text
 
 
 def find_caller(
@@ -39,23 +94,23 @@ def find_caller(
     settings: Settings,
     notes: list[str],
 ) -> Caller:
-    """The caller that exactly one of the options names.
+    """Return the caller that the options name.
 
     Args:
-        claims, anonymous, bearer, issuer: what was given for the options above.
-        settings: the issuers.
-        notes: gets what would keep a real token with these claims out.
+        claims, anonymous, bearer, issuer: values of the options above.
+        settings: name the issuers.
+        notes: receives the reason why a real token with these claims would be refused.
 
     Raises:
-        WrongUsage: none or several of them were given, or claims that are nobody's.
-        InvalidToken, KeysUnavailable: the token proves nothing.
+        WrongUsage: the options do not name exactly one caller.
+        InvalidToken, KeysUnavailable: the token could not be verified.
     """
     from ..core.caller import ANONYMOUS
 
     if (claims is not None) + anonymous + (bearer is not None) != 1:
-        raise WrongUsage("say who asks: one of --as FILE, --token TOKEN and --anonymous")
+        raise WrongUsage("name the caller with one of --as FILE, --token TOKEN and --anonymous")
     if claims is not None:
-        return _claimed(_read(claims), issuer, settings, notes)
+        return _caller_with(_read_claims(claims), issuer, settings, notes)
     if bearer is None:
         return ANONYMOUS
     from .services import verify
@@ -63,10 +118,10 @@ def find_caller(
     try:
         return verify(read_token(bearer), settings, time.time())
     except InvalidToken as error:
-        raise InvalidToken(f"{error}\n  what to do: stagedoor token", code=error.code) from None
+        raise InvalidToken(f"{error}\n  see what is wrong with it: stagedoor token", code=error.code) from None
 
 
-def _read(source: str) -> dict[str, object]:
+def _read_claims(source: str) -> dict[str, object]:
     try:
         claims = json.loads(sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8"))
     except OSError as error:
@@ -78,24 +133,25 @@ def _read(source: str) -> dict[str, object]:
     return claims
 
 
-def _claimed(claims: Mapping[str, object], named: str | None, settings: Settings, notes: list[str]) -> Caller:
-    """Somebody with these claims; notes what would keep a real token with them out."""
+def _caller_with(claims: Mapping[str, object], name: str | None, settings: Settings, notes: list[str]) -> Caller:
+    """Make a caller from claims; arguments and errors as for `find_caller`."""
     from ..core.caller import Caller
     from ..core.tokens import check_claims
 
-    known = ", ".join(issuer.name for issuer in settings.issuers) or "there are none"
-    by_name = [issuer for issuer in settings.issuers if named is None or named in (issuer.name, issuer.url)]
-    fitting = [issuer for issuer in by_name if claims.get("iss", issuer.url) == issuer.url]
-    if not by_name:
-        raise WrongUsage(f"{named!r} is none of the issuers (known: {known})")
+    named = [one for one in settings.issuers if name in (None, one.name, one.url)]
+    fitting = [one for one in named if claims.get("iss", one.url) == one.url]
+    if not named:
+        known = ", ".join(one.name for one in settings.issuers) or "none"
+        raise WrongUsage(f"there is no issuer {name or ''!r} in the settings (known: {known})")
     if not fitting:
         raise WrongUsage(f"iss {claims['iss']!r} is not the issuer: leave iss out, or add it to [[issuers]]")
     if len(fitting) > 1:
-        raise WrongUsage(f"there are several issuers: add iss to the claims, or --issuer (known: {known})")
+        names = ", ".join(one.name for one in fitting)
+        raise WrongUsage(f"there are several issuers ({names}): add iss to the claims, or choose with --issuer")
     issuer = fitting[0]
-    if "exp" in claims:  # these are a token's, not made up for the occasion
+    if "exp" in claims:  # the claims of a real token
         try:
             check_claims({"iss": issuer.url, **claims}, issuer, time.time())
         except InvalidToken as error:
-            notes.append(f"this is what the rules say; a token with these claims would not get as far: {error}")
+            notes.append(f"a token with these claims would be refused before the rules are asked: {error}")
     return Caller(issuer.name, issuer.url, claims, issuer.claims)

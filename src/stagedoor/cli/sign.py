@@ -1,4 +1,4 @@
-"""`stagedoor sign`: passes from the owner's own hand."""
+"""`stagedoor sign`: passes for the site's owner."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from urllib.parse import quote
 import typer
 
 from ..core import paths
-from ..core.errors import InvalidRequest, InvalidTarget
-from . import key_or_url
-from .output import SettingsFile, WrongUsage, complain, moment
+from ..core.errors import InvalidRequest, InvalidTarget, SettingsError
+from .key_or_url import check_site, is_url, prefix_of, url_of
+from .options import SettingsFile, WrongUsage, load_settings
+from .output import complain, help_without_command, moment, remark
 
 if TYPE_CHECKING:
     from ..core.passes import Signer
     from ..settings import Settings
 
-LAST_MOMENT = 2**31 - 1
-"""End of the latest pass: beyond it is no moment to many programs that read one (2038-01-19)."""
+LAST_END = 2**31 - 1
+"""The latest end of a pass, in epoch seconds (2038-01-19): many programs read no later time."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 app = typer.Typer(rich_markup_mode=None)
@@ -32,40 +33,39 @@ app = typer.Typer(rich_markup_mode=None)
 def command(context: typer.Context) -> int:
     """sign a URL, or cookies for a folder, with the site's key.
 
-    This is for the owner: the rules are not asked. Who has such a URL or such
-    cookies reads what they are for until they end. A site's callers get theirs
-    from /-/urls and /-/cookies, where the rules decide.
+    This is for the site's owner: the rules are not asked. Anyone who has the
+    URL or the cookies can read what they open, until they end. Callers of the
+    site get theirs from /-/urls and /-/cookies, where the rules decide.
 
     \b
     example:
       stagedoor sign url courses/7/lesson.mp4 --expires-in 2h
     """
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help(), err=True)
-        return 2
-    return 0
+    return help_without_command(context)
 
 
 def _duration(text: str) -> int:
     match = re.fullmatch(r"([0-9]{1,9})(s|m|h|d)", text)
     if not match:
-        raise typer.BadParameter(f'{text!r} is no duration: write for example "30s", "15m", "8h" or "2d"')
+        raise typer.BadParameter(f'{text!r} is not a duration: write for example "30s", "15m", "8h" or "2d"')
     return int(match[1]) * _UNITS[match[2]]
 
 
 ExpiresIn = Annotated[
     int | None,
-    typer.Option(metavar="DURATION", parser=_duration, help="how long from now; default: [passes] max_lifetime"),
+    typer.Option(metavar="DURATION", parser=_duration, help="how long it opens; default: [passes] max_lifetime"),
 ]
 StartsIn = Annotated[
-    int | None, typer.Option(metavar="DURATION", parser=_duration, help="not good before; default: at once")
+    int | None, typer.Option(metavar="DURATION", parser=_duration, help="when it begins to open; default: at once")
 ]
 Network = Annotated[
-    str | None, typer.Option("--ip", metavar="ADDRESS", help="for this IPv4 address or network only: 192.0.2.0/24")
+    str | None, typer.Option("--ip", metavar="ADDRESS", help="only from this IPv4 address or network: 192.0.2.0/24")
 ]
 
 
 class _Term(NamedTuple):
+    """When a pass is signed, ends and begins, in epoch seconds; `starts` None: it begins at once."""
+
     now: int
     expires: int
     starts: int | None
@@ -78,14 +78,14 @@ def url(
     starts_in: StartsIn = None,
     network: Network = None,
     wildcard: Annotated[
-        str | None, typer.Option(metavar="PATTERN", help="it opens all of these: * is any text, ? one character")
+        str | None, typer.Option(metavar="PATTERN", help="open every match: * is any text, ? one character")
     ] = None,
     file: SettingsFile = None,
 ) -> int:
-    """sign a URL; it alone goes to standard output.
+    """sign a URL; standard output has the URL alone.
 
     The rules are not asked. A key is written as it is, not percent-encoded; a
-    URL stays as it is, with its query.
+    URL is signed as it is, with its query.
 
     \b
     examples:
@@ -95,16 +95,15 @@ def url(
     """
     settings, signer = _open(file)
     notes: list[str] = []
-    address = key_or_url.url_of(wanted, settings, notes)
+    address = url_of(wanted, settings, notes)
     resource = None if wildcard is None else _resource(wildcard, address, settings)
     term = _term(expires_in, starts_in, settings)
     try:
         signed = signer.url(address, term.expires, starts=term.starts, network=network, resource=resource)
     except InvalidTarget as error:
         raise WrongUsage(str(error)) from None
-    for note in notes:
-        complain("note", note)
-    _talk([resource or address], term, network, settings)
+    complain("note", *notes)
+    _remark_what_opens([resource or address], term, network, settings)
     print(signed)
     return 0
 
@@ -123,8 +122,8 @@ def cookies(
 ) -> int:
     """sign cookies that open whole folders.
 
-    The rules are not asked. Each folder has cookies of its own: with --format
-    curl they are one line for each folder.
+    The rules are not asked. Each folder gets its own cookies: --format curl
+    prints one line per folder.
 
     \b
     examples:
@@ -135,94 +134,92 @@ def cookies(
 
     settings, signer = _open(file)
     try:
-        folders = folders_of([key_or_url.prefix_of(prefix, settings) for prefix in prefixes])
+        folders = folders_of([prefix_of(prefix, settings) for prefix in prefixes])
+        resources = {folder: f"{settings.url}{paths.encode(folder)}*" for folder in folders}
         term = _term(expires_in, starts_in, settings)
-        made = {}
-        for folder in folders:
-            resource = f"{settings.url}{paths.encode(folder)}*"
-            made[folder] = signer.cookies(resource, term.expires, starts=term.starts, network=network)
+        signed = {
+            folder: signer.cookies(resource, term.expires, starts=term.starts, network=network)
+            for folder, resource in resources.items()
+        }
     except InvalidRequest as error:
         raise WrongUsage(str(error)) from None
-    _talk([f"{settings.url}{paths.encode(folder)}*" for folder in folders], term, network, settings)
-    print(_written(format_, made, term, settings))
+    _remark_what_opens(list(resources.values()), term, network, settings)
+    print(_formatted(format_, signed, term, settings))
     return 0
 
 
 def _open(file: Path | None) -> tuple[Settings, Signer]:
-    """The settings and the signer.
+    """Load the settings and the private key.
 
     Raises:
-        SettingsError: there is no private key, either.
+        SettingsError: as for `load_settings`, or the settings name no private key.
     """
-    from ..core.errors import SettingsError
-    from ..settings import load
-    from .services import open_signer
+    from ..keys.pass_keys import open_passes
 
-    settings = load(file)
-    signer = open_signer(settings)
+    settings = load_settings(file)
+    _, signer = open_passes(settings.passes, settings.aws_region)
     if signer is None:
         raise SettingsError(
             "there is no private key to sign with",
             source=str(settings.source or "environment"),
             setting="passes.private_key",
-            mend="make a pair, and see what to put where: stagedoor keys new",
+            mend="make one: stagedoor keys new",
         )
     return settings, signer
 
 
 def _term(expires_in: int | None, starts_in: int | None, settings: Settings) -> _Term:
-    now, most = int(time.time()), settings.pass_lifetime
-    lifetime = most if expires_in is None else expires_in
+    now, limit = int(time.time()), settings.pass_lifetime
+    lifetime = limit if expires_in is None else expires_in
     expires, starts = now + lifetime, now + starts_in if starts_in else None
     if lifetime <= (starts_in or 0):
-        raise WrongUsage("the pass would be over before it is good: give a longer --expires-in")
-    if expires > LAST_MOMENT:
-        raise WrongUsage(f"a pass ends before {_date(LAST_MOMENT)}: give a shorter --expires-in")
-    if lifetime > most:
-        complain("warning", "this pass lasts longer than [passes] max_lifetime lets those of callers last")
+        raise WrongUsage("the pass would end before it begins: give a longer --expires-in")
+    if expires > LAST_END:
+        raise WrongUsage(f"a pass has to end before {_date(LAST_END)}: give a shorter --expires-in")
+    if lifetime > limit:
+        complain("warning", "this pass lasts longer than [passes] max_lifetime, the limit for callers")
     return _Term(now, expires, starts)
 
 
 def _resource(pattern: str, address: str, settings: Settings) -> str:
-    """The URL with wildcards that a pattern of keys stands for, or that was given as one."""
+    """Return the URL with wildcards for a pattern, which is itself such a URL or a key with wildcards."""
     from ..core.passes import matches
 
-    if key_or_url.is_url(pattern):
-        key_or_url.check_site(pattern, settings)
+    if is_url(pattern):
+        check_site(pattern, settings)
         resource = pattern
     else:
         pattern = pattern.removeprefix("/")
         try:
             paths.check_key(pattern)
         except InvalidTarget as error:
-            raise WrongUsage(f"no key is like {pattern!r}: {error}") from None
+            raise WrongUsage(f"no key can match {pattern!r}: {error}") from None
         resource = f"{settings.url}/{quote(pattern, safe='/~*?')}"
     if not matches(resource, address):
-        raise WrongUsage(f"{pattern!r} does not name {address}, so this URL would not open itself")
+        raise WrongUsage(f"{pattern!r} does not match {address}, so this URL would not open its own object")
     return resource
 
 
-def _talk(resources: Sequence[str], term: _Term, network: str | None, settings: Settings) -> None:
-    """Say what it is that was made, for whoever reads along."""
+def _remark_what_opens(resources: Sequence[str], term: _Term, network: str | None, settings: Settings) -> None:
     if f"{settings.url}/*" in resources:
         complain("warning", "this opens every object of the site")
-    place = f" for {network} only" if network else ""
+    where = f" for {network} only" if network else ""
     start = f"begins {moment(term.starts, term.now)}, " if term.starts else ""
     for resource in resources:
-        complain("", f"opens {resource}{place}; {start}ends {moment(term.expires, term.now)}")
+        remark(f"opens {resource}{where}; {start}ends {moment(term.expires, term.now)}")
 
 
-def _written(format_: str, made: Mapping[str, Mapping[str, str]], term: _Term, settings: Settings) -> str:
-    """The cookies of each folder, in one of the formats."""
+def _formatted(format_: str, signed: Mapping[str, Mapping[str, str]], term: _Term, settings: Settings) -> str:
+    """The cookies of each folder in one of the formats."""
     if format_ == "json":
-        folders = [{"prefix": one, "path": paths.encode(one), "cookies": made[one]} for one in made]
+        folders = [{"prefix": one, "path": paths.encode(one), "cookies": signed[one]} for one in signed]
         return json.dumps({"expires": term.expires, "starts": term.starts, "folders": folders}, indent=2)
     if format_ == "curl":
-        return "\n".join("Cookie: " + "; ".join(map("=".join, cookies.items())) for cookies in made.values())
+        return "\n".join("Cookie: " + "; ".join(map("=".join, cookies.items())) for cookies in signed.values())
     attributes = f"Max-Age={term.expires - term.now}; HttpOnly; SameSite=Lax{'; Secure' * settings.secure}"
     return "\n".join(
         f"Set-Cookie: {name}={value}; Path={paths.encode(folder)}; {attributes}"
-        for folder, cookies in made.items()
+        for folder, cookies in signed.items()
         for name, value in cookies.items()
     )
 

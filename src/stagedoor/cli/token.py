@@ -1,10 +1,8 @@
-"""`stagedoor token`: what the door thinks of a token, stage by stage."""
+"""`stagedoor token`: verify a token stage by stage, as the site would."""
 
 from __future__ import annotations
 
 import json
-import re
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,8 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from ..core.errors import InvalidToken, KeysUnavailable
-from .output import AsJson, SettingsFile, WrongUsage, complain, moment, ok, say, say_json, say_table
-from .token_mends import Claimed, mend
+from .options import AsJson, SettingsFile, load_settings, read_token
+from .output import moment, ok, say, say_json, say_table
+from .token_mends import Unverified, mend
 
 STAGES: Mapping[str, tuple[str, ...]] = {
     "shape": ("token-too-long", "token-shape", "token-type"),
@@ -24,41 +23,39 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "signature": ("token-signature",),
     "claims": (),
 }
-"""The stages in which `Tokens.verify` works, and the codes of the errors that end in each; all others: claims."""
+"""The stages of `Tokens.verify` in order, each with the error codes that end in it; all other codes end in `claims`."""
 
 
 def command(
-    text: Annotated[list[str] | None, typer.Argument(metavar="TOKEN", help="a token, a file with one, or -")] = None,
+    text: Annotated[
+        list[str] | None, typer.Argument(metavar="TOKEN", help="the token, a file that holds it, or -")
+    ] = None,
     file: SettingsFile = None,
     jwks: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="keys to use instead of the issuer's", exists=True, dir_okay=False),
     ] = None,
-    unverified: Annotated[
-        bool, typer.Option("--unverified", help="show the claims of a token that fails, too")
-    ] = False,
+    unverified: Annotated[bool, typer.Option("--unverified", help="show the claims even if the token fails")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """verify a token as the door would; say what is wrong.
+    """verify a token as the site would; say what is wrong.
 
-    Stage by stage: shape, issuer, key, signature, claims. Reads standard input
-    unless a token is named, so that tokens need not be in the shell's history.
+    The stages are shape, issuer, key, signature, claims. Without TOKEN it
+    reads standard input, which keeps the token out of the shell's history.
 
     \b
     example:
       pbpaste | stagedoor token
       stagedoor token --jwks jwks.json - < token.txt
     """
-    from ..settings import load
-
-    settings = load(file)
+    settings = load_settings(file)
     if jwks is not None:
-        keys = jwks.absolute().as_uri()
-        settings = replace(settings, issuers=tuple(issuer._replace(jwks=keys) for issuer in settings.issuers))
+        url = jwks.absolute().as_uri()
+        settings = replace(settings, issuers=tuple(issuer._replace(jwks=url) for issuer in settings.issuers))
     value, now = read_token(" ".join(text or ["-"])), time.time()
-    header, claims = _peek(value)
+    header, claims = _read_unverified(value)
     issuer = next((one for one in settings.issuers if one.url == claims.get("iss")), None)
-    answer = judge(Claimed(value, header, claims, issuer, settings, now))
+    answer = judge(Unverified(value, header, claims, issuer, settings, now))
     if unverified and answer["claims"] is None:
         answer["unverifiedClaims"] = claims
     if as_json:
@@ -68,22 +65,8 @@ def command(
     return 0 if answer["valid"] else 1
 
 
-def read_token(text: str) -> str:
-    """The token from the argument, the file that it names or standard input; `Bearer` may stand before it."""
-    if text == "-":
-        if sys.stdin.isatty():
-            complain("", "paste the token, then press enter and ctrl-d")
-        text = sys.stdin.read(1_000_000)
-    elif len(text) < 256 and Path(text).is_file():  # tokens are too long to be names of files
-        text = Path(text).read_text(encoding="utf-8", errors="replace")
-    text = re.sub(r"(?i)^(authorization:\s*)?bearer\s+", "", text.strip().strip("\"'"))
-    if len(text.split()) != 1:
-        raise WrongUsage("a token is one word: there are spaces in it" if text else "there is no token")
-    return text
-
-
-def _peek(value: str) -> tuple[Mapping[str, object], Mapping[str, object]]:
-    """Header and claims, as far as they can be read; nothing of it is verified."""
+def _read_unverified(value: str) -> tuple[Mapping[str, object], Mapping[str, object]]:
+    """Header and claims of a token, empty where they cannot be read."""
     from ..core.jose import json_object, split
 
     try:
@@ -93,8 +76,8 @@ def _peek(value: str) -> tuple[Mapping[str, object], Mapping[str, object]]:
         return {}, {}
 
 
-def judge(token: Claimed) -> dict[str, Any]:
-    """Verify a token, and tell what came of each stage up to the one that it fails in."""
+def judge(token: Unverified) -> dict[str, Any]:
+    """Verify a token; return what `--json` prints."""
     from .services import verify
 
     caller, error, failed = None, None, ""
@@ -103,7 +86,7 @@ def judge(token: Claimed) -> dict[str, Any]:
     except (InvalidToken, KeysUnavailable) as failure:
         error = failure
         failed = next((stage for stage, codes in STAGES.items() if error.code in codes), "claims")
-    told = {
+    details = {
         "shape": f"JWT, {token.header.get('alg')}",
         "issuer": token.issuer.name if token.issuer else "",
         "key": f"kid {token.header['kid']}" if "kid" in token.header else "the only key that fits",
@@ -112,7 +95,7 @@ def judge(token: Claimed) -> dict[str, Any]:
     }
     names = list(STAGES)
     passed = names[: names.index(failed)] if failed else names
-    stages = [{"stage": name, "ok": True, "detail": told[name]} for name in passed]
+    stages = [{"stage": name, "ok": True, "detail": details[name]} for name in passed]
     return {
         "valid": caller is not None,
         "stages": [*stages, {"stage": failed, "ok": False, "detail": str(error)}] if error else stages,
@@ -132,7 +115,7 @@ def _say(answer: Mapping[str, Any], now: float) -> None:
     if claims:
         say("")
         if not answer["claims"]:
-            say("NOT verified, anybody can have written this:", "red")
+            say("NOT verified, anyone can have written this:", "red")
         say_table((f"  {name}", _claim(name, value, now)) for name, value in claims.items())
         say("")
     if answer["valid"]:

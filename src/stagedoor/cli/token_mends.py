@@ -1,4 +1,4 @@
-"""What to do about a token that failed, by the code of its error."""
+"""What to do about a token that fails, by the code of its error."""
 
 from __future__ import annotations
 
@@ -13,11 +13,19 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 CLOCKS_DIFFER = 120
-"""Seconds up to which a token that is too old or too young may be a matter of clocks."""
+"""Seconds by which two clocks may differ; a token that is too old or too early by less may be a good one."""
 
 
-class Claimed(NamedTuple):
-    """A token and what it says of itself, as far as that can be read; nothing of it has been verified."""
+class Unverified(NamedTuple):
+    """A token with what it says of itself; anyone can have written it.
+
+    Attributes:
+        value: the token.
+        header, claims: empty where they cannot be read.
+        issuer: of the settings, with the token's `iss`; None: there is none.
+        settings: to verify it with.
+        now: epoch seconds.
+    """
 
     value: str
     header: Mapping[str, object]
@@ -27,48 +35,47 @@ class Claimed(NamedTuple):
     now: float
 
 
-def mend(code: str, token: Claimed) -> str:
-    """A sentence for the person who holds the token; "" if there is nothing to say beyond the error."""
+def mend(code: str, token: Unverified) -> str:
+    """Return what to do; "" if the error itself says all there is to say."""
     found = _MENDS.get(code, "")
     return found if isinstance(found, str) else found(token)
 
 
-def _shape(token: Claimed) -> str:
+def _shape(token: Unverified) -> str:
     by_dots = {
-        2: "it was cut or changed on its way: copy it whole, as the provider sent it",
-        4: "this one is encrypted (JWE): have the provider send signed tokens",
+        2: "it was cut or changed: copy the whole token, as the provider sent it",
+        4: "it is encrypted (JWE): have the provider send signed tokens",
     }
-    opaque = "opaque tokens cannot be checked here: bring an id token, or have the provider issue JWT access tokens"
+    opaque = "opaque tokens cannot be verified: use an id token, or have the provider issue JWT access tokens"
     return by_dots.get(token.value.count("."), opaque)
 
 
-def _issuer(token: Claimed) -> str:
+def _issuer(token: Unverified) -> str:
     iss, known = str(token.claims.get("iss")), [one.url for one in token.settings.issuers]
     if iss.rstrip("/") in (one.rstrip("/") for one in known):
-        return f"it says iss {iss!r}, yours differs by the slash at the end: write it as the token does"
-    return f"it says iss {iss!r}, yours: {', '.join(known) or 'none'}; bring another token, or add it to [[issuers]]"
+        return f"its iss is {iss!r}, yours differs by the slash at the end: write it as the token does"
+    return f"its iss is {iss!r}, yours: {', '.join(known) or 'none'}; use another token, or add it to [[issuers]]"
 
 
-def _algorithm(token: Claimed) -> str:
+def _algorithm(token: Unverified) -> str:
     alg = str(token.header["alg"])
     if token.claims.get("aud") == token.settings.url:
-        return "this is a session cookie of the site: it counts as that cookie, not as a token"
+        return "this is a session cookie of the site: it works as that cookie, not as a token"
     if alg.startswith("HS") or alg == "none":
         return f"{alg} is never accepted: have the provider sign with RS256 or another public-key algorithm"
-    return (
-        f"if {token.issuer.name if token.issuer else 'the issuer'} signs with {alg}, add it to [[issuers]] algorithms"
-    )
+    name = token.issuer.name if token.issuer else "the issuer"
+    return f"if {name} signs with {alg}, add it to [[issuers]] algorithms"
 
 
-def _key(token: Claimed) -> str:
+def _key(token: Unverified) -> str:
     if "kid" not in token.header:
-        return "it names no kid, and the issuer has several keys: only a kid can say which"
+        return "it has no kid, and the issuer has several keys: have the provider send the kid"
     kid, alg = token.header["kid"], token.header["alg"]
-    return f"kid {kid!r} is not among the issuer's keys for {alg}: the token is old, or of another environment"
+    return f"kid {kid!r} is not among the issuer's keys for {alg}: the token is old, or from another environment"
 
 
-def _audience(token: Claimed) -> str:
-    assert token.issuer is not None  # claims are looked at last
+def _audience(token: Unverified) -> str:
+    assert token.issuer is not None  # claims are checked after the issuer was found
     field = "client_id" if token.issuer.token_use and token.claims.get("token_use") == "access" else "aud"
     theirs, ours = json.dumps(token.claims.get(field)), ", ".join(sorted(token.issuer.audience))
     return (
@@ -76,25 +83,25 @@ def _audience(token: Claimed) -> str:
     )
 
 
-def _time(token: Claimed, claim: str) -> str:
+def _time(token: Unverified, claim: str) -> str:
     at = token.claims[claim]
-    assert isinstance(at, int | float)  # else the error would have been another one
-    clocks = 'if the clocks differ, set [[issuers]] leeway = "2m"'
-    mend = clocks if abs(token.now - at) < CLOCKS_DIFFER else "get a new one, or set this clock right"
-    return f"{moment(at, token.now)}: {mend}"
+    assert isinstance(at, int | float)  # any other value has another error code
+    if abs(token.now - at) < CLOCKS_DIFFER:
+        return f'{moment(at, token.now)}: if the clocks differ, set [[issuers]] leeway = "2m"'
+    return f"{moment(at, token.now)}: get a new one, or set this clock right"
 
 
-_MENDS: Mapping[str, str | Callable[[Claimed], str]] = {
+_MENDS: Mapping[str, str | Callable[[Unverified], str]] = {
     "token-too-long": "have the provider leave claims out, for example groups that no rule asks for",
     "token-shape": _shape,
-    "token-type": "bring the access token or the id token",
+    "token-type": "use the access token or the id token",
     "token-issuer": _issuer,
     "token-algorithm": _algorithm,
     "token-key": _key,
-    "issuer-unavailable": "ask again later, see stagedoor check --online, or give the keys with --jwks FILE",
-    "token-signature": "the token was changed or cut on its way, or another key signed it: get a new one",
+    "issuer-unavailable": "try again later, run stagedoor check --online, or give the keys with --jwks FILE",
+    "token-signature": "it was changed or cut, or another key signed it: get a new one",
     "token-audience": _audience,
-    "token-use": lambda token: f"if {token.claims.get('token_use')!r} shall count, add it to [[issuers]] token_use",
+    "token-use": lambda token: f"to accept {token.claims.get('token_use')!r}, add it to [[issuers]] token_use",
     "token-expired": lambda token: _time(token, "exp"),
     "token-early": lambda token: _time(token, "nbf"),
 }
