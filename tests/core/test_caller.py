@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stagedoor.core.caller import ANONYMOUS, Caller
 from stagedoor.core.jose import ALGORITHMS
@@ -103,3 +106,79 @@ def test_nobody_is_anonymous() -> None:
 def test_a_subject_that_is_no_text_names_nobody() -> None:
     assert Caller("staff", ISSUER, {"sub": {"a": 1}}).subject == ""
     assert b64(b"x") == "eA"
+
+
+# --- equality, and what is shown
+
+
+GOOD: dict[str, Any] = {
+    "issuer": "staff",
+    "issuer_url": ISSUER,
+    "claims": {"sub": "ann", "groups": ["a", "b"], "nested": {"n": 1}},
+    "names": {"groups": "groups"},
+    "expires": 5.0,
+}
+
+
+def test_callers_of_the_same_claims_are_equal() -> None:
+    one, other = Caller(**GOOD), Caller(**json.loads(json.dumps(GOOD)))
+    assert one == other
+    assert hash(one) == hash(other)
+    assert len({one, other}) == 1
+    backwards = Caller(**{**GOOD, "claims": dict(reversed(GOOD["claims"].items()))})
+    assert one == backwards
+    assert hash(one) == hash(backwards)
+    assert Caller("", "", {}) == ANONYMOUS
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"issuer": "partners"},
+        {"issuer_url": ISSUER + "/"},
+        {"expires": 6.0},
+        {"names": {}},
+        {"names": {"groups": "roles"}},
+        {"claims": {"sub": "ann"}},
+        {"claims": {**GOOD["claims"], "more": None}},
+        {"claims": {**GOOD["claims"], "sub": "ben"}},
+        {"claims": {**GOOD["claims"], "groups": ["b", "a"]}},
+        {"claims": {**GOOD["claims"], "groups": ["a", "b", "c"]}},
+        {"claims": {**GOOD["claims"], "groups": ("a", "b")}},
+        {"claims": {**GOOD["claims"], "nested": {"n": True}}},
+        {"claims": {**GOOD["claims"], "nested": {"n": 1.0}}},
+        {"claims": {**GOOD["claims"], "nested": {"m": 1}}},
+    ],
+)
+def test_callers_differ_in_everything_that_a_decision_can_depend_on(other: dict[str, Any]) -> None:
+    assert Caller(**GOOD) != Caller(**{**GOOD, **other})
+
+
+def test_a_caller_equals_nothing_else() -> None:
+    assert Caller(**GOOD) != "staff:ann"
+    assert ANONYMOUS != None  # noqa: E711 - what a program may write
+
+
+VALUES = st.recursive(
+    st.sampled_from([0, 1, True, False, 1.0, 0.0, None, "1", "true", "", "ann"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["0", "a"]), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(one=VALUES, other=VALUES)
+def test_equal_callers_have_the_same_values(one: object, other: object) -> None:
+    """Python says `1 == True`, and a rule does not: a policy remembers decisions by caller."""
+    first, second = caller(sub="ann", claim=one), caller(sub="ann", claim=other)
+    assert (first == second) == (json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True))
+    if first == second:
+        assert hash(first) == hash(second)
+        for name in ("claim", "claim.a", "claim.0", "claim.a.0"):
+            assert first.values(name) == second.values(name)
+
+
+def test_a_caller_shows_issuer_and_subject_and_nothing_else() -> None:
+    shown = repr(Caller("staff", ISSUER, {"sub": "ann", "email": "ann@example.com", "nonce": "n-0S6"}))
+    assert shown == "<Caller 'staff:ann'>"
+    assert repr(ANONYMOUS) == "<Caller, anonymous>"
+    assert "\n" not in repr(caller(sub="ann\nforged line"))

@@ -11,15 +11,17 @@ from collections.abc import Iterator, Mapping
 class Caller:
     """Who asks: verified claims of one issuer, or `ANONYMOUS`.
 
+    Two callers are equal if everything that a decision can depend on is equal, and their end too.
+
     Args:
-        issuer: the issuer's name in rules and logs; "" for nobody.
+        issuer: the issuer's name in rules and logs; "" for an anonymous caller.
         issuer_url: the exact `iss`.
         claims: claims whose signature was checked.
         names: our name -> the provider's claim.
         expires: epoch seconds after which these claims no longer hold.
     """
 
-    __slots__ = ("_segments", "_values", "claims", "expires", "issuer", "issuer_url", "label", "names")
+    __slots__ = ("_hash", "_segments", "_values", "claims", "expires", "issuer", "issuer_url", "label", "names")
 
     def __init__(
         self,
@@ -39,6 +41,26 @@ class Caller:
         self._values: dict[str, frozenset[str]] = {}
         self._segments: dict[tuple[str, str], frozenset[str]] = {}
         self.label = f"{issuer}:{self.subject}" if issuer else ""
+        self._hash = hash((issuer_url, self.label, expires))  # once: policies remember decisions by caller
+
+    def __repr__(self) -> str:
+        """Issuer and subject alone: a repr may end up in a log, and other claims can be private."""
+        return f"<Caller {self.label!r}>" if self.signed_in else "<Caller, anonymous>"
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, Caller):
+            return NotImplemented
+        return (
+            self._hash == other._hash
+            and (self.issuer, self.issuer_url, self.expires) == (other.issuer, other.issuer_url, other.expires)
+            and _alike(dict(self.names), dict(other.names))
+            and _alike(dict(self.claims), dict(other.claims))
+        )
 
     @property
     def signed_in(self) -> bool:
@@ -88,6 +110,17 @@ ANONYMOUS = Caller("", "", {})
 def is_segment(value: str) -> bool:
     """May this claim value stand for one whole path segment? Not if a path or a pattern could read it otherwise."""
     return value not in ("", ".", "..") and not re.search(r"[/\\*?\x00-\x1f\x7f-\x9f\ud800-\udfff]", value)
+
+
+def _alike(one: object, other: object) -> bool:
+    """Equal, and of the same types all through: to Python `1 == True`, to a rule "1" and "true" are two values."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_alike(value, other[name]) for name, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    return one == other
 
 
 def _lookup(claims: Mapping[str, object], path: str) -> object:

@@ -666,3 +666,20 @@ def test_a_decision_has_the_truth_value_that_its_name_says() -> None:
     assert policy.decide(ANONYMOUS, "public/a")
     assert not policy.decide(ANONYMOUS, "public/drafts/a")
     assert not policy.decide(ANONYMOUS, "other")
+
+
+def test_a_remembered_decision_is_for_equal_callers_alone() -> None:
+    policy = compile_rules(only({"claims": {"level": ["1"]}}))
+    for _ in range(2):
+        assert policy.decide(caller(level=1), "a")
+        assert policy.decide(caller(level=1), "a")
+        assert not policy.decide(caller(level=True), "a")  # equal to 1 in Python, and "true" to a rule
+        assert not policy.decide(caller(level=2), "a")
+
+
+def test_a_decision_is_made_once_for_a_caller_and_key() -> None:
+    policy = compile_rules(only({"claims": {"level": ["1"]}}))
+    first = policy.decide(caller(level=1), "a")
+    assert policy.decide(caller(level=1), "a") is first
+    unremembered = compile_rules(only({"claims": {"level": ["1"]}}), remember=0)
+    assert unremembered.decide(ANN, "a") is not unremembered.decide(ANN, "a")

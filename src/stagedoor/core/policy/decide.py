@@ -164,8 +164,8 @@ class Policy:
         self.root = Node()
         for rule in self.rules:
             self.root.add(rule)
-        # A caller is one object as long as its token is remembered, and the decision follows from caller and key.
-        self._remembered = lru_cache(maxsize=remember)(self._decide)
+        # The decision follows from caller and key. In the instance, so that a remembered one costs a single call.
+        self.decide = lru_cache(maxsize=remember)(self._decide)  # type: ignore[method-assign]
 
     @property
     def claim_names(self) -> frozenset[str]:
@@ -196,7 +196,7 @@ class Policy:
         Returns:
             Allow, which is true, with the first rule that allows the key; or Deny, which is false, with the reason.
         """
-        return self._remembered(caller, key)
+        return self._decide(caller, key)
 
     def _decide(self, caller: Caller, key: str) -> Allow | Deny:
         if not _is_key(key):
