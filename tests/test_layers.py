@@ -43,11 +43,17 @@ def name_of(file: Path) -> str:
     return ".".join(file.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imports(module: str) -> Iterator[str]:
-    """What a module imports, in functions too: ours as `.core.errors`, others as they are, with each name taken."""
+def imports(module: str, *, for_types: bool = True) -> Iterator[str]:
+    """What a module imports, in functions too: ours as `.core.errors`, others as they are, with each name taken.
+
+    Without `for_types` what only type checkers import is left out.
+    """
     is_package = file_of(module).name == "__init__.py"
     package = module.split(".") if is_package else module.split(".")[:-1]
-    for node in ast.walk(tree(module)):
+    whole = tree(module)
+    if not for_types:
+        whole.body = [node for node in whole.body if not is_for_types(node)]
+    for node in ast.walk(whole):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -58,6 +64,10 @@ def imports(module: str) -> Iterator[str]:
             for alias in node.names:
                 is_module = file_of(f"{target}.{alias.name}"[1:]).is_file()
                 yield f"{target}.{alias.name}" if is_module else target
+
+
+def is_for_types(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 MODULES = frozenset(map(name_of, SOURCE.rglob("*.py"))) - {"__init__", "__main__"}
@@ -94,7 +104,7 @@ def test_the_core_imports_the_standard_library_and_itself(module: str) -> None:
 
 @pytest.mark.parametrize("module", CORE)
 def test_the_core_opens_nothing_and_asks_neither_clock_nor_dice(module: str) -> None:
-    names = {name for name in imports(module) if not name.startswith(".")} - PURE
+    names = {name for name in imports(module, for_types=False) if not name.startswith(".")} - PURE
     if {name for name in imports(module) if name.startswith("time.")} <= PURE:
         names.discard("time")  # `from time import gmtime`
     assert not {name for name in names if name in IMPURE or name.split(".")[0] in IMPURE}

@@ -342,6 +342,15 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
     "before 1970": ({"expires": -1}, "epoch seconds"),
     "a fraction": ({"expires": LATER + 0.5}, "epoch seconds"),
     "a start in milliseconds": ({"starts": LATER * 1000}, "epoch seconds"),
+    "true": ({"expires": True}, "epoch seconds"),
+    "a lifetime in seconds": ({"expires": 3600}, r"timedelta\(seconds=3600\)"),
+    "a start in seconds": ({"starts": 60}, r"timedelta\(seconds=60\)"),
+    "no time zone": ({"expires": dt.datetime(2030, 1, 1)}, "no time zone"),  # noqa: DTZ001 - that is the mistake
+    "a start without time zone": ({"starts": dt.datetime(2030, 1, 1)}, "no time zone"),  # noqa: DTZ001 - likewise
+    "a date": ({"expires": dt.date(2030, 1, 1)}, "epoch seconds"),
+    "a text": ({"expires": "2030-01-01"}, "epoch seconds"),
+    "nothing for an end": ({"expires": None}, "epoch seconds"),
+    "an end before 1970": ({"expires": dt.timedelta(days=-40_000)}, "epoch seconds"),
 }
 
 
@@ -352,6 +361,33 @@ def test_what_no_verifier_would_take_is_not_signed(given: dict[str, Any], told: 
     if "url" not in given:
         with pytest.raises(InvalidTarget, match=told):
             signer().cookies(**{"resource": URL, "expires": LATER, **given})
+
+
+LATER_THERE = dt.datetime.fromtimestamp(LATER, dt.timezone(dt.timedelta(hours=5.5)))
+
+
+@pytest.mark.parametrize("expires", [LATER, LATER_THERE, dt.timedelta(seconds=600)], ids=["epoch", "date", "lifetime"])
+@pytest.mark.parametrize(
+    "starts", [None, int(NOW) - 5, LATER_THERE - dt.timedelta(seconds=605), dt.timedelta(seconds=-5)]
+)
+def test_an_end_and_a_start_are_written_as_a_program_has_them(expires: Any, starts: Any) -> None:
+    made = Signer(KEYS["rsa"]["id"], signer().sign, clock=lambda: NOW + 0.75)
+    wanted = None if starts is None else int(NOW) - 5
+    signed = made.url(URL, expires, starts=starts)
+    terms = judge(request(signed.removeprefix(SITE)), NOW).terms
+    assert (terms.expires, terms.starts) == (LATER, wanted)
+    fields = {
+        name.removeprefix(COOKIE_PREFIX): text for name, text in made.cookies(URL, expires, starts=starts).items()
+    }
+    terms = judge(in_cookies("/a/b.txt", fields), NOW).terms
+    assert (terms.expires, terms.starts) == (LATER, wanted)
+
+
+def test_a_lifetime_needs_a_clock() -> None:
+    clockless = Signer("K1", signer().sign)
+    with pytest.raises(InvalidTarget, match="no clock"):
+        clockless.url(URL, dt.timedelta(hours=1))
+    assert clockless.url(URL, LATER_THERE).startswith(f"{URL}?Expires={LATER}&")
 
 
 def test_one_address_is_a_network_of_one() -> None:

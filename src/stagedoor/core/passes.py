@@ -16,13 +16,16 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple, TypeAlias, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypeGuard, TypeVar
 from urllib.parse import unquote
 
 from .credentials import COOKIE_PREFIX, PassFields, without_pass
 from .errors import InvalidPass, InvalidTarget, InvalidToken
 from .jose import json_object
 from .messages import Request
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -33,6 +36,11 @@ Sign: TypeAlias = Callable[[Hash, bytes], bytes]
 PassCheck: TypeAlias = Callable[[Hash, bytes, bytes], bool]
 """Is this the signature of these bytes? Behind it is one public key."""
 
+When: TypeAlias = "datetime | timedelta | int"
+"""A moment with its time zone, a length of time from now on, or epoch seconds."""
+
+EARLIEST = 10**9
+"""Epoch seconds of the earliest moment that is signed, in 2001: a smaller number is a lifetime put by mistake."""
 MAX_POLICY_CHARACTERS = 8192
 """Bound of a policy as it is sent; CloudFront takes URLs of 8,192 bytes ("Quotas")."""
 REMEMBERED = 4096
@@ -120,10 +128,17 @@ class Signer:
         key_id: id of the public key at CloudFront, or any name that verifiers know the key by.
         sign: the private-key operation.
         hash: `sha256`, or `sha1`, which is all that some old verifiers know.
+        clock: epoch seconds now; without one no `timedelta` can be signed.
     """
 
-    def __init__(self, key_id: str, sign: Sign, hash: Hash = "sha256") -> None:  # noqa: A002 - the setting's name
-        self.key_id, self.sign, self.hash = key_id, sign, hash
+    def __init__(
+        self,
+        key_id: str,
+        sign: Sign,
+        hash: Hash = "sha256",  # noqa: A002 - the setting's name
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self.key_id, self.sign, self.hash, self._clock = key_id, sign, hash, clock
 
     def __repr__(self) -> str:
         return f"Signer({self.key_id!r}, hash={self.hash!r})"
@@ -131,9 +146,9 @@ class Signer:
     def url(
         self,
         url: str,
-        expires: int,
+        expires: When,
         *,
-        starts: int | None = None,
+        starts: When | None = None,
         network: str | None = None,
         resource: str | None = None,
     ) -> str:
@@ -141,8 +156,8 @@ class Signer:
 
         Args:
             url: the whole URL, with its query if it has one; what no URL may hold is percent-encoded.
-            expires: epoch seconds at which it is over.
-            starts: epoch seconds until which it is not yet good.
+            expires: when it is over: a `datetime` with its time zone, a `timedelta` from now, or epoch seconds.
+            starts: until when it is not yet good, in the same forms.
             network: one IPv4 address, or a network in CIDR notation.
             resource: what it opens, with wildcards, if that is more than this URL.
 
@@ -150,7 +165,8 @@ class Signer:
             The URL with the parameters of the pass at its end.
 
         Raises:
-            InvalidTarget: a URL or resource that cannot be signed, a moment or a network that is none.
+            InvalidTarget: a URL or resource that cannot be signed, a moment or a network that is none, a number of
+                seconds that can only be a lifetime.
         """
         url = _written(url).removesuffix("?")  # the query begins with the pass
         if "#" in url:
@@ -164,12 +180,12 @@ class Signer:
         custom = starts is not None or network is not None or resource is not None
         if resource is None:  # in a custom policy a bare `?` stands for any one character
             resource = url.replace("?", "\\?") if custom else url
-        terms = _checked(Terms(resource, expires, starts, network))
+        terms = self._terms(resource, expires, starts, network)
         parameters = "&".join(f"{name}={value}" for name, value in self._fields(terms, custom))
         return f"{url}{'&' if '?' in url else '?'}{parameters}"
 
     def cookies(
-        self, resource: str, expires: int, *, starts: int | None = None, network: str | None = None
+        self, resource: str, expires: When, *, starts: When | None = None, network: str | None = None
     ) -> dict[str, str]:
         """Make the cookies that open a resource: name -> value.
 
@@ -180,9 +196,36 @@ class Signer:
         Raises:
             InvalidTarget: as for `url`.
         """
-        terms = _checked(Terms(resource, expires, starts, network))
+        terms = self._terms(resource, expires, starts, network)
         custom = starts is not None or network is not None or "*" in resource or "\\?" in resource
         return {COOKIE_PREFIX + name: value for name, value in self._fields(terms, custom)}
+
+    def _terms(self, resource: str, expires: When, starts: When | None, network: str | None) -> Terms:
+        since = None if starts is None else self._epoch(starts)
+        return _checked(Terms(resource, self._epoch(expires), since, network))
+
+    def _epoch(self, when: When) -> int:
+        moment = when if isinstance(when, int) else self._seconds(when)
+        if not _is_epoch(moment):
+            raise InvalidTarget(f"{when!r} is not a moment in whole epoch seconds")
+        if moment < EARLIEST:
+            raise InvalidTarget(
+                f"{moment} is a moment long ago; write timedelta(seconds={moment}) for a lifetime, "
+                "or epoch seconds: int(time()) + 3600"
+            )
+        return moment
+
+    def _seconds(self, when: datetime | timedelta) -> int | None:
+        """Epoch seconds; None for another object. Methods are looked for, because the core imports no `datetime`."""
+        if hasattr(when, "total_seconds"):
+            if self._clock is None:
+                raise InvalidTarget("this signer has no clock; write a moment instead of a timedelta")
+            return int(self._clock() + when.total_seconds())
+        if not hasattr(when, "timestamp"):
+            return None
+        if when.utcoffset() is None:
+            raise InvalidTarget(f"{when} has no time zone; write datetime.now(UTC) + timedelta(hours=1)")
+        return int(when.timestamp())
 
     def _fields(self, terms: Terms, custom: bool) -> list[tuple[str, str]]:
         text = terms.custom() if custom else terms.canned()
@@ -201,9 +244,6 @@ def _written(url: str) -> str:
 
 
 def _checked(terms: Terms) -> Terms:
-    for moment in (terms.expires, 0 if terms.starts is None else terms.starts):
-        if not _is_epoch(moment):
-            raise InvalidTarget(f"{moment!r} is no moment in whole epoch seconds")
     resource = terms.resource
     if _UNFIT.search(resource.replace("\\?", "")) or _LONE.search(resource) or "#" in resource or not resource:
         raise InvalidTarget("a pass is for a URL without quote, backslash, control character or fragment, in Unicode")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, TypeAlias
@@ -63,12 +64,12 @@ def load_signer(
         hash_: `sha256`, or `sha1` for verifiers that know no other.
 
     Returns:
-        A `Signer`: `signer.url("https://…/a.txt", expires)`, `signer.cookies("https://…/course/*", expires)`.
+        A `Signer`: `signer.url("https://…/a.txt", timedelta(hours=1))`, `signer.cookies("https://…/course/*", …)`.
 
     Raises:
         InvalidKey: not a private key, another kind of key than CloudFront takes, or a wrong passphrase.
     """
-    return Signer(key_id, signs(read_private(private_key, passphrase)), hash_)
+    return Signer(key_id, signs(read_private(private_key, passphrase)), hash_, time.time)
 
 
 def read_private(content: bytes | str, passphrase: bytes | str | None = None) -> PrivateKey:
@@ -139,7 +140,7 @@ def checks(key: PublicKey) -> PassCheck:
 def open_passes(passes: PassSettings, region: str | None) -> tuple[Mapping[str, PassCheck], Signer | None]:
     """Make the checks of all public keys, by id, and the signer; arguments and errors as for `read_keys`."""
     public, private = read_keys(passes, region)
-    signer = Signer(passes.key_id, signs(private), passes.hash) if private and passes.key_id else None
+    signer = Signer(passes.key_id, signs(private), passes.hash, time.time) if private and passes.key_id else None
     return {name: checks(key) for name, key in public.items()}, signer
 
 
