@@ -6,9 +6,8 @@ import contextlib
 import logging
 import math
 import time
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
@@ -53,7 +52,8 @@ class Outside:
     def __call__(self, wish: Wish) -> Answered:
         late = time.monotonic() > self._ends
         if isinstance(wish, Fetch):
-            return Fetched(b"", "there was no time left to ask") if late else _fetched(wish)
+            within = min(wish.timeout, FETCH_WITHIN)
+            return Fetched(b"", "there was no time left to ask") if late else fetch(wish, within)
         try:
             if late:
                 kind = StoreUnavailable if isinstance(wish, List) else CatalogueUnavailable
@@ -110,13 +110,3 @@ class Outside:
             self._s3 = get_session().create_client("s3", region_name=region, endpoint_url=endpoint, config=config)
             self._s3.meta.events.register_last("before-parameter-build.s3", ask_once)
         return self._s3
-
-
-def _fetched(wish: Fetch) -> Fetched:
-    """The keys of an issuer: from a file of the bundle, or from where it publishes them."""
-    if not wish.url.startswith("file:"):
-        return fetch(wish, min(wish.timeout, FETCH_WITHIN))
-    try:
-        return Fetched(Path(unquote(urlsplit(wish.url).path)).read_bytes())
-    except OSError as error:
-        return Fetched(b"", f"{type(error).__name__}: {error}")
