@@ -23,6 +23,7 @@ from stagedoor.settings import parse
 from stagedoor.settings.site import make_door
 from tests.helpers import commands, serving
 from tests.helpers.commands import Said
+from tests.helpers.servers import free_port
 from tests.helpers.stores import ODD_KEYS
 from tests.helpers.support import NOW, VECTORS, request
 
@@ -314,7 +315,7 @@ def test_curl_gets_the_file_with_what_is_printed(tmp_path: Path) -> None:
     """A shell, curl, the command line and a running site, whose rules let no one in."""
     (tmp_path / "K1.pem").write_text(KEYS["rsa"]["priv"])
     serving.prepare(tmp_path, {"shut/a b.txt": b"inside"})
-    port = serving.free_port()
+    port = free_port()
     passes = '[passes]\nkey_id = "K1"\nprivate_key = "file:K1.pem"\n'
     text = serving.settings_text(more=passes).replace(serving.SITE, f"http://127.0.0.1:{port}")
     with serving.serve(tmp_path, text, port=port):
