@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.doctor import QUESTIONS, Evidence, Question, Subject, examine
-from stagedoor.doctor.outcome import SkipError
+from stagedoor.doctor.evidence import SkipError
 from stagedoor.doctor.visit import Visit
 from stagedoor.doctor.wire import Meter, Origin, Unreachable
 from tests.doctor.test_questions import Spoken, subject, told

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .outcome import Evidence as Evidence
+from .evidence import Evidence as Evidence
+from .evidence import SkipError, State
 from .outcome import Outcome as Outcome
 from .outcome import Question as Question
 from .outcome import Report as Report
-from .outcome import SkipError, State
 from .questions import QUESTIONS as QUESTIONS
 from .subject import Subject as Subject
 from .visit import Visit

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 
 from ..core.credentials import Source
 from . import forge, signed_urls
-from .outcome import Evidence, SkipError
+from .evidence import Evidence, SkipError
 from .visit import JSON, Visit, parse_json
 from .wire import Answer, Fields
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from urllib.parse import quote
 
-from .outcome import Evidence, SkipError
+from .evidence import Evidence, SkipError
 from .visit import BROWSER, REDIRECTS, Visit
 from .wire import Answer, Fields
 

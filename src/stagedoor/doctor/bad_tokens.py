@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from . import forge
-from .outcome import Evidence, SkipError
+from .evidence import Evidence, SkipError
 from .visit import Visit
 from .wire import Fields
 

@@ -10,7 +10,7 @@ from ..core.issuers import Issuer, is_cognito
 from ..core.policy.decide import Policy
 from ..core.policy.patterns import Claim
 from .access import LISTING
-from .outcome import Evidence, SkipError
+from .evidence import Evidence, SkipError
 from .visit import Visit
 from .wire import Origin, Wire
 

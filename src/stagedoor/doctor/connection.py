@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .outcome import Evidence, SkipError
+from .evidence import Evidence, SkipError
 from .visit import REDIRECTS, Visit
 from .wire import DEFAULT_PORTS, Origin, Wire
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from urllib.parse import quote, urljoin, urlsplit
 
 from ..core.credentials import Source
-from .outcome import Evidence, SkipError
+from .evidence import Evidence, SkipError
 from .visit import BROWSER, EVIL, REDIRECTS, Visit
 from .wire import Answer, Fields, Origin
 

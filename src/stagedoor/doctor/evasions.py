@@ -8,7 +8,7 @@ from email.utils import formatdate
 from functools import partial
 
 from . import forge
-from .outcome import Evidence
+from .evidence import Evidence
 from .spellings import spellings
 from .visit import BROWSER, EVIL, Visit
 from .wire import Answer, Fields

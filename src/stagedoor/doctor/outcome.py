@@ -1,32 +1,13 @@
-"""What is asked, and what came of it."""
+"""What is asked, and the outcome."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from .visit import Visit
-
-State: TypeAlias = Literal["good", "found", "note", "skipped", "failed"]
-
-
-class Evidence(NamedTuple):
-    """A request, and the answer that it should not have got.
-
-    Attributes:
-        asked, got: in words, without credentials.
-        sure: False if it proves nothing, but is worth a thought.
-    """
-
-    asked: str
-    got: str
-    sure: bool = True
-
-
-class SkipError(Exception):
-    """The question cannot be answered here; the message says why, and what would help."""
+from .evidence import Evidence, State
+from .visit import Visit
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +36,7 @@ class Question:
 
 
 class Outcome(NamedTuple):
-    """What came of a question; `skipped` says why it was not asked, or not to the end."""
+    """The outcome of a question; `skipped` says why it was not asked, or not to the end."""
 
     question: Question
     state: State

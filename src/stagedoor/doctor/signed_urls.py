@@ -11,8 +11,8 @@ from time import sleep, time
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from .evidence import Evidence, SkipError
 from .forge import changed
-from .outcome import Evidence, SkipError
 from .visit import Visit, parse_json
 
 _SIGNATURES = ("Signature", "X-Amz-Signature", "X-Goog-Signature", "sig")

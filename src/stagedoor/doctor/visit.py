@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 
 from ..core.credentials import Source
 from . import forge
-from .outcome import Evidence, State
+from .evidence import Evidence, State
 from .redaction import Secrets
 from .subject import Subject
 from .wire import Answer, Fields, Meter, Wire
