@@ -10,6 +10,7 @@ from functools import cache
 
 import pytest
 
+from stagedoor.outside import aws
 from stagedoor.store.names import forget_what_was_noted
 from tests.helpers import services
 
@@ -45,3 +46,9 @@ def require(service: str) -> None:
 def _a_log_that_has_said_nothing() -> None:
     """What listings leave out is said once by a process; each test is to hear it."""
     forget_what_was_noted()
+
+
+@pytest.fixture(autouse=True)
+def _a_new_aws_session() -> None:
+    """A process keeps the credentials that it found first; each test has its own."""
+    aws.forget_session()

@@ -96,6 +96,15 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     assert set(TopologicalSorter(OURS).static_order()) == MODULES  # raises CycleError
 
 
+def test_aws_is_asked_through_one_session() -> None:
+    """Each session of botocore's costs a tenth of a second; `store.s3` asks through aiobotocore's own."""
+    names = ("boto3", "botocore.session", "aiobotocore.session")
+    assert {module for module in MODULES if any(name.startswith(names) for name in imports(module))} == {
+        "outside.aws",
+        "store.s3",
+    }
+
+
 @pytest.mark.parametrize("module", CORE)
 def test_the_core_imports_the_standard_library_and_itself(module: str) -> None:
     outside = {name.split(".")[0] for name in imports(module) if not name.startswith(".")}

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from stagedoor.aws.api import bundle
 from stagedoor.aws.api.bundle import ApiBundle, BundleError, _toml, make_api_zip
 from stagedoor.core.errors import SettingsError
-from stagedoor.outside import aws as aws_secrets
+from stagedoor.outside import aws
 from stagedoor.settings import Settings, load
 from tests.helpers import commands
 from tests.helpers.serving import environment, prepare, settings_text
@@ -61,7 +61,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("client.secret", "session.key"):
         (folder / name).write_text("a secret of more than thirty-two bytes")
     (folder / "private.pem").write_text(KEYS["rsa"]["priv"])
-    monkeypatch.setattr(aws_secrets, "read", lambda *_: b"a session key of more than 32 bytes!")
+    monkeypatch.setattr(aws, "read_secret", lambda *_: b"a session key of more than 32 bytes!")
     return folder
 
 

@@ -21,7 +21,7 @@ from stagedoor.aws.edge import bundle as edge_bundle
 from stagedoor.cdk import ContentApi
 from stagedoor.core.errors import InvalidKey
 from stagedoor.keys.pass_keys import Pair, new_pair, open_passes
-from stagedoor.outside import aws as aws_secrets
+from stagedoor.outside import aws
 from tests.helpers import native_passes
 from tests.helpers.cloudfront import DOMAIN, Edge, event, unpacked
 from tests.helpers.support import NOW
@@ -78,7 +78,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kept:
         "ssm:/stagedoor/private-key-2": pairs["mine-2"].private,
         "ssm:/stagedoor/session-key": b"s" * 40,
     }
-    monkeypatch.setattr(aws_secrets, "read", lambda name, region=None: parameters.get(name, b"s" * 40))
+    monkeypatch.setattr(aws, "read_secret", lambda name, region=None: parameters.get(name, b"s" * 40))
     return Kept(tmp_path, parameters, pairs)
 
 

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 
 import boto3
 import pytest
-from botocore.config import Config
 
 from stagedoor.catalogue import Catalogue, dynamodb, open_catalogue, sqlite
 from stagedoor.catalogue.entry import MAX_BYTES, checked
 from stagedoor.core.errors import CatalogueUnavailable, InvalidContent, StagedoorError, StoreRefused
 from stagedoor.core.messages import Content
+from stagedoor.outside.aws import REQUEST_LIMITS
 from tests.helpers.stores import FLAT_KEYS, ODD_KEYS, endpoint, let_in
 
 Opener = Callable[..., Catalogue]
@@ -761,8 +761,8 @@ def test_a_table_that_never_comes_is_given_up(script: Script, dynamo: Catalogue)
 
 
 def test_silence_is_no_unknown_id(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    quiet = Config(connect_timeout=0.2, read_timeout=0.2, retries={"total_max_attempts": 1, "mode": "standard"})
-    monkeypatch.setattr(dynamodb, "_CONFIG", quiet)
+    monkeypatch.setitem(REQUEST_LIMITS, "read_timeout", 0.2)
+    monkeypatch.setitem(REQUEST_LIMITS, "retries", {"total_max_attempts": 1, "mode": "standard"})
     server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # listens, and nobody serves
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", f"http://127.0.0.1:{server.server_port}")
     with closing(open_catalogue("dynamodb://table")) as made:
@@ -773,8 +773,9 @@ def test_silence_is_no_unknown_id(aws: None, monkeypatch: pytest.MonkeyPatch) ->
             made.find("lesson-1")
 
 
-def test_a_request_waits_a_few_seconds_at_most() -> None:
-    config = dynamodb._CONFIG
+def test_a_request_waits_a_few_seconds_at_most(aws: None) -> None:
+    with closing(dynamodb.DynamoCatalogue("table")) as made:
+        config = made._connected().meta.config
     assert (config.connect_timeout, config.read_timeout) == (1, 3)
     assert config.retries == {"mode": "standard", "total_max_attempts": 2}
 

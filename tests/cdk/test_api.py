@@ -16,7 +16,7 @@ from stagedoor.aws.api.lambda_function import Function, make
 from stagedoor.cdk import ContentApi
 from stagedoor.core.errors import InvalidKey, SettingsError
 from stagedoor.keys.pass_keys import Pair, new_pair
-from stagedoor.outside import aws as aws_secrets
+from stagedoor.outside import aws
 from tests.helpers.synth import (
     CLIENT,
     POOL_URL,
@@ -69,7 +69,7 @@ def pair() -> Pair:
 def write(tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Write settings; what AWS keeps is there."""
     kept = {"ssm:/stagedoor/private-key": pair.private, "ssm:/stagedoor/session-key": b"k" * 40}
-    monkeypatch.setattr(aws_secrets, "read", lambda name, region=None: kept.get(name, b"s" * 40))
+    monkeypatch.setattr(aws, "read_secret", lambda name, region=None: kept.get(name, b"s" * 40))
 
     def write_them(*more: str) -> Path:
         (tmp_path / "files").mkdir(exist_ok=True)
@@ -217,7 +217,7 @@ def test_a_private_key_of_another_pair_signs_no_pass_that_opens_nothing(
     """CloudFront gives keys ids of its own, so the function knows by the key itself that it is the one."""
     settings = write(PASSES)
     monkeypatch.setattr(
-        aws_secrets, "read", lambda text, *_: new_pair("rsa").private if "private" in text else b"k" * 40
+        aws, "read_secret", lambda text, *_: new_pair("rsa").private if "private" in text else b"k" * 40
     )
     with pytest.raises(InvalidKey, match="not that of"):
         started(settings, "passes", tmp_path / "task")
@@ -274,7 +274,7 @@ def test_what_the_shell_sets_and_public_keys_at_aws_may_be_read_too(
     write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, pair: Pair
 ) -> None:
     kept = {"ssm:/from/the/shell": b"k" * 40, "ssm:/x/private": pair.private, "ssm:/x/public": pair.public}
-    monkeypatch.setattr(aws_secrets, "read", lambda text, *_: kept[text])
+    monkeypatch.setattr(aws, "read_secret", lambda text, *_: kept[text])
     monkeypatch.setenv("STAGEDOOR_LOGIN_SESSION_KEYS", '["ssm:/from/the/shell"]')
     passes = PASSES.replace("ssm:/stagedoor/private-key", "ssm:/x/private").replace("file:public.pem", "ssm:/x/public")
     template = made(lambda scope: api(scope, settings=write(passes, SESSIONS)))
@@ -314,7 +314,7 @@ def test_secrets_are_read_in_the_region_of_the_functions(
         asked.append((text, region))
         return b"k" * 40
 
-    monkeypatch.setattr(aws_secrets, "read", read)
+    monkeypatch.setattr(aws, "read_secret", read)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     settings = write(SESSIONS)
     settings.write_text(

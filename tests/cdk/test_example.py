@@ -27,7 +27,7 @@ from stagedoor import settings
 from stagedoor.cli import main
 from stagedoor.cli.new_site import AWS_APP
 from stagedoor.keys import pass_keys
-from stagedoor.outside import aws as aws_secrets
+from stagedoor.outside import aws
 from tests.helpers.synth import CLIENT, POOL, POOL_URL, app, distribution, keys, of_type, only
 
 pytestmark = pytest.mark.needs("node")
@@ -141,7 +141,7 @@ def test_what_is_commented_out_works_when_it_is_not(copy: Callable[..., Path], m
         asked.append(secret)
         return b"x" * 64
 
-    monkeypatch.setattr(aws_secrets, "read", read)
+    monkeypatch.setattr(aws, "read_secret", read)
     made = settings.load(file, {"STAGEDOOR_SITE_REGION": "us-east-1"})
     assert made.origins == {"https://app.example.com"}
     assert made.passes.key_id == "mine"

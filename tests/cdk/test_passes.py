@@ -14,7 +14,7 @@ from stagedoor.core.errors import SettingsError, StoreRefused
 from stagedoor.core.policy.decide import compile_rules
 from stagedoor.core.policy.reach import Reach
 from stagedoor.keys.pass_keys import Kind, Pair, new_pair
-from stagedoor.outside import aws as aws_secrets
+from stagedoor.outside import aws
 from tests.helpers.synth import CLIENT, POOL_URL, distribution, made, of_type, only, site, stack, statements
 
 pytestmark = pytest.mark.needs("node")
@@ -78,7 +78,7 @@ def test_the_template_is_made_by_somebody_who_may_not_sign(
         asked.append((secret, region))
         raise StoreRefused(f"{secret} cannot be read: AccessDeniedException")
 
-    monkeypatch.setattr(aws_secrets, "read", refuse)
+    monkeypatch.setattr(aws, "read_secret", refuse)
     file = settings(tmp_path, *pairs)
     text = file.read_text().replace("file:private.pem", "ssm:/stagedoor/private-key")
     file.write_text(text)

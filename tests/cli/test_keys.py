@@ -20,7 +20,7 @@ from stagedoor.core.drivers import run
 from stagedoor.core.messages import Serve
 from stagedoor.core.passes import Signer
 from stagedoor.keys.pass_keys import is_pair, load_signer, read_private, read_public
-from stagedoor.outside import aws as aws_secrets
+from stagedoor.outside import aws
 from stagedoor.settings import load, parse
 from stagedoor.settings.site import make_door
 from tests.helpers import commands
@@ -389,7 +389,7 @@ def test_the_new_key_is_kept_where_the_present_one_is(
         kept: bytes = KEYS["ec"]["priv"].encode()
         return kept
 
-    monkeypatch.setattr(aws_secrets, "read", keep)
+    monkeypatch.setattr(aws, "read_secret", keep)
     monkeypatch.setenv("PASS_KEY", KEYS["ec"]["priv"])
     write(stage, f'[passes]\nkey_id = "K1"\nprivate_key = "{place}"')
     facts = as_json(stagedoor("keys", "rotate", "--id", "K2", "--json"))

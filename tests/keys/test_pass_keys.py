@@ -34,7 +34,7 @@ from stagedoor.keys.pass_keys import (
     read_public_keys,
     signs,
 )
-from stagedoor.outside import aws as aws_secrets
+from stagedoor.outside import aws
 from stagedoor.settings import Settings, parse
 from tests.helpers.serving import prepare, settings_text
 from tests.helpers.support import NOW, SITE, VECTORS, request
@@ -394,7 +394,7 @@ def refuses(secret: str, region: str | None = None) -> bytes:
 
 
 def test_who_only_checks_asks_for_no_private_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aws_secrets, "read", refuses)
+    monkeypatch.setattr(aws, "read_secret", refuses)
     listed = {"K1": RSA["pub"].encode(), "K2": EC["pub"].encode()}
     keys = read_public_keys(PassSettings("K1", "ssm:/private", "ssm:/words", listed), "us-east-1")
     assert keys == {"K1": public("rsa"), "K2": public("ec")}
@@ -416,7 +416,7 @@ def test_a_public_half_that_is_not_listed_comes_from_the_private_key() -> None:
 def test_a_key_that_aws_does_not_give_is_told_with_setting_and_region(
     monkeypatch: pytest.MonkeyPatch, passes: PassSettings, setting: str, region: str | None, told: str
 ) -> None:
-    monkeypatch.setattr(aws_secrets, "read", refuses)
+    monkeypatch.setattr(aws, "read_secret", refuses)
     with pytest.raises(SettingsError, match="AccessDeniedException") as caught:
         read_public_keys(passes, region)
     assert caught.value.setting == setting

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeVar
 
-from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -25,10 +24,10 @@ from botocore.exceptions import (
     SSOError,
     TokenRetrievalError,
 )
-from botocore.session import get_session
 
 from ..core.errors import CatalogueUnavailable, InvalidContent, StagedoorError, StoreRefused
 from ..core.messages import Content
+from ..outside import aws
 from .entry import checked, is_id, made
 
 T = TypeVar("T")
@@ -40,24 +39,8 @@ DELAYS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
 TABLE_WAIT = 60
 """Seconds until a table that is being made counts as not coming."""
 
-_CONFIG = Config(
-    connect_timeout=1,
-    read_timeout=3,
-    retries={"mode": "standard", "total_max_attempts": 2},
-    max_pool_connections=64,  # at least as many as there are threads that ask
-)
-_SLOW_DOWN = frozenset(
-    (
-        "LimitExceededException",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "Throttling",
-        "ThrottlingException",
-        "ThrottledException",
-        "TooManyRequestsException",
-    )
-)
-"""Error codes that mean "later"; DynamoDB sends them with status 400."""
+MAX_CONNECTIONS = 64
+"""At least as many as there are threads that ask."""
 _NEVER_SENT = (
     CredentialRetrievalError,
     NoCredentialsError,
@@ -155,14 +138,13 @@ class DynamoCatalogue:
         return answer
 
     def _refusal(self, error: ClientError) -> StagedoorError:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        words = f"table {self._table}: {status} {code} {error.response.get('Error', {}).get('Message', '')}".rstrip()
-        if code in _SLOW_DOWN or status >= 500:
+        why = aws.refusal(error)
+        words = f"table {self._table}: {why.status} {why.code} {why.message}".rstrip()
+        if why.is_temporary:
             return CatalogueUnavailable(words)
-        if code == "ResourceNotFoundException":
+        if why.code == "ResourceNotFoundException":
             return _NoTable(f"there is no table {self._table} in this region and account ({self._where()})")
-        if code == "ResourceInUseException":
+        if why.code == "ResourceInUseException":
             return _InUse(words)
         return StoreRefused(words)
 
@@ -209,10 +191,12 @@ class DynamoCatalogue:
             return
 
     def _connected(self) -> Any:
-        with self._starting:  # a client can be shared by threads, but not be made by several at once
+        with self._starting:  # so that threads share one
             if self._client is None:
                 try:
-                    self._client = get_session().create_client("dynamodb", region_name=self._region, config=_CONFIG)
+                    self._client = aws.client(
+                        "dynamodb", self._region, **aws.REQUEST_LIMITS, max_pool_connections=MAX_CONNECTIONS
+                    )
                 except (BotoCoreError, ValueError) as error:
                     mend = "set AWS_DEFAULT_REGION, or a profile or role that can be used"
                     raise StoreRefused(f"DynamoDB cannot be asked: {error}\n  {mend}") from error

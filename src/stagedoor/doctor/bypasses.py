@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import urlsplit
 
 from ..core.issuers import Issuer, is_cognito
 from ..core.policy.decide import Policy
 from ..core.policy.patterns import Claim
+from ..outside import aws
 from .access import LISTING
 from .evidence import Evidence, SkipError
 from .visit import Visit
@@ -93,14 +93,11 @@ def _writable(issuer: Issuer, used: dict[str, str]) -> Iterator[Evidence]:
 
 
 def _written(pool: str, client: str) -> frozenset[str]:
-    from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
-    from botocore.session import get_session
 
     region = pool.partition("_")[0]
-    config = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2})
     try:
-        api: Any = get_session().create_client("cognito-idp", region_name=region, config=config)
+        api = aws.client("cognito-idp", region)
         described = api.describe_user_pool_client(UserPoolId=pool, ClientId=client)["UserPoolClient"]
     except (BotoCoreError, ClientError, KeyError) as error:
         raise SkipError(

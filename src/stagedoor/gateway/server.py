@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ..core.errors import StagedoorError
 from ..core.session import MIN_KEY_BYTES
+from ..outside import aws
 from ..settings import MADE_AT_START, PREFIX, Settings, load
 from .app import Gateway, Receive, Scope, Send, lifespan
 from .http1 import BACKLOG, serve_http1
@@ -60,6 +61,7 @@ class Reloading:
 
     async def _reload(self) -> None:
         self._asked_again = False
+        aws.forget_session()  # credentials may have changed, too
         try:
             gateway = await asyncio.to_thread(lambda: Gateway(load(self._path)))  # keys may be at AWS, and AWS slow
         except StagedoorError as error:

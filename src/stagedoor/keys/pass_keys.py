@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from ..core.errors import InvalidKey, SettingsError, StoreRefused, Unavailable
 from ..core.passes import Hash, PassCheck, Sign, Signer
+from ..outside import aws
 
 Kind: TypeAlias = Literal["rsa", "ec"]
 PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
@@ -157,11 +158,7 @@ def read_keys(passes: PassSettings, region: str | None) -> tuple[dict[str, Publi
     """
 
     def fetched(secret: bytes | str) -> bytes:
-        if isinstance(secret, bytes):
-            return secret
-        from ..outside import aws as aws_secrets  # heavy, and not needed by most
-
-        return aws_secrets.read(secret, region)
+        return secret if isinstance(secret, bytes) else aws.read_secret(secret, region)
 
     public = {}
     for name, secret in passes.public_keys.items():

@@ -22,6 +22,7 @@ from ..core.policy.decide import Policy, compile_rules
 from ..core.session import MIN_KEY_BYTES
 from ..keys import signatures
 from ..keys.pass_keys import PassSettings, open_passes
+from ..outside import aws
 from .reader import Parser, Reader
 
 MADE_AT_START = "_STAGEDOOR_MADE_AT_START"
@@ -193,10 +194,8 @@ def session_keys(reader: Reader, built: Built) -> tuple[bytes, ...]:
 def _session_key(reader: Reader, name: str, text: str) -> bytes:
     key = reader.secret(name, text)
     if key is None:
-        from ..outside import aws as aws_secrets  # heavy, and rarely needed
-
         try:
-            key = aws_secrets.read(text, None if reader.text("site.endpoint") else reader.text("site.region"))
+            key = aws.read_secret(text, None if reader.text("site.endpoint") else reader.text("site.region"))
         except StagedoorError as error:
             reader.fail(name, str(error))
     key = key.strip()

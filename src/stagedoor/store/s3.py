@@ -23,8 +23,9 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from ..core.errors import StoreRefused, StoreUnavailable, UnusableKey
 from ..core.messages import List, Listed
 from ..core.paths import MAX_KEY_BYTES
+from ..outside.aws import refusal
 from .port import Changed, Head, Meta, NotSatisfiable, Open, Opened, Range, no_chunks, nothing
-from .s3_listing import Listing, ask_once, fault, refusal
+from .s3_listing import Listing, ask_once, fault
 
 _log = logging.getLogger("stagedoor")
 

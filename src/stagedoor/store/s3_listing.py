@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ..core.errors import StoreRefused, StoreUnavailable
 from ..core.messages import Item, List, Listed
 from ..core.paths import MAX_KEY_BYTES
+from ..outside.aws import refusal
 from .names import in_bytes, resume_after, usable
 
 
@@ -89,16 +90,10 @@ class Listing(NamedTuple):
 
 def fault(error: Any, place: str) -> StoreRefused | StoreUnavailable:
     """What a refusal (botocore's ClientError) means that has nothing to do with the caller."""
-    status, code, details = refusal(error)
-    if status < 500 and status not in (408, 429) and code not in ("RequestTimeout", "SlowDown"):
-        return StoreRefused(f"{place}: {status} {code} {details.get('Message', '')}".rstrip())
-    return StoreUnavailable(f"{place}: {status} {code}")
-
-
-def refusal(error: Any) -> tuple[int, str, dict[str, Any]]:
-    """Status, code and details of an error answer."""
-    details = error.response.get("Error", {})
-    return error.response["ResponseMetadata"]["HTTPStatusCode"], str(details.get("Code", "")), details
+    why = refusal(error)
+    if why.is_temporary:
+        return StoreUnavailable(f"{place}: {why.status} {why.code}")
+    return StoreRefused(f"{place}: {why.status} {why.code} {why.message}".rstrip())
 
 
 def ask_once(model: Any, context: Any, **_: Any) -> None:

@@ -9,13 +9,12 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-from botocore.session import get_session
 
 from ...catalogue import Catalogue, open_catalogue
 from ...core.errors import CatalogueUnavailable, StagedoorError, StoreRefused, StoreUnavailable
 from ...core.messages import Answered, Content, Fetch, Fetched, List, Listed, Wish
+from ...outside import aws
 from ...outside.fetch_sync import fetch
 from ...settings import Settings
 from ...store.s3_listing import Listing, ask_once, fault
@@ -99,14 +98,10 @@ class Outside:
     def _connected(self) -> Any:
         if self._s3 is None:
             endpoint = self._settings.endpoint
-            config = Config(
-                signature_version="s3v4",
-                s3={"addressing_style": "path" if endpoint else "auto"},
-                connect_timeout=1,
-                read_timeout=3,
-                retries={"mode": "standard", "total_max_attempts": 2},
-            )
             region = self._settings.region or ("us-east-1" if endpoint else None)
-            self._s3 = get_session().create_client("s3", region_name=region, endpoint_url=endpoint, config=config)
+            addressing = {"addressing_style": "path" if endpoint else "auto"}
+            self._s3 = aws.client(
+                "s3", region, endpoint=endpoint, **aws.REQUEST_LIMITS, signature_version="s3v4", s3=addressing
+            )
             self._s3.meta.events.register_last("before-parameter-build.s3", ask_once)
         return self._s3

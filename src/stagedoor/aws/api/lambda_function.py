@@ -24,7 +24,7 @@ from ...core.drivers import run
 from ...core.endpoints.arguments import MAX_BODY_BYTES
 from ...core.errors import InvalidRequest, SettingsError, StagedoorError, Unavailable
 from ...core.messages import Reply, Request
-from ...outside import aws as aws_secrets
+from ...outside import aws
 from ...settings import Settings, load
 from ...settings.site import make_door
 from .driver import Outside
@@ -158,8 +158,8 @@ def make(file: Path, environ: Mapping[str, str]) -> Function:
     """
     settings = load(file, environ)
     secret = environ.get(ENTRANCE_VARIABLE)
-    if secret and secret.startswith(tuple(f"{scheme}:" for scheme in aws_secrets.SCHEMES)):
-        return Function(settings, aws_secrets.read(secret, settings.aws_region).strip() or None)
+    if secret and secret.startswith(tuple(f"{scheme}:" for scheme in aws.SCHEMES)):
+        return Function(settings, aws.read_secret(secret, settings.aws_region).strip() or None)
     return Function(settings, secret.encode() if secret else None)
 
 

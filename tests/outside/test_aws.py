@@ -1,19 +1,24 @@
-"""Keys that AWS keeps: fetched from a server that speaks its API, and what its owner is told when that fails."""
+"""One session for all clients of AWS, and keys that AWS keeps: read from a server that speaks its API, or why not."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import subprocess
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 import pytest
+from botocore.session import Session
 
 from stagedoor.core.errors import InvalidKey, StagedoorError, StoreRefused, Unavailable
-from stagedoor.outside import aws as aws_secrets
+from stagedoor.gateway.server import Reloading
+from stagedoor.outside import aws
 from stagedoor.settings import parse
 from tests.helpers.servers import free_port
 from tests.helpers.serving import (
@@ -42,7 +47,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> None:
     """Credentials, one question instead of three, and a server that keeps secrets."""
     let_in(monkeypatch)
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint())
-    monkeypatch.setitem(aws_secrets._CONFIG, "retries", {"total_max_attempts": 1})
+    monkeypatch.setitem(aws.LIMITS, "retries", {"total_max_attempts": 1})
 
 
 def service(name: str) -> Any:
@@ -61,31 +66,107 @@ def put_secret(name: str, value: str | bytes) -> Any:
     return service("secretsmanager").create_secret(Name=name, **kind)
 
 
+# --- one session
+
+
+SERVICES = ("ssm", "secretsmanager", "s3", "dynamodb", "cognito-idp")
+
+
+@pytest.fixture
+def sessions(monkeypatch: pytest.MonkeyPatch) -> list[Session]:
+    """Every session that is made."""
+    made: list[Session] = []
+
+    def get_session() -> Session:
+        made.append(plain())
+        return made[-1]
+
+    plain = botocore.session.get_session
+    monkeypatch.setattr(botocore.session, "get_session", get_session)
+    return made
+
+
+def test_clients_of_all_services_share_one_session(sessions: list[Session]) -> None:
+    clients = [aws.client(name, REGION) for name in SERVICES]
+    assert [one.meta.service_model.service_name for one in clients] == list(SERVICES)
+    assert len(sessions) == 1
+
+
+def test_threads_make_one_session_and_one_client_at_a_time(
+    sessions: list[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy, together, plain = threading.Lock(), [], Session.create_client
+
+    def create_client(self: Session, *arguments: Any, **more: Any) -> Any:
+        if not busy.acquire(blocking=False):
+            together.append(arguments)
+            return None
+        try:
+            return plain(self, *arguments, **more)
+        finally:
+            busy.release()
+
+    monkeypatch.setattr(Session, "create_client", create_client)
+    with ThreadPoolExecutor(8) as threads:
+        clients = list(threads.map(lambda _: aws.client("ssm", REGION), range(16)))
+    assert None not in clients
+    assert not together
+    assert len(sessions) == 1
+
+
+def test_a_session_that_was_forgotten_is_made_anew_with_the_credentials_of_now(
+    sessions: list[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws.client("ssm", REGION)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another")
+    assert sessions[0].get_credentials().access_key != "another"
+    aws.forget_session()
+    aws.client("ssm", REGION)
+    assert sessions[1].get_credentials().access_key == "another"
+
+
+async def test_a_gateway_that_reloads_finds_credentials_anew(sessions: list[Session], tmp_path: Path) -> None:
+    prepare(tmp_path)
+    (tmp_path / "stagedoor.toml").write_text(settings_text())
+    site = Reloading(tmp_path / "stagedoor.toml")
+    aws.client("ssm", REGION)
+    await site._reload()
+    aws.client("ssm", REGION)
+    await site._stop()
+    assert len(sessions) == 2
+
+
+def test_a_client_has_time_limits_and_those_of_a_request_are_shorter() -> None:
+    usual, hurried = aws.client("s3", REGION).meta.config, aws.client("s3", REGION, **aws.REQUEST_LIMITS).meta.config
+    assert (usual.connect_timeout, usual.read_timeout) == (3, 5)
+    assert (hurried.connect_timeout, hurried.read_timeout, hurried.retries["total_max_attempts"]) == (1, 3, 2)
+
+
 # --- found
 
 
 @pytest.mark.parametrize("type_", ["SecureString", "String"])
 def test_a_parameter_is_read_and_decrypted(type_: str) -> None:
     name = put_parameter(f"/stagedoor/{type_}", KEYS["rsa"]["priv"], type_)
-    assert aws_secrets.read(name, REGION) == KEYS["rsa"]["priv"].encode()
+    assert aws.read_secret(name, REGION) == KEYS["rsa"]["priv"].encode()
 
 
 def test_a_secret_is_read_by_name_and_by_arn_in_the_arns_region() -> None:
     arn = put_secret("stagedoor/text", "ü")["ARN"]
-    assert aws_secrets.read("secretsmanager:stagedoor/text", REGION) == "ü".encode()
-    assert aws_secrets.read(f"secretsmanager:{arn}", None) == "ü".encode()
-    assert aws_secrets.read(f"secretsmanager:{arn}", "us-west-2") == "ü".encode()
+    assert aws.read_secret("secretsmanager:stagedoor/text", REGION) == "ü".encode()
+    assert aws.read_secret(f"secretsmanager:{arn}", None) == "ü".encode()
+    assert aws.read_secret(f"secretsmanager:{arn}", "us-west-2") == "ü".encode()
 
 
 def test_a_binary_secret_is_read_to_the_byte() -> None:
     put_secret("stagedoor/der", bytes(range(256)))
-    assert aws_secrets.read("secretsmanager:stagedoor/der", REGION) == bytes(range(256))
+    assert aws.read_secret("secretsmanager:stagedoor/der", REGION) == bytes(range(256))
 
 
 def test_the_region_comes_from_the_environment_if_nothing_else_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     name = put_parameter("/stagedoor/here", "x")
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    assert aws_secrets.read(name) == b"x"
+    assert aws.read_secret(name) == b"x"
 
 
 # --- not found
@@ -140,7 +221,7 @@ async def test_each_fault_is_told_with_the_secret_it_is_about(
     async with scripted(lambda _: made, seen) as port:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
         with pytest.raises(kind, match=told) as caught:
-            await asyncio.to_thread(aws_secrets.read, name, "eu-west-3")
+            await asyncio.to_thread(aws.read_secret, name, "eu-west-3")
     assert str(caught.value).startswith(name)
     assert len(seen) == 1
     assert b"/eu-west-3/" in seen[0]
@@ -149,7 +230,7 @@ async def test_each_fault_is_told_with_the_secret_it_is_about(
 @pytest.mark.parametrize("name", ["ssm:/nothing/here", "secretsmanager:nothing-here"])
 def test_what_is_not_there_is_told(name: str) -> None:
     with pytest.raises(InvalidKey, match=f"^{name} does not exist in this account and region"):
-        aws_secrets.read(name, REGION)
+        aws.read_secret(name, REGION)
 
 
 def unreachable(patch: pytest.MonkeyPatch) -> None:
@@ -183,7 +264,7 @@ def test_what_keeps_us_from_asking_is_told(
 ) -> None:
     spoil(monkeypatch)
     with pytest.raises((Unavailable, StoreRefused), match=f"^ssm:/stagedoor/there cannot be read: .*{told}"):
-        aws_secrets.read("ssm:/stagedoor/there", REGION)
+        aws.read_secret("ssm:/stagedoor/there", REGION)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +278,7 @@ def test_what_keeps_us_from_asking_is_told(
 )
 def test_a_name_that_cannot_be_asked_for_is_told(name: str, told: str) -> None:
     with pytest.raises(StagedoorError, match=f"^{name} .*{told}"):
-        aws_secrets.read(name)
+        aws.read_secret(name)
 
 
 # --- from settings to a pass
