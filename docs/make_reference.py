@@ -83,11 +83,12 @@ NOTES: Mapping[str, str] = {
 - A DynamoDB table is in `[site] region`, unless there is an `endpoint`; else in the region of AWS's chain.
 """,
     "gateway": """\
-- `listen`, `workers` and `tls` are read at start; a reload (SIGHUP) does not change them. There are at most 1,024
-  workers.
+- `listen` and `workers` are read at start; a reload (SIGHUP) does not change them. There are at most 1,024 workers.
 - `trusted_proxies` tells whose `X-Forwarded-For` names the client: in the log, for passes that are bound to a network,
   and for the limit on issuing passes to callers who are not signed in.
-- `tls` turns on HTTP/2, through another server: [what differs](http.md#differences-between-servers).
+- `tls` makes `serve` speak TLS 1.2 and 1.3, with HTTP/1.1: HTTP/2 is for
+  [a proxy in front](../how-to/run-in-production.md#tls-without-a-proxy). The key has no passphrase. A reload takes a
+  new certificate; turning `tls` on or off needs a restart.
 """,
     "cors": """\
 - Each is an origin, scheme and host, https but for this machine. There is no wildcard. Credentials are allowed.

@@ -20,10 +20,10 @@ from stagedoor.doctor import QUESTIONS, Report, Subject, connection, examine, wi
 from stagedoor.doctor.spellings import spellings
 from stagedoor.doctor.wire import Origin, Unreachable
 from stagedoor.settings import TABLE, parse
-from tests.gateway.test_serve import certificate
 from tests.helpers import stores
 from tests.helpers.commands import Said, say
 from tests.helpers.faulty_sites import FAULTS, NOTES, PAGE, PRIVATE, PUBLIC, FaultySite, tokens
+from tests.helpers.serving import certificate
 from tests.helpers.support import key_set, rsa_signer
 
 Doctor = Callable[..., Said]

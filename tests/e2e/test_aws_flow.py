@@ -29,12 +29,12 @@ from stagedoor.core.messages import Content
 from stagedoor.keys.pass_keys import load_signer, new_pair
 from tests.cdk.test_example import EXAMPLE, load
 from tests.e2e.test_doctor import ask as ask_doctor
-from tests.gateway.test_serve import certificate
 from tests.helpers import lambda_runtime
 from tests.helpers.cloudfront import DOMAIN, Edge, request_of, unpacked
 from tests.helpers.cloudfront_model import VIEWER, Answer, Clock, CloudFront, Event, Hook, ask_bucket
 from tests.helpers.cloudfront_server import serving
 from tests.helpers.deployed import ACCOUNT, REGION, Deployed
+from tests.helpers.serving import certificate
 from tests.helpers.stores import endpoint, let_in
 
 pytestmark = pytest.mark.needs("node")

@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from stagedoor.keys.pass_keys import new_pair
-from tests.gateway.test_serve import TLS, certificate
 from tests.helpers import services, stores
 from tests.helpers.servers import HOST, Server, free_port, poll
-from tests.helpers.serving import command, environment, fresh_token, prepare, serve, settings_text
+from tests.helpers.serving import TLS, certificate, command, environment, fresh_token, prepare, serve, settings_text
 from tests.helpers.support import key_set, rsa_signer
 
 PRIVATE, PUBLIC = "/users/ann/photo.png", "/public/logo.png"

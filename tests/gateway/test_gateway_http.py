@@ -1,4 +1,7 @@
-"""What a client with a raw socket notices: whole, well-formed requests are answered, and nobody holds others up."""
+"""What a client with a raw socket notices: whole, well-formed requests are answered, and nobody holds others up.
+
+A running server is asked over plain TCP and over TLS. Limits of time and memory over TLS are in test_gateway_tls.py.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,15 @@ from stagedoor.store import folder as folder_store
 from stagedoor.store.memory import MemoryStore
 from stagedoor.store.port import Meta, Open, Opened, nothing
 from tests.helpers.serving import (
+    TLS,
     Ended,
     Heard,
+    InProcess,
     Served,
     Wire,
     ask,
     bearer_line,
+    certificate,
     eventually,
     fresh_token,
     listening,
@@ -62,21 +68,22 @@ def encoded(key: str) -> str:
     return "".join("/" if byte == 0x2F else f"%{byte:02x}" for byte in key.encode())
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+@pytest.fixture(scope="module", params=["plain", "tls"])
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("site")
     files = {f"public/{key}": key.encode() for key in ODD_KEYS}
     root = prepare(folder, {**files, "public/a.txt": b"hello", "team/a.txt": b"team", "users/ann/a.txt": b"ann's"})
     with (root / "public/large.bin").open("wb") as large:
         large.truncate(LARGE)
-    with serve(folder, settings_text()) as running:
+    more, trust = (TLS, certificate(folder)) if request.param == "tls" else ("", None)
+    with serve(folder, settings_text(more=more), trust=trust) as running:
         yield running
         assert "Traceback" not in running.stderr
 
 
-async def fine(port: int) -> None:
+async def fine(server: Served | InProcess) -> None:
     """Others are served."""
-    assert (await ask(port, "/public/a.txt")).body == b"hello"
+    assert (await server.ask("/public/a.txt")).body == b"hello"
 
 
 # --- request targets
@@ -84,7 +91,7 @@ async def fine(port: int) -> None:
 
 @pytest.mark.parametrize("key", ODD_KEYS)
 async def test_odd_names_are_served_under_every_encoding(served: Served, key: str) -> None:
-    assert (await ask(served.port, f"/public/{encoded(key)}")).body == key.encode()
+    assert (await served.ask(f"/public/{encoded(key)}")).body == key.encode()
 
 
 @pytest.mark.parametrize(
@@ -126,7 +133,7 @@ async def test_odd_names_are_served_under_every_encoding(served: Served, key: st
     ],
 )
 async def test_ambiguous_targets_are_refused(served: Served, target: str) -> None:
-    heard = await ask(served.port, target)
+    heard = await served.ask(target)
     assert (heard.status, heard.code) == (400, "target")
     assert heard.field("cache-control") == "no-store"
 
@@ -156,43 +163,43 @@ async def test_ambiguous_targets_are_refused(served: Served, target: str) -> Non
     ],
 )
 async def test_what_is_no_path_of_ours_is_refused_and_the_connection_ends(served: Served, target: bytes) -> None:
-    async with wire(served.port) as connection:
+    async with served.wire() as connection:
         heard = await connection.ask(target)
         assert heard.status == 400
         assert await connection.ended() == b""
-    await fine(served.port)
+    await fine(served)
 
 
 async def test_absolute_form_of_our_own_host_is_served(served: Served) -> None:
     """A proxy may send it (RFC 9112 §3.2.2); the Host header does not matter then."""
     for target in ("http://127.0.0.1:8080/public/a.txt", "HTTP://127.0.0.1:8080/public/a.txt?x"):
-        assert (await ask(served.port, target, "GET", "Host: evil.example")).body == b"hello"
-    assert (await ask(served.port, "http://127.0.0.1:8080/public/../team/a.txt")).status == 400
-    assert (await ask(served.port, "http://127.0.0.1:8080//public/a.txt")).status == 400
+        assert (await served.ask(target, "GET", "Host: evil.example")).body == b"hello"
+    assert (await served.ask("http://127.0.0.1:8080/public/../team/a.txt")).status == 400
+    assert (await served.ask("http://127.0.0.1:8080//public/a.txt")).status == 400
 
 
 async def test_case_and_normalisation_make_other_names(served: Served) -> None:
-    assert (await ask(served.port, "/public/A.txt")).status == 404
-    assert (await ask(served.port, "/Public/a.txt")).status == 401
-    assert (await ask(served.port, "/public/%c3%bc.txt")).body == "ü.txt".encode()
-    assert (await ask(served.port, "/public/u%cc%88.txt")).body == "u\u0308.txt".encode()
-    assert (await ask(served.port, "/public/a%20b%2Bc%25.txt")).status == 200
-    assert (await ask(served.port, "/public/a+b+c%25.txt")).status == 404
+    assert (await served.ask("/public/A.txt")).status == 404
+    assert (await served.ask("/Public/a.txt")).status == 401
+    assert (await served.ask("/public/%c3%bc.txt")).body == "ü.txt".encode()
+    assert (await served.ask("/public/u%cc%88.txt")).body == "u\u0308.txt".encode()
+    assert (await served.ask("/public/a%20b%2Bc%25.txt")).status == 200
+    assert (await served.ask("/public/a+b+c%25.txt")).status == 404
 
 
 @pytest.mark.parametrize("target", ["/public", "/public/", "/public//a.txt", "/public/a.txt/", "/public/a.txt/b"])
 async def test_neighbouring_names_are_not_the_file(served: Served, target: str) -> None:
-    heard = await ask(served.port, target)
+    heard = await served.ask(target)
     assert heard.status in (401, 404)
     assert b"hello" not in heard.body
 
 
 async def test_star_is_for_options_only(served: Served) -> None:
-    assert (await ask(served.port, "*", "OPTIONS")).status == 204
+    assert (await served.ask("*", "OPTIONS")).status == 204
 
 
 async def test_connect_opens_no_tunnel(served: Served) -> None:
-    async with wire(served.port) as connection:
+    async with served.wire() as connection:
         heard = await connection.ask("evil.example:443", "CONNECT")
         assert heard.status in (400, 405)
         assert await connection.ended() == b""
@@ -210,7 +217,7 @@ async def test_connect_opens_no_tunnel(served: Served) -> None:
     ],
 )
 async def test_none_or_two_hosts_are_refused(served: Served, head: bytes) -> None:
-    async with wire(served.port) as connection:
+    async with served.wire() as connection:
         await connection.send(head)
         assert (await connection.answer()).code == "host"
         assert await connection.ended() == b""
@@ -218,8 +225,8 @@ async def test_none_or_two_hosts_are_refused(served: Served, head: bytes) -> Non
 
 async def test_host_decides_nothing(served: Served) -> None:
     for host in ("evil.example", "127.0.0.1:1", ""):
-        assert (await ask(served.port, "/public/a.txt", "GET", f"Host: {host}")).body == b"hello"
-        moved = await ask(served.port, "/", "GET", f"Host: {host}")
+        assert (await served.ask("/public/a.txt", "GET", f"Host: {host}")).body == b"hello"
+        moved = await served.ask("/", "GET", f"Host: {host}")
         assert moved.field("location") == "http://127.0.0.1:8080/-/gallery"
 
 
@@ -278,23 +285,23 @@ SMUGGLED = b"GET /team/a.txt HTTP/1.1\r\nHost: smuggled\r\n\r\n"
 )
 async def test_a_second_request_cannot_be_hidden_in_a_malformed_one(served: Served, raw: bytes) -> None:
     """Whatever the first bytes are taken for, what follows them on the connection is never answered."""
-    async with wire(served.port) as connection:
+    async with served.wire() as connection:
         with contextlib.suppress(ConnectionError):
             await connection.send(raw + SMUGGLED)
         everything = await connection.ended()
     statuses = [line.split()[1] for line in everything.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
     assert statuses in ([b"400"], [b"405"], [b"431"], [b"505"], []), everything
     assert b"401" not in statuses
-    await fine(served.port)
+    await fine(served)
 
 
 async def test_a_body_that_nobody_asked_for_is_not_the_next_request(served: Served) -> None:
     body = b"GET /team/a.txt HTTP/1.1\r\nHost: a\r\n\r\n"
-    async with wire(served.port) as connection:
+    async with served.wire() as connection:
         await connection.send(message("/public/a.txt", "GET", f"Content-Length: {len(body)}", body=body))
         assert (await connection.answer()).body == b"hello"
         assert (await connection.ask("/public/a.txt")).body == b"hello"
-    async with wire(served.port) as connection:
+    async with served.wire() as connection:
         await connection.send(message("/public/a.txt", "POST", f"Content-Length: {len(body)}", body=body))
         assert (await connection.answer()).status == 405
         assert (await connection.ask("/public/a.txt")).body == b"hello"
@@ -303,7 +310,7 @@ async def test_a_body_that_nobody_asked_for_is_not_the_next_request(served: Serv
 async def test_more_blanks_in_the_request_line_change_nothing(served: Served) -> None:
     """llhttp forgives them (RFC 9112 §3 allows it); where the request ends and what it asks for is the same."""
     for line in (b"GET  /team/a.txt HTTP/1.1", b"GET /team/a.txt  HTTP/1.1"):
-        async with wire(served.port) as connection:
+        async with served.wire() as connection:
             await connection.send(line + b"\r\nHost: a\r\n\r\n")
             assert (await connection.answer()).status == 401
             assert (await connection.ask("/public/a.txt")).body == b"hello"
@@ -313,7 +320,7 @@ async def test_upgrades_are_not_offered(served: Served) -> None:
     """The request is answered as if none had been asked for; what follows is no second request of the old kind."""
     for kind in ("websocket", "h2c"):
         lines = ("Connection: Upgrade", f"Upgrade: {kind}", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
-        heard = await ask(served.port, "/public/a.txt", "GET", *lines, "Sec-WebSocket-Version: 13")
+        heard = await served.ask("/public/a.txt", "GET", *lines, "Sec-WebSocket-Version: 13")
         assert (heard.status, heard.body) == (200, b"hello")
 
 
@@ -323,19 +330,19 @@ async def test_upgrades_are_not_offered(served: Served) -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND", "LINK", "PURGE"])
 async def test_other_methods_are_told_what_is_allowed(served: Served, method: str) -> None:
     for target, allowed in (("/public/a.txt", "GET, HEAD, OPTIONS"), ("/-/whoami", "GET, HEAD, OPTIONS")):
-        heard = await ask(served.port, target, method, "Content-Length: 0")
+        heard = await served.ask(target, method, "Content-Length: 0")
         assert (heard.status, heard.field("allow")) == (405, allowed)
-    assert (await ask(served.port, "/-/healthz", method, "Content-Length: 0")).field("allow") == "GET, HEAD"
+    assert (await served.ask("/-/healthz", method, "Content-Length: 0")).field("allow") == "GET, HEAD"
 
 
 @pytest.mark.parametrize("method", ["get", "Get", "FOO", "GETT", "G\x00ET"])
 async def test_methods_are_read_to_the_letter(served: Served, method: str) -> None:
-    async with wire(served.port) as connection:
+    async with served.wire() as connection:
         assert (await connection.ask("/public/a.txt", method)).status in (400, 405)
 
 
 async def test_head_has_the_length_and_no_body(served: Served) -> None:
-    async with wire(served.port) as connection:
+    async with served.wire() as connection:
         for target, length in (("/public/a.txt", "5"), ("/public/large.bin", str(LARGE))):
             heard = await connection.ask(target, "HEAD")
             assert (heard.status, heard.field("content-length")) == (200, length)
@@ -369,27 +376,27 @@ async def test_head_has_the_length_and_no_body(served: Served) -> None:
     ],
 )
 async def test_headers_beyond_the_bound_are_refused(served: Served, lines: tuple[str, ...]) -> None:
-    async with wire(served.port) as connection:
+    async with served.wire() as connection:
         with contextlib.suppress(ConnectionError):
             await connection.send(message("/public/a.txt", "GET", *lines))
         with contextlib.suppress(Ended):  # reset, where we had not read all of it
             assert (await connection.answer()).status == 431
-    await fine(served.port)
+    await fine(served)
 
 
 async def test_endless_header_is_cut_off(served: Served) -> None:
     for start in (b"GET /public/a.txt HTTP/1.1\r\nHost: a\r\nX: ", b"GET /", b"GET /public/a.txt?"):
-        async with wire(served.port) as connection:
+        async with served.wire() as connection:
             with contextlib.suppress(ConnectionError):
                 await connection.send(start)
                 for _ in range(200):
                     await connection.send(b"a" * 16_384)
             await connection.ended()
-    await fine(served.port)
+    await fine(served)
 
 
 async def test_long_request_targets_are_refused(served: Served) -> None:
-    heard = await ask(served.port, "/public/a.txt?" + "a" * 40_000)
+    heard = await served.ask("/public/a.txt?" + "a" * 40_000)
     assert heard.status == 431
 
 
@@ -397,7 +404,7 @@ async def test_a_header_section_within_the_bound_is_read_in_however_many_pieces(
     raw = message("/public/a.txt", "GET", *(f"X-{number}: {'a' * 1000}" for number in range(28)))
     assert len(raw) < app.MAX_HEADER_BYTES
     for size in (len(raw), 10_000, 1_000):
-        async with wire(served.port) as connection:
+        async with served.wire() as connection:
             for start in range(0, len(raw), size):
                 await connection.send(raw[start : start + size])
                 await asyncio.sleep(0.002)
@@ -405,12 +412,12 @@ async def test_a_header_section_within_the_bound_is_read_in_however_many_pieces(
 
 
 async def test_a_token_of_full_size_is_read_and_a_longer_one_is_not(served: Served) -> None:
-    assert (await ask(served.port, "/team/a.txt", "GET", bearer_line("a" * 16_000))).status == 401
-    assert (await ask(served.port, "/team/a.txt", "GET", bearer_line("a" * 17_000))).code == "token-too-long"
+    assert (await served.ask("/team/a.txt", "GET", bearer_line("a" * 16_000))).status == 401
+    assert (await served.ask("/team/a.txt", "GET", bearer_line("a" * 17_000))).code == "token-too-long"
 
 
 async def test_requests_that_arrive_byte_by_byte_are_answered(served: Served) -> None:
-    async with wire(served.port) as connection:
+    async with served.wire() as connection:
         for byte in message("/team/a.txt", "GET", bearer_line("x.y.z")):
             await connection.send(bytes((byte,)))
         assert (await connection.answer()).status == 401
@@ -435,7 +442,7 @@ async def test_pipelined_answers_come_in_order(served: Served) -> None:
         (message("/public/a%2fb"), 400, None),
         (message("/public/a.txt"), 200, b"hello"),
     ]
-    async with wire(served.port) as connection:
+    async with served.wire() as connection:
         for _ in range(5):
             await connection.send(b"".join(raw for raw, _, _ in asked))
             for _, status, body in asked:
@@ -446,25 +453,25 @@ async def test_pipelined_answers_come_in_order(served: Served) -> None:
 
 async def test_pipelined_requests_are_answered_to_the_last_or_the_connection_ends(served: Served) -> None:
     """Those that wait take memory: a few dozen may, thousands need not be taken."""
-    async with wire(served.port) as connection:
+    async with served.wire() as connection:
         for _ in range(20):
             await connection.send(message("/public/a.txt") * 30)
             for _ in range(30):
                 assert (await connection.answer()).body == b"hello"
-    async with wire(served.port) as connection:
+    async with served.wire() as connection:
         sending = asyncio.create_task(connection.send(message("/public/a.txt") * 5000))
         with contextlib.suppress(Ended):
             for _ in range(5000):
                 assert (await connection.answer()).body == b"hello"
         with contextlib.suppress(ConnectionError):
             await sending
-    await fine(served.port)
+    await fine(served)
 
 
 @pytest.mark.parametrize("first", ["/public/a.txt", "/public/large.bin", "/team/a.txt"])
 async def test_after_a_bad_request_nothing_more_is_answered(served: Served, first: str) -> None:
     """Nor is its refusal written into the answer that is under way."""
-    async with wire(served.port) as connection:
+    async with served.wire() as connection:
         await connection.send(
             message(first) + b"GET /public/a.txt HTTP/1.1\r\nHost : a\r\n\r\n" + message("/team/a.txt")
         )
@@ -472,18 +479,18 @@ async def test_after_a_bad_request_nothing_more_is_answered(served: Served, firs
     statuses = [line.split()[1] for line in everything.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
     assert len(statuses) <= 2
     assert statuses[1:] in ([], [b"400"])
-    await fine(served.port)
+    await fine(served)
 
 
 async def test_connections_stay_open_until_somebody_says_close(served: Served) -> None:
-    async with wire(served.port) as connection:
+    async with served.wire() as connection:
         for _ in range(3):
             assert (await connection.ask("/public/a.txt")).field("connection") is None
             assert (await connection.ask("/public/large.bin", "GET", "Range: bytes=0-199999")).status == 206
         heard = await connection.ask("/public/a.txt", "GET", "Connection: close")
         assert (heard.body, heard.field("connection")) == (b"hello", "close")
         assert await connection.ended() == b""
-    async with wire(served.port) as connection:
+    async with served.wire() as connection:
         heard = await connection.ask("/public/large.bin", "GET", "Connection: close", "Range: bytes=0-199999")
         assert (len(heard.body), heard.field("connection")) == (200_000, "close")
         assert await connection.ended() == b""
@@ -491,7 +498,7 @@ async def test_connections_stay_open_until_somebody_says_close(served: Served) -
 
 async def test_http_1_0_is_answered_and_closed(served: Served) -> None:
     for target, length in (("/public/a.txt", 5), ("/public/large.bin", LARGE)):
-        async with wire(served.port) as connection:
+        async with served.wire() as connection:
             await connection.send(f"GET {target} HTTP/1.0\r\n\r\n".encode())
             assert len((await connection.answer()).body) == length
             assert await connection.ended() == b""
@@ -501,21 +508,21 @@ async def test_http_1_0_is_answered_and_closed(served: Served) -> None:
 
 
 async def test_expecting_100_continue_gets_the_answer_at_once(served: Served) -> None:
-    async with wire(served.port) as connection:
+    async with served.wire() as connection:
         await connection.send(message("/public/a.txt", "PUT", "Content-Length: 1000000", "Expect: 100-continue"))
         assert (await connection.answer()).status == 405
         assert await connection.ended() == b""
-    assert (await ask(served.port, "/public/a.txt", "GET", "Expect: 100-continue")).body == b"hello"
+    assert (await served.ask("/public/a.txt", "GET", "Expect: 100-continue")).body == b"hello"
 
 
 async def test_a_long_upload_is_not_read_to_its_end(served: Served) -> None:
     for line in ("Content-Length: 100000000", "Transfer-Encoding: chunked"):
-        async with wire(served.port) as connection:
+        async with served.wire() as connection:
             await connection.send(message("/public/a.txt", "POST", line))
             heard = await connection.answer()
             assert (heard.status, heard.field("connection")) == (405, "close")
             assert await connection.ended() == b""
-    await fine(served.port)
+    await fine(served)
 
 
 # --- log
@@ -524,7 +531,7 @@ async def test_a_long_upload_is_not_read_to_its_end(served: Served) -> None:
 async def test_every_answer_stands_in_the_log_once(served: Served) -> None:
     marks = [f"/public/logged-{number}" for number in range(5)]
     for mark in marks:
-        await ask(served.port, mark)
+        await served.ask(mark)
     until(lambda: marks == [line["path"] for line in served.lines() if "logged-" in line["path"]], "five lines")
 
 
@@ -554,12 +561,12 @@ def test_the_limits_are_those_that_are_promised() -> None:
 
 @pytest.mark.usefixtures("hurried")
 async def test_slow_headers_end_the_connection_while_others_are_served(site: Path) -> None:
-    async with serving(site) as here, wire(here.port) as slow:
+    async with serving(site) as here, here.wire() as slow:
         closing = asyncio.create_task(slow.ended())
         with contextlib.suppress(ConnectionError):
             for byte in message("/public/a.txt", "GET", "X-Slow: " + "a" * 500):
                 await slow.send(bytes((byte,)))
-                await fine(here.port)
+                await fine(here)
                 await asyncio.sleep(0.05)
                 if closing.done():
                     break
@@ -571,14 +578,14 @@ async def test_slow_headers_end_the_connection_while_others_are_served(site: Pat
 @pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize("before", [b"", b"\r\n", message("/public/a.txt")], ids=["nothing", "a line end", "a request"])
 async def test_idle_connections_are_closed(site: Path, before: bytes) -> None:
-    async with serving(site) as here, wire(here.port) as idle:
+    async with serving(site) as here, here.wire() as idle:
         await idle.send(before)
         assert (await idle.ended()).count(b"HTTP/1.1") == (1 if len(before) > 2 else 0)
 
 
 @pytest.mark.usefixtures("hurried")
 async def test_an_upload_that_never_ends_is_cut_off(site: Path) -> None:
-    async with serving(site) as here, wire(here.port) as connection:
+    async with serving(site) as here, here.wire() as connection:
         await connection.send(message("/public/a.txt", "POST", "Content-Length: 1000", body=b"abc"))
         assert (await connection.answer()).status == 405
         assert await connection.ended() == b""
@@ -586,13 +593,13 @@ async def test_an_upload_that_never_ends_is_cut_off(site: Path) -> None:
 
 @pytest.mark.usefixtures("hurried")
 async def test_a_client_that_never_reads_is_let_go_while_others_are_served(site: Path) -> None:
-    async with serving(site) as here, wire(here.port, receive_buffer=4096) as deaf:
+    async with serving(site) as here, here.wire(receive_buffer=4096) as deaf:
         deaf.writer.transport.pause_reading()  # type: ignore[attr-defined]  # asyncio has it on every socket
         await deaf.send(message("/public/large.bin"))
         await eventually(lambda: here.gateway.in_flight == 1, "the download begins")
-        await fine(here.port)
+        await fine(here)
         await eventually(lambda: here.gateway.in_flight == 0, "the download is given up")
-        await fine(here.port)
+        await fine(here)
         line = next(line for line in here.lines() if line["path"] == "/public/large.bin")
         assert line["bytes"] < LARGE
 
@@ -603,10 +610,10 @@ async def test_a_client_that_hangs_up_ends_the_work_for_it(site: Path) -> None:
     with (root / "huge.bin").open("wb") as huge:
         huge.truncate(50 * 2**30)
     async with serving(site) as here:
-        async with wire(here.port) as connection:
+        async with here.wire() as connection:
             await connection.send(message("/public/huge.bin"))
             await connection.head()
-        await fine(here.port)
+        await fine(here)
         await eventually(lambda: here.gateway.in_flight == 0, "the download is given up", 5)
         line = next(line for line in here.lines() if line["path"] == "/public/huge.bin")
         assert line["bytes"] < LARGE
@@ -642,7 +649,7 @@ async def test_other_stores_too_stop_when_the_client_hangs_up(
 async def test_files_are_sent_where_the_page_cache_cannot_be_asked(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So it is on some file systems and on macOS."""
     monkeypatch.setattr(folder_store, "_NO_WAIT", None)
-    async with serving(site) as here, wire(here.port) as connection:
+    async with serving(site) as here, here.wire() as connection:
         assert len((await connection.ask("/public/large.bin")).body) == LARGE
         assert (await connection.ask("/public/a.txt")).body == b"hello"
         assert (await connection.ask("/public/large.bin", "GET", "Range: bytes=5-3000004")).body == bytes(3_000_000)
@@ -671,20 +678,21 @@ def resident(pid: int) -> int:
     return int(line.split()[1]) * 1024
 
 
-async def test_two_thousand_idle_connections_hold_nobody_up(served: Served) -> None:
+async def test_many_idle_connections_hold_nobody_up(served: Served) -> None:
+    many, memory = (500, 65_536) if served.trust else (2000, 32_768)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8192)), hard))
     before = resident(served.process.pid)
     async with contextlib.AsyncExitStack() as stack:
-        connections: list[Wire] = [await stack.enter_async_context(wire(served.port)) for _ in range(2000)]
+        connections: list[Wire] = [await stack.enter_async_context(served.wire()) for _ in range(many)]
         for connection in connections[::2]:  # half of them in the middle of a header section
             await connection.send(b"GET /public/a.txt HT")
         for _ in range(50):
-            await fine(served.port)
-        assert resident(served.process.pid) - before < 2000 * 32_768
+            await fine(served)
+        assert resident(served.process.pid) - before < many * memory
         await connections[0].send(b"TP/1.1\r\nHost: a\r\n\r\n")
         assert (await connections[0].answer()).body == b"hello"
-    await fine(served.port)
+    await fine(served)
 
 
 # --- what breaks on the way
@@ -696,7 +704,7 @@ async def test_a_body_that_cannot_be_finished_breaks_off(tmp_path: Path) -> None
     (root / "public").mkdir()
     large = root / "public/large.bin"
     large.write_bytes(bytes(LARGE))
-    async with serving(tmp_path) as here, wire(here.port, receive_buffer=65_536) as connection:
+    async with serving(tmp_path) as here, here.wire(receive_buffer=65_536) as connection:
         await connection.send(message("/public/large.bin"))
         status, fields = await connection.head()
         assert (status, dict(fields)["content-length"]) == (200, str(LARGE))

@@ -1,33 +1,26 @@
-"""`stagedoor serve` as its owner runs it: starting, reloading, stopping, several workers, TLS and HTTP/2."""
+"""`stagedoor serve` as its owner runs it: starting, reloading, stopping, several workers, TLS."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
-import ipaddress
 import os
 import signal
 import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from tests.helpers.servers import free_port
 from tests.helpers.serving import (
+    TLS,
     Ended,
     Served,
     ask,
     bearer_line,
+    certificate,
     command,
     environment,
     eventually,
@@ -51,31 +44,6 @@ def site(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def certificate(folder: Path) -> ssl.SSLContext:
-    """Write cert.pem and key.pem for 127.0.0.1; what a client needs to trust them."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "stagedoor test")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    encoding = serialization.Encoding.PEM
-    (folder / "cert.pem").write_bytes(made.public_bytes(encoding))
-    plain = serialization.NoEncryption()
-    (folder / "key.pem").write_bytes(key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain))
-    return ssl.create_default_context(cafile=str(folder / "cert.pem"))
-
-
-TLS = '[gateway]\ntls = { certificate = "cert.pem", key = "key.pem" }'
 LATE = '[[rules]]\npath = "late/**"\nallow = "anyone"'
 
 
@@ -281,59 +249,86 @@ def peak(pid: int) -> int:
     return int(line.split()[1]) * 1024
 
 
-# --- TLS and HTTP/2
+# --- TLS
 
 
-async def test_tls_serves_http_2_and_1_alike(site: Path) -> None:
-    trust = certificate(site)
-    with serve(site, settings_text(more=TLS), port=free_port()) as running:
-        base = f"https://127.0.0.1:{running.port}"
-        token = {"authorization": f"Bearer {fresh_token()}"}
-        for version, http2 in (("HTTP/2", True), ("HTTP/1.1", False)):
-            async with httpx.AsyncClient(base_url=base, http2=http2, verify=trust) as client:
-                heard = await client.get("/public/a.txt")
-                assert (heard.http_version, heard.status_code, heard.text) == (version, 200, "hello")
-                assert (await client.get("/team/a.txt")).status_code == 401
-                assert (await client.get("/team/a.txt", headers=token)).text == "team"
-                assert (await client.head("/public/large.bin")).headers["content-length"] == str(LARGE)
-                part = await client.get("/public/large.bin", headers={"range": "bytes=5-300004"})
-                assert (part.status_code, len(part.content)) == (206, 300_000)
-                etag = heard.headers["etag"]
-                assert (await client.get("/public/a.txt", headers={"if-none-match": etag})).status_code == 304
-                assert (await client.post("/public/a.txt")).status_code == 405
-                assert (await client.get("/public/%2e%2e/team/a.txt")).status_code in (400, 401)
-                assert (await client.get("/public%2fa.txt")).status_code == 400
-                many = await asyncio.gather(*(client.get("/public/a.txt") for _ in range(50)))
-                assert {one.text for one in many} == {"hello"}
-        (site / "stagedoor.toml").write_text(settings_text(more=f"{TLS}\n{LATE}"))
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_over_tls_the_site_is_the_same_and_sighup_brings_rules_and_certificate(site: Path, workers: int) -> None:
+    old, renewed = certificate(site), site / "renewed"
+    renewed.mkdir()
+    new = certificate(renewed)
+    more = f"{TLS}\nworkers = {workers}\n"
+    with serve(site, settings_text(more=more), trust=old) as running:
+        token = bearer_line(fresh_token())
+        for _ in range(4 * workers):  # each connection may land at any worker
+            assert (await running.ask("/public/a.txt")).body == b"hello"
+            assert (await running.ask("/team/a.txt")).status == 401
+            assert (await running.ask("/team/a.txt", "GET", token)).body == b"team"
+        assert len((await running.ask("/public/large.bin")).body) == LARGE
+        if workers > 1:
+            await eventually(lambda: [reloads(pid) for pid in serving_workers(running)] == [True, True], "both start")
+
+        (renewed / "key.pem").replace(site / "key.pem")  # the certificate is not there yet
         running.process.send_signal(signal.SIGHUP)
-        async with httpx.AsyncClient(base_url=base, http2=True, verify=trust) as client:
-            for _ in range(200):
-                if (await client.get("/late/a.txt")).status_code == 200:
-                    break
-                await asyncio.sleep(0.05)
-            else:
-                pytest.fail("SIGHUP changed nothing")
+        await eventually(lambda: running.stderr.count("the settings were not reloaded") == workers, "all say so")
+        assert "gateway.tls: " in running.stderr
+        assert "is not the key of the certificate" in running.stderr
+        for _ in range(4 * workers):
+            assert (await running.ask("/public/a.txt")).body == b"hello"
+
+        (renewed / "cert.pem").replace(site / "cert.pem")
+        (site / "stagedoor.toml").write_text(settings_text(more=more + LATE))
+        async with running.wire() as kept:
+            running.process.send_signal(signal.SIGHUP)
+            await eventually(lambda: running.stderr.count("stagedoor: settings reloaded") == workers, "all say so")
+            assert (await kept.ask("/late/a.txt")).body == b"late"
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await running.ask("/late/a.txt")
+        running.trust = new
+        for _ in range(4 * workers):
+            assert (await running.ask("/late/a.txt")).body == b"late"
         assert running.stop() == 0
         assert "Traceback" not in running.stderr
-        assert {line["status"] for line in running.lines()} >= {200, 206, 304, 400, 401, 405}
+        assert "restart" not in running.stderr
+        assert {line["status"] for line in running.lines()} == {200, 401}
 
 
-async def test_over_http_2_a_file_that_shrinks_does_not_look_whole(site: Path) -> None:
-    trust = certificate(site)
-    with serve(site, settings_text(more=TLS), port=free_port()) as running:
-        base = f"https://127.0.0.1:{running.port}"
-        for http2 in (True, False):
-            os.truncate(site / "files/public/large.bin", LARGE)
-            async with httpx.AsyncClient(base_url=base, http2=http2, verify=trust) as client:
-                with pytest.raises(httpx.HTTPError):
-                    await download(client, lambda: os.truncate(site / "files/public/large.bin", 1000))
-            async with httpx.AsyncClient(base_url=base, verify=trust) as client:
-                assert (await client.get("/public/a.txt")).text == "hello"
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_key_that_does_not_fit_its_certificate_ends_it_before_anything_is_served(site: Path, workers: int) -> None:
+    other = site / "other"
+    other.mkdir()
+    certificate(other)
+    certificate(site)
+    (other / "key.pem").replace(site / "key.pem")
+    (site / "stagedoor.toml").write_text(settings_text(more=f"{TLS}\nworkers = {workers}"))
+    arguments = command("serve", "--settings", str(site / "stagedoor.toml"), "--listen", "127.0.0.1:0")
+    done = subprocess.run(arguments, capture_output=True, text=True, env=environment(), timeout=30, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("stagedoor: gateway.tls: ")
+    assert "is not the key of the certificate" in done.stderr
+    assert "listening" not in done.stderr
+    assert "Traceback" not in done.stderr
 
 
-async def download(client: httpx.AsyncClient, at_first: Callable[[], None]) -> None:
-    """Read all of it; after the first bytes something happens."""
-    async with client.stream("GET", "/public/large.bin") as heard:
-        async for _ in heard.aiter_raw():
-            at_first()
+async def test_turning_tls_on_needs_a_restart_and_is_said(site: Path) -> None:
+    with serve(site, settings_text()) as running:
+        certificate(site)
+        (site / "stagedoor.toml").write_text(settings_text(more=TLS))
+        running.process.send_signal(signal.SIGHUP)
+        await eventually(lambda: "need a restart" in running.stderr, "it says so")
+        assert (await running.ask("/public/a.txt")).body == b"hello"
+
+
+async def test_over_tls_sigterm_lets_a_download_finish(site: Path) -> None:
+    with serve(site, settings_text(more=TLS), trust=certificate(site)) as running:
+        async with running.wire() as idle, running.wire(receive_buffer=65_536) as slow:
+            assert (await idle.ask("/public/a.txt")).status == 200
+            await slow.send(message("/public/large.bin"))
+            await slow.head()
+            got = len(await slow.reader.read(100_000))
+            running.process.send_signal(signal.SIGTERM)
+            assert await idle.ended() == b"", "idle connections are closed at once"
+            while chunk := await asyncio.wait_for(slow.reader.read(1_048_576), 20):
+                got += len(chunk)
+            assert got == LARGE
+        assert await asyncio.to_thread(running.process.wait, 20) == 0

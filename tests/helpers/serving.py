@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
+import ipaddress
 import json
 import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -20,10 +23,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import uvicorn
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 import stagedoor
 from stagedoor.gateway.app import Gateway
 from stagedoor.gateway.protocol import StrictProtocol
+from stagedoor.gateway.tls import make_context
 from stagedoor.settings import parse
 from stagedoor.store.port import Store
 from tests.helpers.support import CLIENT, ISSUER, claims, key_set, rsa_signer, token
@@ -50,6 +58,10 @@ allow = "signed-in"
 path = "team/secret/**"
 deny = "anyone"
 """
+
+
+TLS = '[gateway]\ntls = { certificate = "cert.pem", key = "key.pem" }'
+"""What `certificate` writes, as a setting."""
 
 
 def settings_text(site: str = 'store = "./files"', more: str = "", *, jwks: str = "./jwks.json") -> str:
@@ -89,6 +101,30 @@ def prepare(folder: Path, files: Mapping[str, bytes] | None = None) -> Path:
     return root
 
 
+def certificate(folder: Path) -> ssl.SSLContext:
+    """Write cert.pem and key.pem for 127.0.0.1; what a client needs to trust them."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "stagedoor test")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    encoding = serialization.Encoding.PEM
+    (folder / "cert.pem").write_bytes(made.public_bytes(encoding))
+    plain = serialization.NoEncryption()
+    (folder / "key.pem").write_bytes(key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain))
+    return ssl.create_default_context(cafile=str(folder / "cert.pem"))
+
+
 def until(happened: Callable[[], Any], what: str, within: float = PATIENCE) -> Any:
     """Wait until it is so; what it returns then."""
     deadline = time.monotonic() + within
@@ -110,8 +146,10 @@ async def eventually(happened: Callable[[], Any], what: str, within: float = PAT
 class Served:
     """A running `stagedoor serve`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], folder: Path, port: int) -> None:
-        self.process, self.port = process, port
+    def __init__(
+        self, process: subprocess.Popen[bytes], folder: Path, port: int, trust: ssl.SSLContext | None = None
+    ) -> None:
+        self.process, self.port, self.trust = process, port, trust
         self._out, self._err = folder / "stdout", folder / "stderr"
 
     @property
@@ -126,6 +164,14 @@ class Served:
         """The access log so far; it must hold nothing else."""
         whole = self.stdout.rpartition("\n")[0]
         return [json.loads(line) for line in whole.splitlines()]
+
+    def wire(self, *, receive_buffer: int = 0) -> contextlib.AbstractAsyncContextManager[Wire]:
+        """Connect, over TLS if that is what it speaks."""
+        return wire(self.port, receive_buffer=receive_buffer, trust=self.trust)
+
+    async def ask(self, target: str | bytes, method: str = "GET", *lines: str, body: bytes = b"") -> Heard:
+        """One request on a connection of its own."""
+        return await ask(self.port, target, method, *lines, body=body, trust=self.trust)
 
     def workers(self) -> list[int]:
         """Process ids of the children, the workers among them."""
@@ -155,17 +201,24 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def serve(folder: Path, text: str, *, port: int = 0, **environ: str) -> Iterator[Served]:
-    """Run `stagedoor serve` with these settings until the block ends; port 0: the system chooses one.
+def serve(
+    folder: Path, text: str, *, port: int = 0, trust: ssl.SSLContext | None = None, **environ: str
+) -> Iterator[Served]:
+    """Run `stagedoor serve` with these settings until the block ends.
 
-    With TLS files the port must be named, for there another program opens the socket.
+    Args:
+        folder: of the settings.
+        text: the settings.
+        port: 0: the system chooses one.
+        trust: what a client needs if the settings name TLS files.
+        environ: more variables.
     """
     settings = folder / "stagedoor.toml"
     settings.write_text(text)
     arguments = command("serve", "--settings", str(settings), "--listen", f"127.0.0.1:{port}")
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         process = subprocess.Popen(arguments, stdout=out, stderr=err, cwd=folder, env=environment(**environ))
-    served = Served(process, folder, port)
+    served = Served(process, folder, port, trust)
     try:
 
         def listening() -> re.Match[str] | None:
@@ -200,6 +253,13 @@ class InProcess(NamedTuple):
     gateway: Gateway
     port: int
     log: bytearray
+    trust: ssl.SSLContext | None = None
+
+    def wire(self, *, receive_buffer: int = 0) -> contextlib.AbstractAsyncContextManager[Wire]:
+        return wire(self.port, receive_buffer=receive_buffer, trust=self.trust)
+
+    async def ask(self, target: str | bytes, method: str = "GET", *lines: str, body: bytes = b"") -> Heard:
+        return await ask(self.port, target, method, *lines, body=body, trust=self.trust)
 
     def lines(self) -> list[dict[str, Any]]:
         """The access log; what is logged from now on is lost."""
@@ -223,7 +283,7 @@ def make_gateway(
 
 @contextlib.asynccontextmanager
 async def listening(
-    app: Any, protocol: type[asyncio.Protocol] | str = StrictProtocol, **more: Any
+    app: Any, protocol: type[asyncio.Protocol] | str = StrictProtocol, *, tls: ssl.SSLContext | None = None, **more: Any
 ) -> AsyncIterator[int]:
     """Run an ASGI application in uvicorn, in this event loop; yields the port."""
     config = uvicorn.Config(
@@ -238,6 +298,8 @@ async def listening(
         timeout_graceful_shutdown=2,
         **more,
     )
+    config.load()
+    config.ssl = tls
     server = uvicorn.Server(config)
     bound = socket.create_server(("127.0.0.1", 0), backlog=2048)
     bound.setblocking(False)
@@ -253,13 +315,15 @@ async def listening(
 
 @contextlib.asynccontextmanager
 async def serving(
-    folder: Path, text: str | None = None, *, store: Store | None = None, **more: Any
+    folder: Path, text: str | None = None, *, store: Store | None = None, tls: bool = False, **more: Any
 ) -> AsyncIterator[InProcess]:
-    """The real gateway behind the real protocol, where its limits can be patched."""
+    """The real gateway behind the real protocol, where its limits can be patched; with a new certificate for TLS."""
     log = bytearray()
     gateway = make_gateway(folder, text, store=store, log=log, **more)
-    async with listening(gateway) as port:
-        yield InProcess(gateway, port, log)
+    trust = certificate(folder) if tls else None
+    context = make_context((folder / "cert.pem", folder / "key.pem")) if tls else None
+    async with listening(gateway, tls=context) as port:
+        yield InProcess(gateway, port, log, trust)
 
 
 class Heard(NamedTuple):
@@ -341,8 +405,11 @@ def message(target: str | bytes, method: str = "GET", *lines: str, body: bytes =
 
 
 @contextlib.asynccontextmanager
-async def wire(port: int, *, receive_buffer: int = 0) -> AsyncIterator[Wire]:
-    """Connect; with a small receive buffer the other end soon notices that nobody reads."""
+async def wire(port: int, *, receive_buffer: int = 0, trust: ssl.SSLContext | None = None) -> AsyncIterator[Wire]:
+    """Connect, over TLS if there is something to trust.
+
+    With a small receive buffer the other end soon notices that nobody reads.
+    """
     raw = socket.socket()
     if receive_buffer:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -353,7 +420,8 @@ async def wire(port: int, *, receive_buffer: int = 0) -> AsyncIterator[Wire]:
         raw.close()
         raise
     limit = max(receive_buffer, 65_536) if receive_buffer else 1_048_576
-    reader, writer = await asyncio.open_connection(sock=raw, limit=limit)
+    host = "127.0.0.1" if trust else None
+    reader, writer = await asyncio.open_connection(sock=raw, limit=limit, ssl=trust, server_hostname=host)
     try:
         yield Wire(reader, writer)
     finally:
@@ -362,9 +430,16 @@ async def wire(port: int, *, receive_buffer: int = 0) -> AsyncIterator[Wire]:
             await writer.wait_closed()
 
 
-async def ask(port: int, target: str | bytes, method: str = "GET", *lines: str, body: bytes = b"") -> Heard:
+async def ask(
+    port: int,
+    target: str | bytes,
+    method: str = "GET",
+    *lines: str,
+    body: bytes = b"",
+    trust: ssl.SSLContext | None = None,
+) -> Heard:
     """One request on a connection of its own."""
-    async with wire(port) as connection:
+    async with wire(port, trust=trust) as connection:
         return await connection.ask(target, method, *lines, body=body)
 
 

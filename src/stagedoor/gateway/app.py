@@ -1,4 +1,4 @@
-"""The gateway as an ASGI application: under Granian, under uvicorn, or mounted in somebody's own.
+"""The gateway as an ASGI application: under uvicorn, or mounted in an application of one's own.
 
 A request goes one way: ASGI scope -> `Request` -> the door's flow -> the store -> ASGI messages -> log line.
 Whatever goes wrong on that way is an error answer; there is no path around the door.

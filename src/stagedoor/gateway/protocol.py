@@ -1,6 +1,6 @@
 """HTTP/1.1 for the gateway: uvicorn's protocol, made strict, with a short way for answers that need no waiting.
 
-What is added to uvicorn (docs/decisions/0003-http-server.md says why):
+What is added to uvicorn (docs/decisions/0003-http-server.md says why), over plain TCP and over TLS alike:
 - the raw request target is judged: another host in absolute form, a fragment, or a missing or second Host is 400;
 - header sections are bounded in size (431) and time, idle and stalled connections are closed;
 - a GET or HEAD that the door and the store can answer at once is written out without a task of its own.
@@ -34,12 +34,15 @@ SWEEP_EVERY = 1.0
 COPIED = 16_384
 """Bodies up to this size are copied behind their head and leave as one piece."""
 FILE_PIECE = 1_048_576
-FULL_PIECE = 65_536
+SMALL_PIECE = 65_536
+"""Bytes of a file that are copied at a time: all of it over TLS, else what the kernel would not take."""
 MAX_PIPELINED = 32
 """Requests of one connection that may wait behind the one that is being answered; the rest waits unread."""
 MAX_DISCARDED = 4_194_304
 LINGER = 1.0
 """Bytes and seconds that are still taken, and thrown away, from a client that was refused."""
+TAIL_WITHIN = 10.0
+"""Seconds after an answer in which a client of a server that stops may still take the end of it."""
 SLICE = 4096
 """Bytes that are parsed at a time where more have come."""
 MAX_DRAINED_BODY = 65_536
@@ -62,6 +65,9 @@ class StrictProtocol(HttpToolsProtocol):
         self._since = self.loop.time()
         self._stalled_since: float | None = None
         self._waiting = 0
+        self._encrypted = self.scheme == "https"
+        if self._encrypted:
+            transport.set_write_buffer_limits(SMALL_PIECE)
         _sweep(self.loop, self)
 
     @property
@@ -253,7 +259,9 @@ class StrictProtocol(HttpToolsProtocol):
             self.transport.writelines((head, body))
         else:
             self.transport.write(head)
-        if self._refused:
+        if self._refused and self._encrypted:
+            self._let_go()  # uvloop reads on while it waits for the other end to close, too
+        elif self._refused:
             # Closed while the client still writes, the connection would be reset and the answer lost on its way.
             self.transport.write_eof()
             self.loop.call_later(LINGER, self.transport.close)
@@ -287,16 +295,20 @@ class StrictProtocol(HttpToolsProtocol):
     async def _send_file(self, cycle: RequestResponseCycle, descriptor: int, start: int, stop: int) -> int:
         """Send a part of a file: the kernel takes it from the page cache (sendfile(2)) whenever nothing else waits.
 
+        Over TLS every byte goes through the transport, because what is written to its socket directly is plain text.
+
         Raises:
             StoreUnavailable: the file became shorter; what was announced cannot be sent any more.
         """
         position = read = start
-        self.transport.set_write_buffer_limits(high=0)  # from here on, "paused" means that something waits to leave
-        socket = self.transport.get_extra_info("socket").fileno()
+        send_piece = self._copy_piece
+        if not self._encrypted:
+            send_piece = self._hand_over_piece
+            self.transport.set_write_buffer_limits(high=0)  # from here on, "paused" means that something waits to leave
         while position < stop and not cycle.disconnected and not self.transport.is_closing():
             if self.flow.write_paused:
                 await self.flow.drain()
-            elif self.transport.get_write_buffer_size():
+            elif not self._encrypted and self.transport.get_write_buffer_size():
                 await asyncio.sleep(0.01)
             else:
                 size = min(stop - position, FILE_PIECE)
@@ -304,7 +316,9 @@ class StrictProtocol(HttpToolsProtocol):
                     await asyncio.to_thread(os.pread, descriptor, size, position)
                     read = position + size
                     continue
-                sent = self._try_send_file(socket, descriptor, position, size)
+                sent = send_piece(descriptor, position, size)
+                if sent == 0 and not self.transport.is_closing():
+                    raise StoreUnavailable("the file became shorter while it was sent")
                 position += sent
                 cycle.expected_content_length -= sent
                 await asyncio.sleep(0)  # a client that reads as fast as we send must not be the only one
@@ -312,37 +326,48 @@ class StrictProtocol(HttpToolsProtocol):
             cycle.disconnected = True
         return position - start
 
-    def _try_send_file(self, socket: int, descriptor: int, position: int, size: int) -> int:
+    def _hand_over_piece(self, descriptor: int, position: int, size: int) -> int:
         try:
-            sent = os.sendfile(socket, descriptor, position, size)
+            return os.sendfile(self.transport.get_extra_info("socket").fileno(), descriptor, position, size)
         except BlockingIOError:
             # The socket is full. uvloop waits for it as soon as it has something to write.
-            piece = os.pread(descriptor, min(size, FULL_PIECE), position)
-            self.transport.write(piece)
-            sent = len(piece)
+            return self._copy_piece(descriptor, position, size)
         except OSError:
             self.transport.abort()
             return 0
-        if sent == 0:
-            raise StoreUnavailable("the file became shorter while it was sent")
-        return sent
+
+    def _copy_piece(self, descriptor: int, position: int, size: int) -> int:
+        piece = os.pread(descriptor, min(size, SMALL_PIECE), position)
+        self.transport.write(piece)
+        return len(piece)
 
     def check_time(self, now: float) -> None:
         """Close this connection if it has had its time; called once a second."""
-        waiting = self.transport.get_write_buffer_size()
-        if waiting == 0:
+        waiting, closing = self.transport.get_write_buffer_size(), self.transport.is_closing()
+        if not waiting and not closing:
             self._stalled_since = None
         elif self._stalled_since is None or waiting != self._waiting:  # slow, but reading
             self._stalled_since = now
         elif now - self._stalled_since > STALLED_AFTER:
             self.transport.abort()
         self._waiting = waiting
-        if waiting or self.transport.is_closing():
+        if waiting or closing:
             return
         if self.cycle is None or self.cycle.response_complete:
             limit = HEADER_WITHIN if self._in_head or self._body_open else IDLE_AFTER
             if now - self._since > limit:
-                self.transport.close()
+                self._let_go()
+
+    def _let_go(self, within: float = LINGER) -> None:
+        """Close a connection that has nothing under way; over TLS the client has this long to close it, too."""
+        self.transport.close()
+        self.loop.call_later(within, self.transport.abort)
+
+    def shutdown(self) -> None:
+        """The server stops: an idle connection is closed now, any other after its answer."""
+        super().shutdown()
+        if self.transport.is_closing() and not self.transport.get_write_buffer_size():
+            self._let_go(max(LINGER, self._since + TAIL_WITHIN - self.loop.time()))
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -363,10 +388,10 @@ def _sweep(loop: asyncio.AbstractEventLoop, connection: StrictProtocol) -> None:
     connections: set[Any] = connection.connections
 
     def sweep() -> None:
+        loop.call_later(SWEEP_EVERY, sweep)
         now = loop.time()
         for one in tuple(connections):
             one.check_time(now)
-        loop.call_later(SWEEP_EVERY, sweep)
 
     loop.call_later(SWEEP_EVERY, sweep)
 

@@ -1,7 +1,7 @@
-"""`stagedoor serve`: HTTP/1.1 through uvicorn with our strict protocol; with TLS files HTTP/2 too, through Granian.
+"""`stagedoor serve`: HTTP/1.1 through uvicorn with our strict protocol, over TLS where `[gateway] tls` is set.
 
-Both run the same application. SIGHUP reads the settings again in every worker, bad ones are reported and the
-old stay; SIGTERM and Ctrl-C let requests finish first.
+SIGHUP reads the settings and the certificate again in every worker; bad ones are reported and the old stay. SIGTERM
+and Ctrl-C let requests finish first.
 """
 
 from __future__ import annotations
@@ -14,25 +14,41 @@ import secrets
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+
+import uvicorn
+from uvicorn.supervisors.multiprocess import Multiprocess
 
 from ..core.errors import StagedoorError
 from ..core.session import MIN_KEY_BYTES
 from ..outside import aws
 from ..settings import MADE_AT_START, PREFIX, Settings, load
 from .app import Gateway, Receive, Scope, Send, lifespan
-from .http1 import BACKLOG, serve_http1
+from .protocol import IDLE_AFTER, StrictProtocol
+from .tls import make_context, use_certificate
+
+GRACE = 30
+"""Seconds that requests under way have to finish when the server stops."""
+BACKLOG = 2048
 
 _log = logging.getLogger("stagedoor")
 
 
 class Reloading:
-    """The application of one worker: a gateway that SIGHUP replaces by one with new settings."""
+    """The application of one worker: a gateway that SIGHUP replaces by one with new settings.
+
+    Attributes:
+        gateway: the present one.
+        tls: what connections are encrypted with; SIGHUP puts the new certificate into it. None without `[gateway] tls`.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self.gateway = Gateway(load(path))
+        settings = load(path)
+        self.gateway = Gateway(settings)
+        self.tls = None if settings.tls is None else make_context(settings.tls)
         self._closing: set[asyncio.Task[None]] = set()
         self._reloading: asyncio.Task[None] | None = None
         self._asked_again = False
@@ -63,13 +79,21 @@ class Reloading:
         self._asked_again = False
         aws.forget_session()  # credentials may have changed, too
         try:
-            gateway = await asyncio.to_thread(lambda: Gateway(load(self._path)))  # keys may be at AWS, and AWS slow
+            gateway = await asyncio.to_thread(self._read_again)  # keys may be at AWS, and AWS slow
+            if self.tls is not None and gateway.settings.tls is not None:
+                use_certificate(self.tls, gateway.settings.tls)
         except StagedoorError as error:
             _log.error("the settings were not reloaded, the old ones stay: %s", error)
         else:
             self._replace(gateway)
         if self._asked_again:
             await self._reload()
+
+    def _read_again(self) -> Gateway:
+        settings = load(self._path)
+        if settings.tls is not None:
+            make_context(settings.tls)  # raises before anything has changed
+        return Gateway(settings)
 
     def _replace(self, gateway: Gateway) -> None:
         self.gateway, old = gateway, self.gateway
@@ -79,7 +103,7 @@ class Reloading:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
         if _bound(old.settings) != _bound(gateway.settings):
-            _log.warning("settings reloaded; [gateway] listen, workers and tls need a restart")
+            _log.warning("settings reloaded; [gateway] listen, workers, and tls on or off, need a restart")
         else:
             _log.warning("settings reloaded")
 
@@ -91,7 +115,8 @@ async def _close_when_idle(gateway: Gateway) -> None:
 
 
 def _bound(settings: Settings) -> tuple[object, ...]:
-    return settings.listen, settings.workers, settings.tls
+    """What only a restart changes."""
+    return settings.listen, settings.workers, settings.tls is None
 
 
 def create_app() -> Reloading:
@@ -128,15 +153,75 @@ def serve(settings_path: Path | None = None, *, listen: str | None = None, worke
     settings = load(None)
     try:
         Gateway(replace(settings, access_log="off"))  # what a worker would stumble over is said here, once
+        if settings.tls is not None:
+            make_context(settings.tls)
         bound = _bind(settings)
     except (StagedoorError, OSError) as error:
         print(f"stagedoor: {error}", file=sys.stderr)  # noqa: T201 - nobody has set up anything else yet
         return 1
-    if settings.tls is not None:
-        from .http2 import serve_http2
+    return _run(settings, bound)
 
-        return serve_http2(settings, bound, lambda: _announce(settings, bound))
-    return serve_http1(settings, bound, lambda: _announce(settings, bound))
+
+def _run(settings: Settings, bound: socket.socket) -> int:
+    config = _Config(
+        "stagedoor.gateway.server:create_app",
+        factory=True,
+        http=StrictProtocol,
+        loop="stagedoor.gateway.tls:Loop",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        workers=settings.workers,
+        backlog=BACKLOG,
+        timeout_keep_alive=int(IDLE_AFTER),
+        timeout_graceful_shutdown=GRACE,
+    )
+    if settings.workers == 1:
+        server = _Server(config, lambda: _announce(settings, bound))
+        # uvicorn raises the signal again when it has stopped; ending as asked is no failure.
+        signal.signal(signal.SIGTERM, lambda *_: None if server.started else sys.exit(0))
+        server.run(sockets=[bound])
+        return 0 if server.started else 1
+    _announce(settings, bound)
+    _Supervisor(config, [bound]).run()
+    return 0
+
+
+class _Config(uvicorn.Config):
+    """uvicorn's configuration of one worker, with the TLS context of the application that the worker has made."""
+
+    def load(self) -> None:
+        super().load()
+        application: Reloading = self.loaded_app
+        self.ssl = application.tls
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+
+class _Supervisor(Multiprocess):
+    """uvicorn's parent process; SIGHUP goes on to the workers, which reload in place."""
+
+    def handle_hup(self) -> None:
+        for process in self.processes:
+            if process.pid is not None:
+                os.kill(process.pid, signal.SIGHUP)
+
+    def terminate_all(self) -> None:
+        for bound in self.sockets:  # or newcomers would wait for workers that take no more connections
+            bound.close()
+        super().terminate_all()
 
 
 def _bind(settings: Settings) -> socket.socket:
