@@ -169,9 +169,9 @@ CLI_HEAD = """\
 
 <!-- Made by docs/make_reference.py from the commands' own help. Change it there. -->
 
-Answers go to standard output, complaints to standard error. `--json` answers in JSON.
+Answers go to standard output, everything else to standard error. `--json` prints JSON.
 Exit codes: 0 fine; 1 the answer is no (denied, not valid, settings that will not start); 2 wrong usage.
-No command prints a token. `stagedoor COMMAND --help` says what stands here.
+No command prints a token. `stagedoor COMMAND --help` prints what is on this page.
 """
 
 
@@ -212,7 +212,7 @@ def _cli() -> Iterator[str]:
     yield f"{CLI_HEAD}\n"
     rows = [(f"[`{name}`](#stagedoor-{name.replace(' ', '-')})", _help(command)[0]) for name, command in _all(group)]
     yield from _table(("command", "what it does"), rows)
-    yield "\n`stagedoor --version` says which version this is.\n"
+    yield "\n`stagedoor --version` prints the version.\n"
     for name, command in _all(group):
         yield from _command(name, command)
 

@@ -96,7 +96,7 @@ def demo(
     ] = None,
     browser: Annotated[
         bool | None,
-        typer.Option("--open/--no-browser", help="default: open one, but not over SSH"),
+        typer.Option("--open/--no-browser", help="default: open a browser on a local terminal"),
     ] = None,
 ) -> int:
     """run a sample site with its own sign-in, on this machine only.

@@ -34,16 +34,18 @@ Url = Annotated[str, Argument(metavar="URL", help="the site, or a private object
 Private = Annotated[str | None, Option(metavar="/PATH", help="a private object; most questions need one")]
 Public = Annotated[str | None, Option(metavar="/PATH", help="an object that anyone may read")]
 Token = Annotated[
-    str | None, Option(metavar="TOKEN", help="of a caller who may read it: a token, a file that holds it, or -")
+    str | None, Option(metavar="TOKEN", help="token of a caller who may read it, a file that holds it, or -")
 ]
-OtherToken = Annotated[str | None, Option(metavar="TOKEN", help="of a caller who may not read it")]
-ExpiredToken = Annotated[str | None, Option(metavar="TOKEN", help="an expired one of a caller who may read it")]
-ForeignToken = Annotated[str | None, Option(metavar="TOKEN", help="from the same provider, for another app")]
+OtherToken = Annotated[str | None, Option(metavar="TOKEN", help="token of a caller who may not read it")]
+ExpiredToken = Annotated[str | None, Option(metavar="TOKEN", help="expired token of a caller who may read it")]
+ForeignToken = Annotated[str | None, Option(metavar="TOKEN", help="token of the same provider for another app")]
 PassUrl = Annotated[str | None, Option(metavar="URL", help="a signed URL of the object; default: ask the site for one")]
 BucketUrl = Annotated[str | None, Option(metavar="URL", help="the bucket's own address, which must refuse everyone")]
 SiteSettings = Annotated[
     Path | None,
-    Option("--settings", "-s", metavar="FILE", help="of the site, if it is Stagedoor", exists=True, dir_okay=False),
+    Option(
+        "--settings", "-s", metavar="FILE", help="the site's settings, if it is Stagedoor", exists=True, dir_okay=False
+    ),
 ]
 Jwks = Annotated[Path | None, Option(metavar="FILE", help="the provider's public keys", exists=True, dir_okay=False)]
 Cookie = Annotated[str | None, Option(metavar="NAME", help="cookie that carries a token; default: token")]

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import shlex
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import key_pairs
+from . import key_files, key_pairs
+from .key_files import Kind, PublicFile
 from .key_pairs import KeyPair
 from .options import AsJson, SettingsFile, WrongUsage, load_settings
 from .output import complain, help_without_command, moment, say, say_json
 
 if TYPE_CHECKING:
-    from ..keys.pass_keys import PublicKey
-    from ..settings import Settings
     from ..settings.reader import Reader
 
-Kind: TypeAlias = Literal["rsa", "ec"]
 KeyId = Annotated[
     str | None, typer.Option("--id", metavar="ID", help="name of the key; default: made from the public key")
 ]
@@ -69,7 +63,7 @@ def new(
     """
     reader = _reader(file)
     present = reader.text("passes.key_id")
-    pair = _make(folder, kind, key_id, der, reader)
+    pair = key_files.make(folder, kind, key_id, der, reader)
     settings = key_pairs.section({"key_id": pair.id, "private_key": pair.private_setting})
     if as_json:
         say_json({**key_pairs.facts(pair), "ssm": _to_ssm(pair, reader), "settings": settings})
@@ -94,9 +88,9 @@ def rotate(
 ) -> int:
     """make the next key pair, and show the steps that change to it.
 
-    No valid pass is refused on the way. The settings stay as they are: make the
-    change of one step, let every gateway reload (SIGHUP; on AWS: cdk deploy),
-    then go on to the next.
+    No valid pass is refused on the way. The settings stay as they are: change
+    what one step shows, let every gateway reload (SIGHUP; on AWS: cdk deploy),
+    then do the next.
 
     \b
     example:
@@ -109,12 +103,12 @@ def rotate(
     if key_id in (settings.passes.key_id, *settings.passes.public_keys):
         raise WrongUsage(f"this site has a key {key_id!r} already: choose another --id")
     reader = _reader(file)
-    pair, present = _make_next(folder, kind, key_id, der, settings, reader)
+    pair, present = key_files.make_next(folder, kind, key_id, der, settings, reader)
     passes: Any = reader.get("passes")
     plan = key_pairs.rotation(
         pair,
         passes,
-        _setting(present.path, reader) if present else None,
+        key_files.setting(present.path, reader) if present else None,
         max_lifetime=settings.pass_lifetime,
         now=now,
         region=settings.aws_region,
@@ -132,143 +126,19 @@ def rotate(
     return 0
 
 
-# --- files
-
-
 def _reader(file: Path | None) -> Reader:
     """Read the settings without checking them: they may name the very key that is about to be made."""
-    from ..settings import DEFAULT_FILE, LISTS, PREFIX, TABLE
-    from ..settings.reader import Reader
+    from ..settings import DEFAULT_FILE, PREFIX, open_reader
 
     named = file or os.environ.get(f"{PREFIX}SETTINGS")
     source = Path(named or DEFAULT_FILE)
     if not named and not source.exists():
-        return Reader(TABLE, LISTS, "", None, os.environ)
+        return open_reader("", None, os.environ)
     try:
-        return Reader(TABLE, LISTS, source.read_text(encoding="utf-8"), source, os.environ)
+        return open_reader(source.read_text(encoding="utf-8"), source, os.environ)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise WrongUsage(f"{source} cannot be read: {reason}") from None
-
-
-def _make(
-    folder: Path, kind: Kind, key_id: str | None, der: bool, reader: Reader, more: Mapping[Path, str] | None = None
-) -> KeyPair:
-    """Make a pair and write its files, and with them the public keys in `more`."""
-    from ..keys.pass_keys import new_pair, read_public
-
-    if key_id is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", key_id):
-        raise WrongUsage(f"{key_id!r} cannot be the id of a key: use letters, digits, - and _")
-    served = _served_folder(reader)
-    if served is not None and folder.resolve().is_relative_to(served):
-        raise WrongUsage(f"the site serves what is in {served}: name another folder for its keys")
-    made = new_pair(kind, der=der)
-    name, ending = key_id or made.id, "der" if der else "pem"
-    private, public = (folder / f"stagedoor-{name}.{half}.{ending}" for half in ("private", "public"))
-    others = {path: (text.encode(), 0o644) for path, text in (more or {}).items()}
-    _write({private: (made.private, 0o600), public: (made.public, 0o644), **others})
-    pem = _pem(read_public(made.public))
-    return KeyPair(name, kind, private, public, _setting(private, reader), _setting(public, reader), pem)
-
-
-def _make_next(
-    folder: Path | None, kind: Kind | None, key_id: str | None, der: bool, settings: Settings, reader: Reader
-) -> tuple[KeyPair, _PublicFile | None]:
-    """Make a pair like the present one; return also the present public key's file, if the settings name none."""
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-
-    folder = folder or _present_folder(reader)
-    passes, public_file = settings.passes, None
-    if kind is None or passes.key_id not in passes.public_keys:
-        present = _present_key(settings)
-        kind = kind or ("rsa" if isinstance(present, RSAPublicKey) else "ec")
-        if passes.key_id not in passes.public_keys:
-            public_file = _public_file(folder, str(passes.key_id), present)
-    more = {public_file.path: public_file.pem} if public_file and not public_file.exists else {}
-    return _make(folder, kind, key_id, der, reader, more), public_file
-
-
-def _present_key(settings: Settings) -> PublicKey:
-    """The public half of the key that signs now; AWS is asked only if the settings do not hold it.
-
-    Raises:
-        InvalidKey, StoreRefused, Unavailable: as for `read_keys`.
-    """
-    from ..keys.pass_keys import read_keys, read_public
-
-    passes = settings.passes
-    assert passes.key_id is not None
-    public = passes.public_keys.get(passes.key_id)
-    if isinstance(public, bytes):
-        return read_public(public)
-    return read_keys(replace(passes, public_keys={}), settings.aws_region)[0][passes.key_id]
-
-
-def _present_folder(reader: Reader) -> Path:
-    """The folder of the present private key, relative to the current one if it is below it."""
-    scheme, _, rest = str(reader.text("passes.private_key")).partition(":")
-    folder = (reader.base / Path(rest).expanduser()).parent if scheme == "file" else reader.base
-    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-
-
-class _PublicFile(NamedTuple):
-    """The file of a public key, which exists or is to be written."""
-
-    path: Path
-    pem: str
-    exists: bool
-
-
-def _public_file(folder: Path, key_id: str, present: PublicKey) -> _PublicFile:
-    """Find the file that was written when the key was made."""
-    from ..core.errors import InvalidKey
-    from ..keys.pass_keys import read_public
-
-    for ending in ("pem", "der"):
-        path = folder / f"stagedoor-{key_id}.public.{ending}"
-        with contextlib.suppress(OSError, InvalidKey):
-            if read_public(path.read_bytes()) == present:
-                return _PublicFile(path, "", exists=True)
-    return _PublicFile(folder / f"stagedoor-{key_id}.public.pem", _pem(present), exists=False)
-
-
-def _served_folder(reader: Reader) -> Path | None:
-    """The folder that is the site's store, if it is one."""
-    store = reader.text("site.store") or "memory:"
-    if store.startswith(("memory:", "s3:")):
-        return None
-    path = unquote(urlsplit(store).path) if store.startswith("file:") else store
-    return (reader.base / Path(path).expanduser()).resolve()
-
-
-def _write(files: Mapping[Path, tuple[bytes, int]]) -> None:
-    """Write all files or none, and overwrite none."""
-    written: list[Path] = []
-    try:
-        for path, (content, mode) in files.items():
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-            written.append(path)
-            with os.fdopen(descriptor, "wb") as out:
-                out.write(content)
-    except OSError as error:
-        for one in written:
-            one.unlink()
-        if isinstance(error, FileExistsError):
-            mend = "keys are never overwritten: move it away, or choose another --id or folder"
-            raise OSError(f"{path} exists already\n  {mend}") from None
-        raise OSError(f"{path} cannot be written: {error.strerror}\n  name another folder") from None
-
-
-def _setting(path: Path, reader: Reader) -> str:
-    """A file as settings name it: relative to the settings file if it is below it."""
-    full, base = path.resolve(), reader.base.resolve()
-    return f"file:{full.relative_to(base) if full.is_relative_to(base) else full}"
-
-
-def _pem(key: PublicKey) -> str:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def _parameter(pair: KeyPair) -> str:
@@ -301,7 +171,7 @@ def _say_new(pair: KeyPair, settings: str, reader: Reader) -> None:
 
 
 def _say_plan(
-    plan: Mapping[str, Any], pair: KeyPair, present: _PublicFile | None, source: Path | None, now: int
+    plan: Mapping[str, Any], pair: KeyPair, present: PublicFile | None, source: Path | None, now: int
 ) -> None:
     old, where = plan["previous"], source or "stagedoor.toml"
     first, second, third = (step["settings"] for step in plan["steps"])

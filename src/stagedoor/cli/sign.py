@@ -82,10 +82,10 @@ def url(
     ] = None,
     file: SettingsFile = None,
 ) -> int:
-    """sign a URL; standard output has the URL alone.
+    """sign a URL that opens one object.
 
-    The rules are not asked. A key is written as it is, not percent-encoded; a
-    URL is signed as it is, with its query.
+    The rules are not asked. Standard output has the URL alone. A key is written
+    as it is, not percent-encoded; a URL is signed as it is, with its query.
 
     \b
     examples:
