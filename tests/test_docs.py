@@ -72,7 +72,7 @@ def codes() -> set[str]:
     return {
         code
         for file in SOURCE.rglob("*.py")
-        if "demo" not in file.parts and "cli" not in file.parts and file.name not in ("cli.py", "init.py")
+        if file.relative_to(SOURCE).parts[0] not in ("demo", "cli")
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         for code in _codes_of(node)
         if CODE.match(code)

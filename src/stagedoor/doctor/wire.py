@@ -42,7 +42,7 @@ Fields = Sequence[tuple[str, str]]
 
 
 class Unreachable(StagedoorError):
-    """The site does not answer, or the doctor has asked enough."""
+    """The site does not answer, or a limit of the examination is reached."""
 
 
 class Untrusted(StagedoorError):
