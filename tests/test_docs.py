@@ -15,11 +15,10 @@ from types import ModuleType
 import pytest
 
 import stagedoor
-from stagedoor import ANONYMOUS, Allow, Caller, Gateway, compile_rules
+from stagedoor import ANONYMOUS, Allow, Caller, Gateway, compile_rules, store
 from stagedoor.gateway import app
-from stagedoor.keys.pass_keys import new_pair
 from stagedoor.settings import parse
-from tests.helpers.support import put_keys_of_passes
+from tests.helpers.support import key_set, put_keys_of_passes, rsa_signer
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -172,7 +171,8 @@ def test_python_says_how_everything_is_called() -> None:
     """But for what somebody else makes: a `Policy`, say, comes from `compile_rules`."""
     silent = {name for name, row in NAMED.items() if "made by" not in row and callable(getattr(stagedoor, name))}
     silent -= {call.values[0] for call in CALLS if not call.values[1]}
-    assert silent == {"StagedoorError", "SettingsError"}, "errors are caught, not made"
+    errors = {name for name in silent if issubclass(getattr(stagedoor, name), stagedoor.StagedoorError)}
+    assert silent == errors, "errors are caught, not made"
 
 
 @pytest.mark.parametrize(("name", "method", "signature"), CALLS)
@@ -189,7 +189,13 @@ def test_a_signature_in_python_is_that_of_the_code(name: str, method: str, signa
     assert returned in ("", as_text(meant.return_annotation))
 
 
-@pytest.mark.parametrize(("name", "method"), [("arun", ""), ("Gateway", "aclose"), ("run", ""), ("Gateway", "start")])
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        *(("arun", ""), ("Gateway", "aclose"), ("Fetcher", "aclose"), ("Guard", "averify"), ("Guard", "aanswer")),
+        *(("run", ""), ("Gateway", "start"), ("Guard", "verify"), ("Guard", "answer"), ("Guard", "may_read")),
+    ],
+)
 def test_python_says_what_is_to_be_awaited(name: str, method: str) -> None:
     thing = getattr(getattr(stagedoor, name), method) if method else getattr(stagedoor, name)
     said = f"`await {method}(" if method else "`async ("
@@ -226,13 +232,24 @@ def as_text(annotation: object) -> str:
     return ast.unparse(ast.parse(str(getattr(annotation, "__forward_arg__", annotation))))
 
 
-def test_the_examples_in_python_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "private.pem").write_bytes(new_pair("ec").private)
-    examples = re.findall(r"```python\n(.*?)```", page("reference/python.md"), re.DOTALL)
-    assert len(examples) == 2
-    for example in examples:
-        exec(example, {})
+def test_python_names_the_words_of_a_store() -> None:
+    said = page("reference/python.md").partition("`stagedoor.store` has the words")[2].partition("###")[0]
+    assert set(re.findall(r"`([A-Z]\w+)`", said)) == {*store.__all__} - {"InstantStore", "open_store"}
+
+
+PYTHON = [
+    pytest.param(path, text, id=f"{name_of(path)}-{number}")
+    for path in PAGES
+    for number, text in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL))
+]
+
+
+@pytest.mark.parametrize(("path", "text"), PYTHON)
+def test_python_in_the_pages_compiles_and_imports_public_names(path: Path, text: str) -> None:
+    compile(text, str(path), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module == "stagedoor":
+            assert {alias.name for alias in node.names} <= {*stagedoor.__all__}
 
 
 EXAMPLES = re.findall(r"^\| `([^`|]+)` \| `([^`|]+)` \| (yes|no)\b", page("reference/policy.md"), re.MULTILINE)
@@ -261,6 +278,7 @@ def test_settings_in_the_pages_are_accepted(text: str, tmp_path: Path) -> None:
     (tmp_path / "assets").mkdir()
     for name in ("session.key", "cert.pem", "key.pem"):
         (tmp_path / name).write_bytes(b"x" * 48)
+    (tmp_path / "jwks.json").write_bytes(key_set(rsa_signer()))
     if "[site]" not in text:
         text += '\n[site]\nurl = "https://assets.example.com"\nstore = "memory:"\n'
     text = text.replace("eu-central-1_…", "eu-central-1_Example")

@@ -47,11 +47,15 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     return made
 
 
+def waited(shared: Exchanges, wish: Fetch) -> Fetched:
+    return shared.wait(shared.begin(wish))
+
+
 def test_threads_share_one_exchange(gate: Gate) -> None:
     shared = Exchanges()
     with ThreadPoolExecutor(8) as threads:
-        waiting = [threads.submit(shared.wait, WISH) for _ in range(7)]
-        other = threads.submit(shared.wait, OTHER)
+        waiting = [threads.submit(waited, shared, WISH) for _ in range(7)]
+        other = threads.submit(waited, shared, OTHER)
         for _ in range(8):
             assert gate.arrived.acquire(timeout=30)
         gate.open.set()
@@ -62,14 +66,14 @@ def test_threads_share_one_exchange(gate: Gate) -> None:
 def test_what_is_asked_later_is_asked_anew(gate: Gate) -> None:
     shared = Exchanges()
     gate.open.set()
-    assert [shared.wait(WISH), shared.wait(WISH)] == [GOOD, GOOD]
+    assert [waited(shared, WISH), waited(shared, WISH)] == [GOOD, GOOD]
     assert gate.asked == [WISH, WISH]
 
 
 async def test_a_task_that_is_cancelled_leaves_the_others_their_answer(gate: Gate) -> None:
     shared = Exchanges()
-    impatient, patient = (asyncio.create_task(shared.later(WISH)) for _ in range(2))
-    thread = asyncio.create_task(asyncio.to_thread(shared.wait, WISH))
+    impatient, patient = (asyncio.create_task(shared.later(shared.begin(WISH))) for _ in range(2))
+    thread = asyncio.create_task(asyncio.to_thread(waited, shared, WISH))
     assert await asyncio.to_thread(gate.arrived.acquire, timeout=30)
     impatient.cancel()
     await asyncio.sleep(0)
@@ -85,8 +89,8 @@ async def test_an_exchange_that_a_fork_has_lost_is_given_up_and_begun_again(
     """In the child nothing runs that could end it; here it only takes too long."""
     monkeypatch.setattr(exchanges, "GRACE", 0.01)
     shared, short = Exchanges(), WISH._replace(timeout=0.01)
-    assert shared.wait(short) == Fetched(b"", "no answer in time")
-    assert await shared.later(short) == Fetched(b"", "no answer in time")
+    assert waited(shared, short) == Fetched(b"", "no answer in time")
+    assert await shared.later(shared.begin(short)) == Fetched(b"", "no answer in time")
     gate.open.set()
-    assert shared.wait(short._replace(timeout=30.0)) == GOOD
+    assert waited(shared, short._replace(timeout=30.0)) == GOOD
     assert gate.asked[:2] == [short, short]

@@ -181,6 +181,10 @@ class IssuerKeys:
         """Is it time for a refresh: are the keys too old, or did the last attempt fail?"""
         return (self.failure != "" or now - self._loaded >= self.max_age) and self.due(now)
 
+    def overdue(self, now: float) -> bool:
+        """Are the keys twice as old as they may be, though the issuer did not fail? Then no one has asked meanwhile."""
+        return bool(self.keys) and not self.failure and now - self._loaded >= 2 * self.max_age
+
     def due(self, now: float) -> bool:
         """May the issuer be asked now? While a question is under way, others may join it.
 

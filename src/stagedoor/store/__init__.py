@@ -4,7 +4,24 @@ from __future__ import annotations
 
 from urllib.parse import unquote, urlsplit
 
-from .port import Store
+from ..core.messages import Item, List, Listed
+from .port import Changed, Head, InstantStore, Meta, NotSatisfiable, Open, Opened, Range, Store
+
+__all__ = [
+    "Changed",
+    "Head",
+    "InstantStore",
+    "Item",
+    "List",
+    "Listed",
+    "Meta",
+    "NotSatisfiable",
+    "Open",
+    "Opened",
+    "Range",
+    "Store",
+    "open_store",
+]
 
 
 def open_store(url: str | None, *, region: str | None = None, endpoint: str | None = None) -> Store:
