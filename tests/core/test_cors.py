@@ -16,6 +16,7 @@ from stagedoor.gateway import app
 from stagedoor.keys.pass_keys import new_pair
 from stagedoor.store.memory import MemoryStore
 from stagedoor.store.port import Head, Meta, Open, Opened
+from tests.helpers import linting
 from tests.helpers.serving import (
     SITE,
     bearer_line,
@@ -64,7 +65,9 @@ async def browser(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
     """A site that lists one origin, asked by a script of that origin."""
     gateway = make_gateway(folder, settings_text(more=MORE))
     transport = httpx.ASGITransport(gateway, client=("192.0.2.7", 1234))
-    async with httpx.AsyncClient(transport=transport, base_url=SITE, headers={"origin": APP}) as client:
+    async with httpx.AsyncClient(
+        transport=transport, base_url=SITE, headers={"origin": APP}, event_hooks=linting.HOOKS
+    ) as client:
         yield client
     await gateway.aclose()
 

@@ -32,6 +32,7 @@ from stagedoor.core.tokens import Tokens
 from stagedoor.demo import FILES, _listen, make_site
 from stagedoor.demo.provider import CLIENT_ID, CODE_LIFETIME, PEOPLE, Provider
 from stagedoor.keys import signatures
+from tests.helpers import linting
 
 SITE, ISSUER = "http://127.0.0.1:8080", "http://127.0.0.1:8081"
 VERIFIER = "v" * 43
@@ -67,7 +68,7 @@ def provider(clock: Clock) -> Provider:
 
 @pytest.fixture
 async def client(provider: Provider) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(provider), base_url=ISSUER)
+    return httpx.AsyncClient(transport=httpx.ASGITransport(provider), base_url=ISSUER, event_hooks=linting.HOOKS)
 
 
 async def sign_in(client: httpx.AsyncClient, **changes: str) -> dict[str, str]:
@@ -189,6 +190,9 @@ async def test_only_the_site_may_ask_for_tokens_from_a_page(client: httpx.AsyncC
     code = (await sign_in(client))["code"]
     answer = await redeem(client, code)
     assert answer.headers["access-control-allow-origin"] == SITE
+    asks_first = {"origin": SITE, "access-control-request-method": "POST"}
+    preflight = await client.options("/token", headers=asks_first)
+    assert (preflight.status_code, preflight.headers["access-control-allow-methods"]) == (204, "POST")
     elsewhere = await client.post("/token", data={}, headers={"origin": "https://evil.example"})
     assert elsewhere.status_code == 403
     chosen_elsewhere = await client.post("/authorize", data=REQUEST, headers={"origin": "https://evil.example"})

@@ -26,7 +26,9 @@ from stagedoor.gateway.protocol import StrictProtocol
 from stagedoor.settings import parse
 from stagedoor.store.memory import MemoryStore
 from stagedoor.store.port import Head, Meta, Open, Opened
+from tests.helpers import linting
 from tests.helpers.serving import (
+    SITE,
     Wire,
     ask,
     bearer_line,
@@ -66,7 +68,7 @@ class Broken(MemoryStore):
 @contextlib.asynccontextmanager
 async def visitor(application: Any) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(application, client=("192.0.2.7", 1234))
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
+    async with httpx.AsyncClient(transport=transport, base_url=SITE, event_hooks=linting.HOOKS) as client:
         yield client
 
 

@@ -16,7 +16,8 @@ from stagedoor.core.messages import Request, Serve
 from stagedoor.gateway.objects import SANDBOX, answer_object, attachment, private_cache_control
 from stagedoor.store.memory import MemoryStore
 from stagedoor.store.port import Head, Meta
-from tests.helpers.serving import fresh_token, listening, make_gateway, prepare, settings_text
+from tests.helpers import linting
+from tests.helpers.serving import PATIENCE, fresh_token, listening, make_gateway, prepare, settings_text
 from tests.helpers.stores import KINDS, Fields, let_in, make
 
 TEN = b"0123456789"
@@ -48,7 +49,12 @@ async def site_of(
     )
     async with (
         listening(gateway) as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers={"accept-encoding": "identity"}) as client,
+        httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}",
+            headers={"accept-encoding": "identity"},
+            event_hooks=linting.HOOKS,
+            timeout=PATIENCE,
+        ) as client,
     ):
         yield client
 

@@ -14,6 +14,8 @@ from typing import TypeVar
 
 import httpx
 
+from tests.helpers import linting
+
 T = TypeVar("T")
 
 HOST = "127.0.0.1"
@@ -128,7 +130,7 @@ class Gateway(Server):
 
     def get(self, target: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
         """One GET on a connection of its own."""
-        return httpx.get(self.url + target, headers=headers, trust_env=False, timeout=30)
+        return linting.check(httpx.get(self.url + target, headers=headers, trust_env=False, timeout=30))
 
     def bearer(self, target: str, token: str) -> httpx.Response:
         return self.get(target, {"authorization": f"Bearer {token}"})

@@ -34,6 +34,7 @@ from stagedoor.gateway.protocol import StrictProtocol
 from stagedoor.gateway.tls import make_context
 from stagedoor.settings import parse
 from stagedoor.store.port import Store
+from tests.helpers import linting
 from tests.helpers.support import CLIENT, ISSUER, claims, key_set, rsa_signer, token
 
 SOURCE = Path(stagedoor.__file__).parents[1]
@@ -371,8 +372,8 @@ class Wire:
         fields = [line.partition(":") for line in lines]
         return int(match[1]), [(name.lower(), value.strip(" ")) for name, _, value in fields]
 
-    async def answer(self, method: str = "GET") -> Heard:
-        """The next answer, with as much body as its length says."""
+    async def answer(self, method: str = "GET", target: str = "", lines: Sequence[str] = ()) -> Heard:
+        """The next answer, with as much body as its length says; httplint must find no fault in it."""
         status, fields = await self.head()
         named = dict(fields)
         assert "transfer-encoding" not in named, "every answer of ours knows its length"
@@ -381,12 +382,14 @@ class Wire:
             body = await asyncio.wait_for(self.reader.readexactly(length), PATIENCE)
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             raise Ended(getattr(error, "partial", b"")) from error
+        asked = [(name, value.strip(" ")) for name, _, value in (line.partition(":") for line in lines)]
+        linting.lint(linting.Asked(method, target, asked), status, fields, body)
         return Heard(status, fields, body)
 
     async def ask(self, target: str | bytes, method: str = "GET", *lines: str, body: bytes = b"") -> Heard:
         """Send a request for this very target and hear the answer."""
         await self.send(message(target, method, *lines, body=body))
-        return await self.answer(method)
+        return await self.answer(method, target if isinstance(target, str) else target.decode("latin-1"), lines)
 
     async def ended(self, within: float = PATIENCE) -> bytes:
         """What still comes until the other end closes; it must close."""

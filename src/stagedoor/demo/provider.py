@@ -116,7 +116,7 @@ class Provider:
             ("GET", "/authorize"): self._choose,
             ("POST", "/authorize"): self._authorize,
             ("POST", "/token"): self._token,
-            ("OPTIONS", "/token"): lambda _: Answer(204, headers=((b"access-control-max-age", b"600"),)),
+            ("OPTIONS", "/token"): lambda _: Answer(204, headers=_PREFLIGHT),
             ("GET", "/signin.css"): lambda _: Answer(200, _file("signin.css"), ((b"content-type", b"text/css"),)),
         }
 
@@ -124,7 +124,9 @@ class Provider:
         if scope["type"] != "http":
             raise RuntimeError("the demo's provider speaks HTTP only")
         answer = self._answer(scope, await _body(receive))
-        headers = [*answer.headers, *self._common_headers(scope["path"]), (b"content-length", b"%d" % len(answer.body))]
+        headers = [*answer.headers, *self._common_headers(scope["path"])]
+        if answer.status != 204:  # which may not have it (RFC 9110 §8.6)
+            headers.append((b"content-length", b"%d" % len(answer.body)))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
 
@@ -199,13 +201,7 @@ class Provider:
         )
         if path != "/token":
             return fields
-        return (
-            *fields,
-            (b"vary", b"Origin"),
-            (b"access-control-allow-origin", self.site.encode()),
-            (b"access-control-allow-methods", b"POST"),
-            (b"access-control-allow-headers", b"Content-Type"),
-        )
+        return (*fields, (b"vary", b"Origin"), (b"access-control-allow-origin", self.site.encode()))
 
     # --- authorization endpoint (RFC 6749 §4.1.1)
 
@@ -290,6 +286,11 @@ class Provider:
 
 
 _HTML = ((b"content-type", b"text/html; charset=utf-8"),)
+_PREFLIGHT = (
+    (b"access-control-allow-methods", b"POST"),
+    (b"access-control-allow-headers", b"Content-Type"),
+    (b"access-control-max-age", b"600"),
+)
 
 
 def _card(person: Person, hinted: bool) -> str:
