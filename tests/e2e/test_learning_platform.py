@@ -144,8 +144,8 @@ def test_what_it_says_to_try_is_true(school: School) -> None:
 
 
 def test_it_runs_on_what_the_tests_run_on() -> None:
-    ours = (EXAMPLE / "requirements.txt").read_text().partition("\n")[2]
-    assert ours in (EXAMPLE.parents[1] / "requirements/test.txt").read_text()
+    ours = (EXAMPLE / "requirements.txt").read_text().splitlines()[1:]
+    assert set(ours) <= set((EXAMPLE.parents[1] / "requirements/test.txt").read_text().splitlines())
 
 
 # --- the services

@@ -102,11 +102,12 @@ def prepare(folder: Path, files: Mapping[str, bytes] | None = None) -> Path:
     return root
 
 
-def certificate(folder: Path) -> ssl.SSLContext:
-    """Write cert.pem and key.pem for 127.0.0.1; what a client needs to trust them."""
+def certificate(folder: Path, *hosts: str) -> ssl.SSLContext:
+    """Write cert.pem and key.pem for 127.0.0.1 and these names; returns what a client needs to trust them."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "stagedoor test")])
     now = dt.datetime.now(dt.UTC)
+    names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), *(x509.DNSName(host) for host in hosts)]
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -115,7 +116,7 @@ def certificate(folder: Path) -> ssl.SSLContext:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(days=1))
         .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -450,7 +451,9 @@ Recorded = list[bytes]
 
 
 @contextlib.asynccontextmanager
-async def scripted(answer: Callable[[bytes], Awaitable[bytes] | bytes], seen: Recorded) -> AsyncIterator[int]:
+async def scripted(
+    answer: Callable[[bytes], Awaitable[bytes] | bytes], seen: Recorded, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
     """A server that notes the head of every request and answers with exactly these bytes, then closes."""
 
     handling: set[asyncio.Task[Any] | None] = set()
@@ -469,7 +472,7 @@ async def scripted(answer: Callable[[bytes], Awaitable[bytes] | bytes], seen: Re
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
     async with server:
         yield server.sockets[0].getsockname()[1]
         for task in filter(None, handling):
