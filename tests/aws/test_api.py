@@ -1,4 +1,4 @@
-"""The Lambda function behind `/-/*`: the gateway's answers to API Gateway's events, from AWS's own stores."""
+"""The Lambda function behind `/-/*`: it answers API Gateway's events as the gateway answers requests."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from typing import Any, NoReturn
 import boto3
 import pytest
 
-from stagedoor.aws.api import driver as outside
-from stagedoor.aws.api import lambda_function
-from stagedoor.aws.api.event import ENTRANCE, read, written
-from stagedoor.aws.api.lambda_function import Function, handler, make
+from stagedoor.aws.api import driver, lambda_function
+from stagedoor.aws.api.event import ENTRANCE, read, write
+from stagedoor.aws.api.lambda_function import Function, handler, start
 from stagedoor.catalogue import open_catalogue
 from stagedoor.core.errors import InvalidKey, SettingsError, StagedoorError
 from stagedoor.core.messages import Content, Reply
@@ -96,26 +95,26 @@ def text(bucket: str, table: str) -> str:
 
 @pytest.fixture
 def function(folder: Path, text: str) -> Iterator[Function]:
-    yield from started(folder, text)
+    yield from running(folder, text)
 
 
-def started(folder: Path, text: str, entrance: bytes | None = None) -> Iterator[Function]:
+def running(folder: Path, text: str, entrance: bytes | None = None) -> Iterator[Function]:
     made = Function(parse(text, folder / "stagedoor.toml"), entrance)
     yield made
     made.outside.close()
 
 
 def answered(function: Function, *arguments: Any, now: float = NOW, **more: Any) -> dict[str, Any]:
-    """What API Gateway gets, as the handler makes it of what the function answers."""
+    """The function's answer to a request, as API Gateway gets it; arguments as for `event`."""
     return handled(function, event(*arguments, **more), now)
 
 
 def handled(function: Function, made: dict[str, Any], now: float = NOW) -> dict[str, Any]:
-    asked = read(made, function.entrance)
-    return written(function.answer(asked, now), asked.request.method)
+    incoming = read(made, function.entrance)
+    return write(function.answer(incoming, now), incoming.request.method)
 
 
-def told(answer: dict[str, Any]) -> Any:
+def content(answer: dict[str, Any]) -> Any:
     return json.loads(answer["body"])
 
 
@@ -197,35 +196,35 @@ TABLE: tuple[Row, ...] = (
 )
 
 
-def settled(body: str | bytes) -> str:
-    """A body without what is random in it."""
+def without_random_parts(body: str | bytes) -> str:
+    """A body with a placeholder for the cursor."""
     text = body.decode() if isinstance(body, bytes) else body
     return re.sub(r'"NextCursor":"[^"]+"', '"NextCursor":"…"', text)
 
 
-def said(fields: Any) -> list[tuple[str, str]]:
-    """Header fields without what the server in between adds, and what is random in them."""
+def fields_of_ours(fields: Any) -> list[tuple[str, str]]:
+    """Header fields without those that a server adds, with a placeholder for the session."""
     kept = [(name, value) for name, value in fields if name not in ("content-length", "date", "connection", "server")]
     return sorted((name, re.sub(r"^stagedoor=[^;]+", "stagedoor=…", value)) for name, value in kept)
 
 
 async def test_the_function_answers_as_the_gateway_does(folder: Path, text: str, function: Function) -> None:
-    """Status, header fields and body, for every row."""
+    """Status, header fields and body of every row."""
     differ = []
     async with serving(folder, text, clock=lambda: NOW) as gateway:
         for target, method, lines, body in TABLE:
             length = () if body is None else (f"Content-Length: {len(body)}",)
             heard = await ask(gateway.port, target, method, *lines, *length, body=body or b"")
             got = answered(function, target, method, *lines, body=body)
-            here = (got["statusCode"], said(pairs(got)), settled(got["body"]))
-            there = (heard.status, said(heard.fields), settled(heard.body))
+            here = (got["statusCode"], fields_of_ours(pairs(got)), without_random_parts(got["body"]))
+            there = (heard.status, fields_of_ours(heard.fields), without_random_parts(heard.body))
             if here != there:
                 differ.append((target, method, lines, here, there))
     assert not differ
 
 
 def test_the_table_holds_every_kind_of_answer(function: Function) -> None:
-    """A table of refusals alone would compare nothing."""
+    """Comparing refusals only would prove little."""
     found = {
         answered(function, target, method, *lines, body=body)["statusCode"] for target, method, lines, body in TABLE
     }
@@ -255,17 +254,17 @@ def test_the_apis_own_url_answers_below_its_stage(function: Function, target: st
 )
 def test_nothing_but_the_endpoints_is_answered(function: Function, target: str, stage: str) -> None:
     answer = answered(function, target, "GET", bearer_line(ANN), stage=stage)
-    assert (answer["statusCode"], told(answer)["code"]) == (404, "not-found")
+    assert (answer["statusCode"], content(answer)["code"]) == (404, "not-found")
 
 
 def test_a_pass_is_issued_for_the_site_and_not_for_the_apis_url(function: Function) -> None:
     made = answered(
         function, "/v1/urls", "POST", bearer_line(ANN), "Host: evil.example", body=b'{"file":"team/x"}', stage="v1"
     )
-    assert told(made)["signedUrl"].startswith(f"{SITE}/team/x?Expires=")
+    assert content(made)["signedUrl"].startswith(f"{SITE}/team/x?Expires=")
 
 
-def test_each_cookie_goes_on_its_own(function: Function) -> None:
+def test_each_cookie_is_a_value_of_its_own(function: Function) -> None:
     made = answered(function, "/-/cookies", "POST", bearer_line(ANN), body=b'{"prefix": "users/ann/"}')
     assert made["statusCode"] == 204
     assert [cookie.partition("=")[0] for cookie in made["cookies"]] == [
@@ -280,24 +279,24 @@ def test_each_cookie_goes_on_its_own(function: Function) -> None:
 def test_a_session_made_by_one_instance_counts_at_another(folder: Path, text: str, function: Function) -> None:
     made = answered(function, "/-/session", "POST", bearer_line(ANN), body=b"")
     cookie = made["cookies"][0].partition(";")[0]
-    page = told(answered(function, "/-/s3objects?limit=1", "GET", f"Cookie: {cookie}"))
-    for other in started(folder, text):
-        who = told(answered(other, "/-/whoami", "GET", f"Cookie: {cookie}"))
+    page = content(answered(function, "/-/s3objects?limit=1", "GET", f"Cookie: {cookie}"))
+    for other in running(folder, text):
+        who = content(answered(other, "/-/whoami", "GET", f"Cookie: {cookie}"))
         assert (who["sub"], who["credential"]) == ("ann", "session")
-        following = told(answered(other, f"/-/s3objects?cursor={page['NextCursor']}", "GET", f"Cookie: {cookie}"))
+        following = content(answered(other, f"/-/s3objects?cursor={page['NextCursor']}", "GET", f"Cookie: {cookie}"))
     keys = [one["Key"] for one in (*page["Contents"], *following["Contents"])]
     assert keys == [key for key in sorted(OBJECTS) if key not in ("team/secret/x", "users/ben/1")]
 
 
-# --- what API Gateway makes of a request
+# --- events of API Gateway
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_a_body_is_read_in_either_form(function: Function, packed: bool) -> None:
+def test_a_body_is_read_as_text_and_as_base64(function: Function, packed: bool) -> None:
     body = '{"file": "team/ü.txt"}'.encode()
     made = answered(function, "/-/urls", "POST", bearer_line(ANN), body=body, packed=packed)
     assert made["statusCode"] == 201
-    assert "/team/%C3%BC.txt?" in told(made)["signedUrl"]
+    assert "/team/%C3%BC.txt?" in content(made)["signedUrl"]
 
 
 @pytest.mark.parametrize(
@@ -310,18 +309,18 @@ def test_a_body_is_read_in_either_form(function: Function, packed: bool) -> None
         "/-/contents/%252e%252e",
     ],
 )
-def test_an_id_that_could_be_read_in_two_ways_is_refused(function: Function, target: str) -> None:
+def test_an_ambiguous_id_is_refused(function: Function, target: str) -> None:
     made = event(target, "GET", bearer_line(ANN))
     if "%3F" in target:
-        made["rawPath"] = "/-/contents/a?b"  # from an API Gateway that does not cut
+        made["rawPath"] = "/-/contents/a?b"  # from an API Gateway that does not cut it off
     answer = handled(function, made)
-    assert (answer["statusCode"], told(answer)["code"]) == (400, "target")
-    assert "behind API Gateway" in told(answer)["detail"]
+    assert (answer["statusCode"], content(answer)["code"]) == (400, "target")
+    assert "behind API Gateway" in content(answer)["detail"]
 
 
-def test_an_answer_about_an_id_that_was_cut_off_says_which_id_it_is_about(function: Function) -> None:
-    """API Gateway ends the path at an encoded question mark, and nobody behind it can know."""
-    assert told(answered(function, "/-/contents/a%3Fb", "GET", bearer_line(ANN)))["id"] == "a"
+def test_an_answer_about_an_id_that_was_cut_off_names_the_id(function: Function) -> None:
+    """API Gateway cuts the path off at an encoded question mark, and the function cannot know."""
+    assert content(answered(function, "/-/contents/a%3Fb", "GET", bearer_line(ANN)))["id"] == "a"
     assert answered(function, "/-/contents/a%3Fb", "GET", bearer_line(BEN))["statusCode"] == 403
 
 
@@ -331,9 +330,10 @@ def test_a_slash_that_was_decoded_names_no_content(function: Function) -> None:
 
 
 def spoilt(**changes: Any) -> dict[str, Any]:
+    """An event with changed members; `a__b` is member `b` of `a`, and `...` removes it."""
     made = event("/-/whoami", body=b"x", packed=True)
-    for place, value in changes.items():
-        *outer, name = place.split("__")
+    for path, value in changes.items():
+        *outer, name = path.split("__")
         inner = made
         for part in outer:
             inner = inner[part]
@@ -381,14 +381,14 @@ def spoilt(**changes: Any) -> dict[str, Any]:
     ids=lambda made: str(made)[:60] if not isinstance(made, dict) else "",
 )
 def test_a_malformed_event_gets_an_answer(monkeypatch: pytest.MonkeyPatch, function: Function, made: Any) -> None:
-    monkeypatch.setattr(lambda_function._starting, "_function", function)
+    monkeypatch.setattr(lambda_function._starter, "_function", function)
     answer = handler(made)
     assert answer["statusCode"] == 400
     assert answer["headers"]["content-type"] == "application/problem+json"
-    assert told(answer)["status"] == 400
+    assert content(answer)["status"] == 400
 
 
-# --- who asks
+# --- from where a request comes
 
 
 SECRET = b"known to CloudFront and to us"
@@ -408,9 +408,7 @@ VIEWER, EDGE = "198.51.100.7", "130.176.0.1"
         ((f"X-Forwarded-For: {VIEWER}", *[FROM_CLOUDFRONT] * 2), EDGE, EDGE),
     ],
 )
-def test_cloudfronts_word_on_the_client_counts_only_with_its_secret(
-    lines: tuple[str, ...], peer: str, client: str
-) -> None:
+def test_cloudfront_names_the_client_only_with_its_secret(lines: tuple[str, ...], peer: str, client: str) -> None:
     request = read(event("/-/whoami", "GET", *lines, peer=peer), SECRET).request
     assert request.client == client
     assert ENTRANCE not in request.headers
@@ -418,16 +416,16 @@ def test_cloudfronts_word_on_the_client_counts_only_with_its_secret(
 
 @pytest.mark.parametrize("lines", [(), ("X-Stagedoor-Entrance: guessed",), ("X-Stagedoor-Entrance: ",)])
 @pytest.mark.parametrize("target", ["/-/whoami", "/-/s3objects", "/-/%", "/nothing"])
-def test_nobody_comes_to_the_sites_entrance_past_cloudfront(folder: Path, target: str, lines: tuple[str, ...]) -> None:
-    with contextmanager(started)(folder, settings_text(more=MORE), SECRET) as function:
+def test_the_sites_entrance_is_closed_to_all_but_cloudfront(folder: Path, target: str, lines: tuple[str, ...]) -> None:
+    with contextmanager(running)(folder, settings_text(more=MORE), SECRET) as function:
         answer = answered(function, target, "GET", bearer_line(ANN), *lines)
-        assert (answer["statusCode"], told(answer)["code"]) == (403, "entrance")
+        assert (answer["statusCode"], content(answer)["code"]) == (403, "entrance")
         through = answered(function, "/-/whoami", "GET", bearer_line(ANN), FROM_CLOUDFRONT)
         own = answered(function, "/v1/whoami", "GET", bearer_line(ANN), stage="v1")
         assert [through["statusCode"], own["statusCode"]] == [200, 200]
 
 
-def test_without_a_secret_nobodys_word_counts() -> None:
+def test_without_a_secret_the_peer_is_the_client() -> None:
     lines = (f"X-Forwarded-For: {VIEWER}", "X-Stagedoor-Entrance: ")
     assert read(event("/-/whoami", "GET", *lines, peer=EDGE)).request.client == EDGE
 
@@ -435,11 +433,11 @@ def test_without_a_secret_nobodys_word_counts() -> None:
 # --- AWS
 
 
-def test_what_the_store_refuses_is_nobodys_403(folder: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refusal_by_the_store_is_not_a_403(folder: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
     gone = re.sub(r's3://[^"]+', "s3://no-such-bucket", text)
-    for function in started(folder, gone):
+    for function in running(folder, gone):
         answer = answered(function, "/-/s3objects", "GET", bearer_line(ANN))
-    assert (answer["statusCode"], told(answer)["code"]) == (502, "store-refused")
+    assert (answer["statusCode"], content(answer)["code"]) == (502, "store-refused")
     assert "no-such-bucket" not in answer["body"]
     assert "no-such-bucket" in caplog.text
 
@@ -453,7 +451,7 @@ def test_what_the_store_refuses_is_nobodys_403(folder: Path, text: str, caplog: 
         (500, "InternalError", (503, "store-unavailable")),
     ],
 )
-def test_each_refusal_of_s3_is_told_as_the_gateway_tells_it(
+def test_each_refusal_of_s3_has_the_status_that_it_has_at_the_gateway(
     function: Function, status: int, code: str, answered_with: tuple[int, str]
 ) -> None:
     from botocore.stub import Stubber
@@ -462,68 +460,66 @@ def test_each_refusal_of_s3_is_told_as_the_gateway_tells_it(
     stubber.add_client_error("list_objects_v2", code, "no", status)
     with stubber:
         answer = answered(function, "/-/s3objects", "GET", bearer_line(ANN))
-    assert (answer["statusCode"], told(answer)["code"]) == answered_with
+    assert (answer["statusCode"], content(answer)["code"]) == answered_with
 
 
 def test_a_store_that_cannot_be_reached_is_unavailable(folder: Path, text: str) -> None:
     away = text.replace(f'endpoint = "{endpoint()}"', f'endpoint = "http://127.0.0.1:{free_port()}"')
-    for function in started(folder, away):
+    for function in running(folder, away):
         answer = answered(function, "/-/s3objects", "GET", bearer_line(ANN))
-    assert (answer["statusCode"], told(answer)["code"]) == (503, "store-unavailable")
+    assert (answer["statusCode"], content(answer)["code"]) == (503, "store-unavailable")
     assert answer["headers"]["retry-after"] == "5"
 
 
-def test_a_table_that_is_not_there_is_told_to_the_log_alone(
-    folder: Path, text: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    for function in started(folder, re.sub(r"dynamodb://[^\"]+", "dynamodb://no-such-table", text)):
+def test_a_missing_table_is_named_in_the_log_alone(folder: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
+    for function in running(folder, re.sub(r"dynamodb://[^\"]+", "dynamodb://no-such-table", text)):
         answer = answered(function, "/-/contents/one", "GET", bearer_line(ANN))
     assert (answer["statusCode"], "no-such-table" in answer["body"]) == (502, False)
     assert "no-such-table" in caplog.text
 
 
-def test_a_request_that_took_too_long_asks_for_nothing_more(
+def test_a_request_that_took_too_long_asks_nothing_more(
     monkeypatch: pytest.MonkeyPatch, folder: Path, text: str
 ) -> None:
-    """API Gateway's own answer to a function that was ended would be none of ours."""
-    monkeypatch.setattr(outside, "ASK_WITHIN", -1.0)
+    """API Gateway would answer for a function that has timed out, and not as we do."""
+    monkeypatch.setattr(driver, "ASK_WITHIN", -1.0)
     line = bearer_line(ANN)
-    for function in started(folder, text):
+    for function in running(folder, text):
         function.door.tokens.issuers[ISSUER].install(key_set(rsa_signer()), NOW)
         listing, entry = (
             answered(function, "/-/s3objects", "GET", line),
             answered(function, "/-/contents/one", "GET", line),
         )
-    assert (listing["statusCode"], told(listing)["code"]) == (503, "store-unavailable")
-    assert (entry["statusCode"], told(entry)["code"]) == (503, "catalogue-unavailable")
+    assert (listing["statusCode"], content(listing)["code"]) == (503, "store-unavailable")
+    assert (entry["statusCode"], content(entry)["code"]) == (503, "catalogue-unavailable")
     with issuer_server.serving() as issuer:
         issuer.pages = {"/keys": (200, key_set(rsa_signer()), 0.0)}
-        for function in started(folder, text.replace("./jwks.json", f"{issuer.url}/keys")):
+        for function in running(folder, text.replace("./jwks.json", f"{issuer.url}/keys")):
             who = answered(function, "/-/whoami", "GET", line)
-    assert (who["statusCode"], told(who)["code"], issuer.asked) == (503, "issuer-unavailable", [])
+    assert (who["statusCode"], content(who)["code"], issuer.asked) == (503, "issuer-unavailable", [])
 
 
-def test_an_issuer_that_does_not_answer_is_waited_for_no_longer_than_it_may_be(
+def test_an_issuer_that_does_not_answer_is_not_waited_for_longer_than_allowed(
     monkeypatch: pytest.MonkeyPatch, folder: Path, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(outside, "FETCH_WITHIN", 0.2)
+    monkeypatch.setattr(driver, "FETCH_WITHIN", 0.2)
     with issuer_server.serving() as issuer:
         issuer.pages = {"/keys": (200, key_set(rsa_signer()), 6.0)}
-        for function in started(folder, text.replace("./jwks.json", f"{issuer.url}/keys")):
+        for function in running(folder, text.replace("./jwks.json", f"{issuer.url}/keys")):
             who = answered(function, "/-/whoami", "GET", bearer_line(ANN))
         assert (issuer.asked, issuer.answered) == (["/keys"], [])
-    assert (who["statusCode"], told(who)["code"]) == (503, "issuer-unavailable")
+    assert (who["statusCode"], content(who)["code"]) == (503, "issuer-unavailable")
     assert "no answer in time" in caplog.text
 
 
 def test_header_fields_beyond_32_kb_are_refused_unread(function: Function) -> None:
     answer = answered(function, "/-/whoami", "GET", bearer_line(ANN), "X-Long: " + "a" * 32_768)
-    assert (answer["statusCode"], told(answer)["code"]) == (431, "headers")
+    assert (answer["statusCode"], content(answer)["code"]) == (431, "headers")
 
 
-def test_names_are_listed_to_the_letter(function: Function) -> None:
-    """botocore has S3 percent-encode names, and decodes them as long as nobody else asks for that."""
-    page = told(answered(function, "/-/s3objects?prefix=team/", "GET", bearer_line(ANN)))
+def test_names_are_listed_exactly(function: Function) -> None:
+    """botocore asks S3 to percent-encode names, and decodes them unless the caller has asked for it too."""
+    page = content(answered(function, "/-/s3objects?prefix=team/", "GET", bearer_line(ANN)))
     assert [one["Key"] for one in page["Contents"]] == [
         "team/100%25.txt",
         "team/a b.txt",
@@ -535,26 +531,30 @@ def test_names_are_listed_to_the_letter(function: Function) -> None:
 # --- start
 
 
-def write(folder: Path, text: str) -> Path:
+def save(folder: Path, text: str) -> Path:
     (folder / "stagedoor.toml").write_text(text)
     return folder / "stagedoor.toml"
 
 
 def no_network(*_: Any, **__: Any) -> NoReturn:
-    raise AssertionError("somebody was asked")
+    raise AssertionError("a connection was opened")
 
 
-def test_a_start_with_all_keys_at_hand_asks_nobody(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str) -> None:
+def test_a_start_with_all_keys_at_hand_opens_no_connection(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, text: str
+) -> None:
     with monkeypatch.context() as cut:
         cut.setattr(socket, "getaddrinfo", no_network)
         cut.setattr(socket.socket, "connect", no_network)
-        function = make(write(folder, text), {})
+        function = start(save(folder, text), {})
         answer = answered(function, "/-/whoami", "GET", bearer_line(ANN))
-    assert told(answer)["sub"] == "ann"
+    assert content(answer)["sub"] == "ann"
     function.outside.close()
 
 
-def test_secrets_and_what_deployment_knows_come_from_aws_and_the_environment(folder: Path, bucket: str) -> None:
+def test_secrets_come_from_aws_and_what_only_the_deployment_knows_from_the_environment(
+    folder: Path, bucket: str
+) -> None:
     keys = {"aws_access_key_id": "owner", "aws_secret_access_key": "owner", "region_name": REGION}
     ssm = boto3.client("ssm", endpoint_url=endpoint(), **keys)
     for name, value in (("private", KEYS["rsa"]["priv"]), ("session", SESSION_KEY), ("entrance", SECRET.decode())):
@@ -567,26 +567,26 @@ def test_secrets_and_what_deployment_knows_come_from_aws_and_the_environment(fol
         "STAGEDOOR_PASSES_PRIVATE_KEY": f"ssm:/{bucket}/private",
         "ENTRANCE_SECRET": f"ssm:/{bucket}/entrance",
     }
-    function = make(write(folder, settings_text('store = "memory:"')), environ)
+    function = start(save(folder, settings_text('store = "memory:"')), environ)
     lines = (bearer_line(ANN), FROM_CLOUDFRONT)
-    made = told(answered(function, "/-/urls", "POST", *lines, body=b'{"file": "team/x"}'))
+    made = content(answered(function, "/-/urls", "POST", *lines, body=b'{"file": "team/x"}'))
     assert made["signedUrl"].startswith("https://d111111abcdef8.cloudfront.net/team/x?")
     assert "Key-Pair-Id=K2JCJMDEHXQW5F" in made["signedUrl"]
     assert function.entrance == SECRET
     function.outside.close()
 
 
-def test_a_missing_secret_keeps_the_function_from_starting(folder: Path, text: str) -> None:
+def test_without_a_secret_the_function_does_not_start(folder: Path, text: str) -> None:
     with pytest.raises(InvalidKey, match="does not exist"):
-        make(write(folder, text), {"STAGEDOOR_PASSES_PRIVATE_KEY": "ssm:/nothing/there"})
+        start(save(folder, text), {"STAGEDOOR_PASSES_PRIVATE_KEY": "ssm:/nothing/there"})
 
 
-def test_instances_that_could_not_agree_on_cursors_do_not_start(folder: Path, text: str) -> None:
+def test_without_a_shared_key_for_cursors_the_function_does_not_start(folder: Path, text: str) -> None:
     with pytest.raises(SettingsError, match=r"login\.session_keys"):
-        make(write(folder, text.replace('session_keys = ["file:session.key"]', "")), {})
+        start(save(folder, text.replace('session_keys = ["file:session.key"]', "")), {})
 
 
-def test_a_function_that_cannot_start_says_so_to_the_log_and_tries_again_later(
+def test_a_function_that_cannot_start_logs_the_reason_and_tries_again_later(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     tried: list[str] = []
@@ -595,8 +595,8 @@ def test_a_function_that_cannot_start_says_so_to_the_log_and_tries_again_later(
         tried.append("once")
         raise StagedoorError("the secret /name is away")
 
-    monkeypatch.setattr(lambda_function, "make", fail)
-    monkeypatch.setattr(lambda_function, "_starting", lambda_function._Starting())
+    monkeypatch.setattr(lambda_function, "start", fail)
+    monkeypatch.setattr(lambda_function, "_starter", lambda_function._Starter())
     answers = [handler(event("/-/whoami")) for _ in range(3)]
     assert {answer["statusCode"] for answer in answers} == {500}
     assert "/name" not in str(answers)
@@ -604,14 +604,14 @@ def test_a_function_that_cannot_start_says_so_to_the_log_and_tries_again_later(
     assert tried == ["once"]
 
 
-def test_a_fault_of_ours_serves_nothing_and_tells_nothing(
+def test_a_fault_of_ours_serves_nothing_and_reveals_nothing(
     monkeypatch: pytest.MonkeyPatch, function: Function, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> NoReturn:
         raise RuntimeError("inner detail")
 
     monkeypatch.setattr(function.door, "answer", broken)
-    monkeypatch.setattr(lambda_function._starting, "_function", function)
+    monkeypatch.setattr(lambda_function._starter, "_function", function)
     answer = handler(event("/-/whoami"))
     assert answer["statusCode"] == 500
     assert "inner" not in str(answer)
@@ -621,7 +621,7 @@ def test_a_fault_of_ours_serves_nothing_and_tells_nothing(
 def test_the_log_has_a_line_for_each_request_and_no_credential(
     monkeypatch: pytest.MonkeyPatch, function: Function, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(lambda_function._starting, "_function", function)
+    monkeypatch.setattr(lambda_function._starter, "_function", function)
     handler(event(f"/-/whoami?token={BEN}", "GET", f"Cookie: token={ANN}"))
     out = capsys.readouterr().out
     line = json.loads(out)
@@ -629,15 +629,15 @@ def test_the_log_has_a_line_for_each_request_and_no_credential(
     assert not [secret for secret in (ANN, BEN, ANN.rpartition(".")[2]) if secret in out]
 
 
-def test_a_key_that_was_withdrawn_stops_to_count(folder: Path, function: Function) -> None:
+def test_a_withdrawn_key_stops_counting(folder: Path, function: Function) -> None:
     assert answered(function, "/-/whoami", "GET", bearer_line(ANN))["statusCode"] == 200
     (folder / "jwks.json").write_bytes(key_set(rsa_signer(kid="other")))
     assert answered(function, "/-/whoami", "GET", bearer_line(ANN), now=NOW + 60)["statusCode"] == 401
 
 
-def test_header_fields_of_one_name_are_joined_but_for_cookies() -> None:
+def test_header_fields_of_one_name_are_joined_except_cookies() -> None:
     fields = ((b"vary", b"Cookie"), (b"vary", b"Origin"), (b"set-cookie", b"a=1"), (b"set-cookie", b"b=2"))
-    assert written(Reply(200, fields, b"x", "")) == {
+    assert write(Reply(200, fields, b"x", "")) == {
         "statusCode": 200,
         "headers": {"vary": "Cookie, Origin"},
         "cookies": ["a=1", "b=2"],

@@ -1,4 +1,4 @@
-"""The zip of the function behind `/-/*`: what is in it, what never is, and that nothing else is needed to run it."""
+"""The zip of the function behind `/-/*`: what it holds, what it never holds, and that it needs nothing else to run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.aws.api import bundle
-from stagedoor.aws.api.bundle import ApiBundle, BundleError, _toml, make_api_zip
+from stagedoor.aws.api.bundle import BundleError, _toml, make_api_zip
+from stagedoor.aws.packing import Bundle
 from stagedoor.core.errors import SettingsError
 from stagedoor.outside import aws
 from stagedoor.settings import Settings, load
@@ -65,24 +66,24 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def written(folder: Path, site: str = STORE, more: str = MORE, *, text: str = "") -> Settings:
+def saved(folder: Path, site: str = STORE, more: str = MORE, *, text: str = "") -> Settings:
     (folder / "stagedoor.toml").write_text(text or settings_text(site, more))
     return load(folder / "stagedoor.toml", {})
 
 
-def names(made: ApiBundle) -> list[str]:
+def names(made: Bundle) -> list[str]:
     with zipfile.ZipFile(io.BytesIO(made.content)) as archive:
         return archive.namelist()
 
 
-def unpacked(made: ApiBundle, folder: Path) -> Path:
+def unpacked(made: Bundle, folder: Path) -> Path:
     with zipfile.ZipFile(io.BytesIO(made.content)) as archive:
         archive.extractall(folder)
     return folder
 
 
 def test_the_function_reads_the_same_settings(site: Path, tmp_path: Path, wheels: Path) -> None:
-    settings = written(site)
+    settings = saved(site)
     made = make_api_zip(settings, wheels=wheels, environ={})
     there = load(unpacked(made, tmp_path / "task") / "stagedoor.toml", {})
     assert there.policy.rules == settings.policy.rules
@@ -98,16 +99,16 @@ def test_the_function_reads_the_same_settings(site: Path, tmp_path: Path, wheels
     assert str(one.jwks).startswith((tmp_path / "task/files").as_uri())
 
 
-def test_made_twice_it_has_the_same_bytes(site: Path, wheels: Path) -> None:
-    first = make_api_zip(written(site), wheels=wheels, environ={})
-    second = make_api_zip(written(site), wheels=wheels, environ={})
+def test_the_same_settings_make_the_same_bytes(site: Path, wheels: Path) -> None:
+    first = make_api_zip(saved(site), wheels=wheels, environ={})
+    second = make_api_zip(saved(site), wheels=wheels, environ={})
     assert first == second
-    other = make_api_zip(written(site, STORE.replace("bucket", "other")), wheels=wheels, environ={})
+    other = make_api_zip(saved(site, STORE.replace("bucket", "other")), wheels=wheels, environ={})
     assert other.hash != first.hash
 
 
-def test_no_secret_is_in_it_and_nothing_that_serves_or_shows(site: Path, wheels: Path) -> None:
-    made = make_api_zip(written(site), wheels=wheels, environ={})
+def test_it_holds_no_secret_and_neither_gateway_nor_commands(site: Path, wheels: Path) -> None:
+    made = make_api_zip(saved(site), wheels=wheels, environ={})
     with zipfile.ZipFile(io.BytesIO(made.content)) as archive:
         ours = b"".join(archive.read(name) for name in archive.namelist() if not name.startswith("cryptography"))
     assert b"PRIVATE KEY-----\n" not in ours
@@ -126,18 +127,16 @@ SECRETS: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_a_secret_in_a_file_is_refused_unless_the_function_is_given_another(
-    site: Path, wheels: Path, name: str
-) -> None:
+def test_a_secret_in_a_file_is_refused_unless_a_variable_replaces_it(site: Path, wheels: Path, name: str) -> None:
     change = SECRETS[name]
     more = MORE.replace(*change) if name != "passes.passphrase" else NO_PRIVATE.replace(*change)
-    settings = written(site, STORE, more)
+    settings = saved(site, STORE, more)
     variable = "STAGEDOOR_" + name.replace(".", "_").upper()
     with pytest.raises(SettingsError, match=f"a secret does not go into the zip(.|\n)*{variable}") as caught:
         make_api_zip(settings, wheels=wheels, environ={})
     assert caught.value.setting == name
     assert caught.value.line is not None
-    made = make_api_zip(settings, given=frozenset((variable,)), wheels=wheels, environ={})
+    made = make_api_zip(settings, variables=frozenset((variable,)), wheels=wheels, environ={})
     with zipfile.ZipFile(io.BytesIO(made.content)) as archive:
         assert change[1].encode() not in archive.read("stagedoor.toml")
 
@@ -151,19 +150,19 @@ def test_a_secret_in_a_file_is_refused_unless_the_function_is_given_another(
         (STORE, MORE.replace("session_keys", "# session_keys"), "login.session_keys"),
     ],
 )
-def test_what_cannot_work_in_a_function_is_refused_before_it_is_uploaded(
+def test_what_cannot_work_in_a_function_is_refused_when_the_zip_is_made(
     site: Path, wheels: Path, site_table: str, more: str, name: str
 ) -> None:
-    settings = written(site, site_table, more)
+    settings = saved(site, site_table, more)
     with pytest.raises(SettingsError) as caught:
         make_api_zip(settings, wheels=wheels, environ={})
     assert caught.value.setting == name
     variable = "STAGEDOOR_" + name.replace(".", "_").upper()
     assert variable in str(caught.value)
-    assert make_api_zip(settings, given=frozenset((variable,)), wheels=wheels, environ={}).files
+    assert make_api_zip(settings, variables=frozenset((variable,)), wheels=wheels, environ={}).files
 
 
-def test_variables_that_the_settings_were_loaded_with_count(site: Path, tmp_path: Path, wheels: Path) -> None:
+def test_variables_override_the_file_in_the_zip_too(site: Path, tmp_path: Path, wheels: Path) -> None:
     environ = {"STAGEDOOR_SITE_URL": "https://assets.example.com", "STAGEDOOR_SITE_STORE": "s3://real"}
     (site / "stagedoor.toml").write_text(settings_text('store = "./files"', MORE))
     made = make_api_zip(load(site / "stagedoor.toml", environ), wheels=wheels, environ=environ)
@@ -179,7 +178,7 @@ JSONISH = st.recursive(
 
 
 @given(JSONISH)
-def test_what_is_written_as_toml_is_read_as_it_was(value: object) -> None:
+def test_values_survive_being_written_as_toml(value: object) -> None:
     assert tomllib.loads(f"value = {_toml(value)}") == {"value": value}
 
 
@@ -187,8 +186,8 @@ def test_what_is_written_as_toml_is_read_as_it_was(value: object) -> None:
 
 
 def test_it_runs_with_the_runtimes_botocore_and_nothing_else(site: Path, tmp_path: Path) -> None:
-    """No folder of installed packages is on the path, so whatever it imports has come along."""
-    settings = written(site, "", "[passes]\npublic_keys = { K1 = 'file:keys/public.pem' }")
+    """No folder of installed packages is on the path, so the zip holds everything else that it imports."""
+    settings = saved(site, "", "[passes]\npublic_keys = { K1 = 'file:keys/public.pem' }")
     made = make_api_zip(settings, wheels=put_wheels(tmp_path / "wheels"), environ={})
     task, runtime = unpacked(made, tmp_path / "task"), tmp_path / "runtime"
     runtime.mkdir()
@@ -223,7 +222,7 @@ print(json.dumps([[answer["statusCode"] for answer in answers], heavy]))
 
 
 def test_it_fits_into_a_function(site: Path, tmp_path: Path) -> None:
-    made = make_api_zip(written(site), wheels=put_wheels(tmp_path / "wheels"), environ={})
+    made = make_api_zip(saved(site), wheels=put_wheels(tmp_path / "wheels"), environ={})
     assert len(made.content) < 10 * 1_048_576
     assert sum(made.files.values()) < bundle.MAX_UNPACKED_BYTES
 
@@ -231,25 +230,25 @@ def test_it_fits_into_a_function(site: Path, tmp_path: Path) -> None:
 # --- wheels
 
 
-def test_pip_brings_the_wheels_of_the_releases_that_run_here(
-    site: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pip_downloads_the_releases_that_run_here(site: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
-    settings = written(site)
+    settings = saved(site)
     assert make_api_zip(settings, environ={}) == make_api_zip(settings, wheels=wheels, environ={})
 
 
-def test_wheels_that_cannot_be_had_are_named(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wheels_that_cannot_be_downloaded_are_named(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     with pytest.raises(BundleError, match="pip could not get cryptography=="):
-        make_api_zip(written(site), environ={})
+        make_api_zip(saved(site), environ={})
 
 
-def test_a_wheel_for_another_processor_is_not_taken(site: Path, wheels: Path) -> None:
+def test_a_wheel_for_another_processor_is_not_used(site: Path, wheels: Path) -> None:
     with pytest.raises(BundleError, match="0 wheels of cryptography for x86_64"):
-        make_api_zip(written(site), architecture="x86_64", wheels=wheels, environ={})
+        make_api_zip(saved(site), architecture="x86_64", wheels=wheels, environ={})
 
 
 # --- the command
@@ -258,7 +257,7 @@ def test_a_wheel_for_another_processor_is_not_taken(site: Path, wheels: Path) ->
 def test_the_command_writes_the_zip_and_says_what_to_upload(
     site: Path, tmp_path: Path, wheels: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    written(site)
+    saved(site)
     out, file = tmp_path / "dist", site / "stagedoor.toml"
     said = commands.say(capsys, "bundle", "api", "--settings", str(file), "--out", str(out), "--wheels", str(wheels))
     assert said.code == 0, said.err

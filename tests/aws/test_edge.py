@@ -1,4 +1,4 @@
-"""The functions at CloudFront's edge: the exact zip, asked with CloudFront's events."""
+"""The functions at CloudFront's edge: the exact zip, with CloudFront's events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from stagedoor.aws.edge import bundle
-from stagedoor.aws.edge.event import written
+from stagedoor.aws.edge.event import write
 from stagedoor.core.messages import Reply
 from stagedoor.core.session import Sessions
 from stagedoor.keys.pass_keys import load_signer, new_pair
@@ -69,7 +69,7 @@ BROWSER = {"sec_fetch_mode": "navigate", "accept": "text/html"}
 
 
 def make(folder: Path, text: str = SETTINGS, *, now: float | None = NOW, **options: Any) -> Edge:
-    """The functions of the zip that these settings make."""
+    """Load the functions from the zip of these settings."""
     settings = parse(text, None, ENVIRON)
     keys = dict.fromkeys((issuer.url for issuer in settings.issuers), key_set(rsa_signer()))
     return Edge(unpacked(bundle.make(settings, keys, **options).content, folder), now)
@@ -98,11 +98,11 @@ def header(answer: Event, name: str) -> str:
     return value
 
 
-# --- let through
+# --- sent on
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_what_anyone_may_read_goes_on_under_its_canonical_name(edge: Edge, method: str) -> None:
+def test_what_anyone_may_read_is_sent_on_under_its_canonical_name(edge: Edge, method: str) -> None:
     asked = event("/%70ublic/a+b%20%28c%29%C3%BC.png?x=1&y", method, accept="image/png", range="bytes=0-9")
     answer = edge.objects(asked)
     assert answer["uri"] == "/public/a%2Bb%20%28c%29%C3%BC.png"
@@ -127,7 +127,7 @@ def test_no_credential_goes_on_to_the_store(edge: Edge, target: str, fields: Any
     assert ANN not in json.dumps(answer)
 
 
-def test_credentials_are_taken_out_also_where_they_decide_nothing(edge: Edge) -> None:
+def test_credentials_are_removed_even_where_they_decide_nothing(edge: Edge) -> None:
     answer = edge.objects(event(f"/users/ann/a?token={ANN}", authorization=bearer(ANN), cookie=f"token={ANN}; x=y"))
     assert set(answer["headers"]) == {"host"}
     assert answer["querystring"] == ""
@@ -139,13 +139,13 @@ def test_names_in_capitals_are_the_same_names(edge: Edge) -> None:
     assert set(edge.objects(asked)["headers"]) == {"host"}
 
 
-def test_a_body_does_not_go_on(edge: Edge) -> None:
+def test_a_body_is_not_sent_on(edge: Edge) -> None:
     asked = event()
     request_of(asked)["body"] = {"inputTruncated": False, "action": "read-only", "encoding": "base64", "data": "eA=="}
     assert "body" not in edge.objects(asked)
 
 
-def test_a_session_that_an_older_key_signed_counts_as_well(tmp_path: Path) -> None:
+def test_a_session_that_an_older_key_signed_is_valid_too(tmp_path: Path) -> None:
     """The newest key signs, all verify."""
     newest = "n" * 40
     two = SESSIONS.replace('["env:SESSION"]', '["env:NEWEST", "env:SESSION"]')
@@ -200,7 +200,7 @@ def test_401_403_405_400_404(edge: Edge) -> None:
     assert header(edge.objects(event("/users/ann/a")), "www-authenticate") == 'Bearer realm="stagedoor"'
 
 
-def test_answers_of_its_own_ask_for_https_alone(edge: Edge) -> None:
+def test_its_own_answers_ask_for_https_alone(edge: Edge) -> None:
     for target in ("/users/ann/a.png", "/%2e%2e/", "/-/x"):
         assert header(edge.objects(event(target)), "strict-transport-security") == "max-age=31536000"
 
@@ -211,9 +211,9 @@ def test_head_has_no_body(edge: Edge) -> None:
     assert "body" not in answer
 
 
-def test_a_navigation_is_sent_to_the_sign_in_page_and_knows_the_way_back(with_page: Edge) -> None:
+def test_a_navigation_is_redirected_to_sign_in_with_the_way_back(with_page: Edge) -> None:
     answer = with_page.objects(event("/users/ann/a%20b?x=%2F&token=rubbish", **BROWSER))
-    assert answer["status"] == "401", "a bad token is no reason to sign in again"
+    assert answer["status"] == "401", "a bad token is not a reason to sign in again"
     answer = with_page.objects(event("/users/ann/a%20b?x=%2F", **BROWSER))
     assert answer["status"] == "302"
     to = urlsplit(header(answer, "location"))
@@ -222,7 +222,7 @@ def test_a_navigation_is_sent_to_the_sign_in_page_and_knows_the_way_back(with_pa
     assert with_page.objects(event("/users/ann/a"))["status"] == "401"
 
 
-def test_a_preflight_is_answered_before_anybody_is_asked_who_they_are(with_page: Edge) -> None:
+def test_a_preflight_is_answered_without_a_credential(with_page: Edge) -> None:
     asked = event("/users/ann/a", "OPTIONS", origin="https://app.example.com", access_control_request_method="GET")
     answer = with_page.objects(asked)
     assert answer["status"] == "204"
@@ -242,20 +242,20 @@ def test_no_answer_is_longer_than_cloudfront_takes(with_page: Edge, length: int)
 
 def test_an_answer_that_is_too_long_becomes_one_that_is_not() -> None:
     far = Reply(302, ((b"location", b"https://app.example.com/" + b"x" * 41_000),), b"", "no-credential")
-    answer = check(event(), written(far, "GET"))
+    answer = check(event(), write(far, "GET"))
     assert (answer["status"], code(answer)) == ("414", "target-too-long")
 
 
 # --- passes
 
 
-def signer(hash_: Any = "sha256") -> Any:
-    return load_signer("K1", PAIR.private, hash_=hash_)
+def signer(algorithm: Any = "sha256") -> Any:
+    return load_signer("K1", PAIR.private, hash_=algorithm)
 
 
-@pytest.mark.parametrize("hash_", ["sha1", "sha256"])
-def test_a_signed_url_opens_its_object_and_nothing_else(edge: Edge, hash_: str) -> None:
-    url = signer(hash_).url(f"{SITE}/users/ben/a%20b?v=1", int(NOW) + 60).removeprefix(SITE)
+@pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
+def test_a_signed_url_opens_its_object_and_nothing_else(edge: Edge, algorithm: str) -> None:
+    url = signer(algorithm).url(f"{SITE}/users/ben/a%20b?v=1", int(NOW) + 60).removeprefix(SITE)
     answer = edge.objects(event(url))
     assert (answer["uri"], answer["querystring"]) == ("/users/ben/a%20b", "")
     other = edge.objects(event(url.replace("ben", "bob")))
@@ -285,7 +285,7 @@ def test_signed_cookies_open_their_folder(edge: Edge) -> None:
 # --- the API's behaviour
 
 
-def test_the_api_gets_its_requests_with_their_credentials(edge: Edge) -> None:
+def test_the_api_gets_requests_with_their_credentials(edge: Edge) -> None:
     asked = event("/-/s3objects?prefix=a%2F", authorization=bearer(ANN), cookie="a=b")
     assert edge.api(asked) == request_of(asked)
     assert edge.api(event("/%2d/contents/a%7Eb", "POST"))["uri"] == "/-/contents/a~b"
@@ -305,14 +305,14 @@ def test_the_api_gets_its_requests_with_their_credentials(edge: Edge) -> None:
         ("/-/\\x", "400"),
         ("/-/" + "a" * 2000, "400"),
         ("/-/s3objects?" + "a" * 9000, "414"),
-        ("/-/" + "!" * 300 + "?" + "a" * 7500, "414"),  # three times as long in the one encoding
+        ("/-/" + "!" * 300 + "?" + "a" * 7500, "414"),  # three times as long in the canonical encoding
     ],
 )
-def test_the_api_behaviour_lets_nothing_else_through(edge: Edge, target: str, status: str) -> None:
+def test_nothing_else_is_sent_on_to_the_api(edge: Edge, target: str, status: str) -> None:
     assert edge.api(event(target, authorization=bearer(ANN)))["status"] == status
 
 
-# --- events that are none
+# --- malformed events
 
 
 def broken() -> Iterator[tuple[str, object]]:
@@ -345,11 +345,11 @@ def broken() -> Iterator[tuple[str, object]]:
         yield f"header {fields!r}", asked
     asked = event()
     request_of(asked)["headers"]["ŵ"] = [{"key": "ŵ", "value": "a"}]
-    yield "a header name that is none", asked
+    yield "an invalid header name", asked
 
 
 @pytest.mark.parametrize(("what", "asked"), [pytest.param(*case, id=case[0]) for case in broken()])
-def test_a_broken_event_gets_a_reply(edge: Edge, what: str, asked: object) -> None:
+def test_a_malformed_event_gets_an_answer(edge: Edge, what: str, asked: object) -> None:
     for handler in (edge.objects, edge.api):
         answer = handler(asked)
         if what.startswith("clientIp: '"):
@@ -358,8 +358,8 @@ def test_a_broken_event_gets_a_reply(edge: Edge, what: str, asked: object) -> No
 
 
 @pytest.mark.parametrize("kind", ["origin-request", "viewer-response", "origin-response", ""])
-def test_a_function_at_another_event_lets_nothing_through(edge: Edge, kind: str) -> None:
-    """Behind the cache it would be asked for the first caller alone."""
+def test_a_function_at_another_event_sends_nothing_on(edge: Edge, kind: str) -> None:
+    """Behind the cache it would see the first caller only."""
     asked = event()
     asked["Records"][0]["cf"]["config"]["eventType"] = kind
     for handler in (edge.objects, edge.api):
@@ -367,7 +367,7 @@ def test_a_function_at_another_event_lets_nothing_through(edge: Edge, kind: str)
         assert (answer["status"], code(answer)) == ("400", "event")
 
 
-def test_an_error_of_ours_opens_nothing_and_tells_nothing(
+def test_an_error_of_ours_opens_nothing_and_reveals_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     edge = make(tmp_path)
@@ -381,10 +381,10 @@ def test_an_error_of_ours_opens_nothing_and_tells_nothing(
     assert ANN not in json.dumps(answer) + capsys.readouterr().out
 
 
-# --- whose origin
+# --- the origin
 
 
-def test_without_a_domain_of_its_own_the_site_is_the_distributions(tmp_path: Path) -> None:
+def test_without_a_domain_of_its_own_the_site_has_the_distributions(tmp_path: Path) -> None:
     edge = make(tmp_path, SETTINGS + PASSES, own_domain=False)
     mine = signer().url(f"https://{DOMAIN}/users/ben/a", int(NOW) + 60).removeprefix(f"https://{DOMAIN}")
     assert edge.objects(event(mine))["uri"] == "/users/ben/a"
@@ -418,7 +418,7 @@ def discovery(
     issuer.pages = {"/.well-known/openid-configuration": (200, about, wait), "/keys": (200, keys, keys_wait)}
 
 
-def test_a_new_key_of_the_issuer_is_asked_for_once_and_at_once(tmp_path: Path, issuer: IssuerServer) -> None:
+def test_a_new_key_of_the_issuer_is_fetched_once_and_at_once(tmp_path: Path, issuer: IssuerServer) -> None:
     discovery(issuer)
     edge = make(tmp_path, SETTINGS.replace(ISSUER, issuer.url))
     for _ in range(3):
@@ -443,12 +443,10 @@ def test_an_issuer_that_does_not_answer_well_opens_nothing(tmp_path: Path, issue
     assert "/elsewhere" not in issuer.asked
     assert issuer.asked.count("/keys") == 1
     good = event("/users/ann/a", authorization=bearer(token(claims(iss=issuer.url))))
-    assert edge.objects(good)["uri"] == "/users/ann/a", "keys of the bundle count on"
+    assert edge.objects(good)["uri"] == "/users/ann/a", "keys of the bundle stay valid"
 
 
-def test_a_slow_issuer_is_waited_for_no_longer_than_one_and_a_half_seconds_in_all(
-    tmp_path: Path, issuer: IssuerServer
-) -> None:
+def test_a_slow_issuer_is_waited_for_one_and_a_half_seconds_in_all(tmp_path: Path, issuer: IssuerServer) -> None:
     discovery(issuer, wait=0.75, keys_wait=1.4)  # either alone would be in time
     edge = make(tmp_path, SETTINGS.replace(ISSUER, issuer.url))
     assert edge.objects(asked_with_new_key(issuer))["status"] == "503"
@@ -456,13 +454,15 @@ def test_a_slow_issuer_is_waited_for_no_longer_than_one_and_a_half_seconds_in_al
     assert issuer.answered == ["/.well-known/openid-configuration"]
 
 
-def test_a_key_set_without_end_is_not_read(tmp_path: Path, issuer: IssuerServer) -> None:
+def test_an_endless_key_set_is_not_read(tmp_path: Path, issuer: IssuerServer) -> None:
     discovery(issuer, key_set(rsa_signer(), NEW) + b" " * 1_048_577)
     assert make(tmp_path, SETTINGS.replace(ISSUER, issuer.url)).objects(asked_with_new_key(issuer))["status"] == "503"
 
 
-def test_a_key_set_that_drips_is_not_waited_for_and_leaves_no_thread(tmp_path: Path, issuer: IssuerServer) -> None:
-    """Each piece comes in time; all of them would take a minute."""
+def test_a_key_set_that_comes_byte_by_byte_is_not_waited_for_and_leaves_no_thread(
+    tmp_path: Path, issuer: IssuerServer
+) -> None:
+    """Each byte comes in time; all of them would take a minute."""
     discovery(issuer)
     issuer.drips["/keys"] = 0.05
     edge, threads = make(tmp_path, SETTINGS.replace(ISSUER, issuer.url)), set(threading.enumerate())
@@ -474,7 +474,7 @@ def test_a_key_set_that_drips_is_not_waited_for_and_leaves_no_thread(tmp_path: P
 
 
 @pytest.mark.parametrize("document", [b"", b'{"keys":[]}', b"[[[[", key_set(rsa_signer(), rsa_signer())])
-def test_what_is_wrong_with_an_issuers_keys_is_told_once_to_the_log(
+def test_what_is_wrong_with_an_issuers_keys_is_logged_once(
     tmp_path: Path, issuer: IssuerServer, capsys: pytest.CaptureFixture[str], document: bytes
 ) -> None:
     discovery(issuer, document)
@@ -498,23 +498,23 @@ def test_no_part_of_a_key_address_that_may_be_secret_is_in_the_log(
         "audience", f'jwks = "{issuer.url}/keys?apikey=s3cret"\naudience'
     )
     assert make(tmp_path, text).objects(asked_with_new_key(issuer))["status"] == "503"
-    told = capsys.readouterr().out
-    assert json.dumps(f"{issuer.url}/keys?…")[1:-1] in told
-    assert "s3cret" not in told
+    log = capsys.readouterr().out
+    assert json.dumps(f"{issuer.url}/keys?…")[1:-1] in log
+    assert "s3cret" not in log
 
 
-def test_keys_are_asked_for_nowhere_but_over_https_or_on_this_machine(tmp_path: Path, issuer: IssuerServer) -> None:
+def test_keys_are_fetched_over_https_or_from_this_machine_only(tmp_path: Path, issuer: IssuerServer) -> None:
     discovery(issuer)
     make(tmp_path, SETTINGS.replace(ISSUER, issuer.url))
     config = json.loads((tmp_path / "config.json").read_text())
-    config["issuers"][0]["jwks"] = f"http://0.0.0.0:{issuer.server_port}/keys"  # which would be answered
+    config["issuers"][0]["jwks"] = f"http://0.0.0.0:{issuer.server_port}/keys"  # which would answer
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert Edge(tmp_path, NOW).objects(asked_with_new_key(issuer))["status"] == "503"
     assert issuer.asked == []
 
 
-def test_keys_of_a_file_are_those_of_the_bundle(tmp_path: Path) -> None:
-    """Nobody can be asked, so an unknown key is the token's fault, as at the gateway."""
+def test_keys_of_a_file_are_in_the_bundle(tmp_path: Path) -> None:
+    """There is no issuer to ask, so an unknown key is the token's fault, as at the gateway."""
     (tmp_path / "jwks.json").write_bytes(key_set(rsa_signer()))
     text = SETTINGS.replace("audience", f'jwks = "{tmp_path / "jwks.json"}"\naudience')
     edge = make(tmp_path / "edge", text)
@@ -523,16 +523,16 @@ def test_keys_of_a_file_are_those_of_the_bundle(tmp_path: Path) -> None:
     assert (answer["status"], code(answer)) == ("401", "token-key")
 
 
-def test_a_cold_start_says_which_settings_decide(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cold_start_logs_the_hash_of_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make(tmp_path)
     (line,) = capsys.readouterr().out.splitlines()
-    said = json.loads(line)
-    assert set(said) == {"stagedoor", "config"}
-    assert len(said["config"]) == 12
+    logged = json.loads(line)
+    assert set(logged) == {"stagedoor", "config"}
+    assert len(logged["config"]) == 12
 
 
-def test_what_cloudfront_would_not_take_is_noticed() -> None:
-    """The looking itself: what CloudFront turns into a 502 fails here."""
+def test_check_refuses_what_cloudfront_would_not_take() -> None:
+    """CloudFront would answer 502."""
     good: Event = {"status": "200", "statusDescription": "OK", "headers": {}}
     check(event(), good)
     bad: list[Event] = [
@@ -558,7 +558,7 @@ def test_what_cloudfront_would_not_take_is_noticed() -> None:
 @pytest.mark.parametrize(
     "target", ["/-/%?token=s3cret", "/public/a?token=s3cret&" + "a" * 9000, "/nothing?token=s3cret"]
 )
-def test_no_answer_sends_the_credential_of_its_address_on_as_a_referrer(edge: Edge, target: str) -> None:
+def test_no_answer_lets_the_browser_send_a_credential_as_referrer(edge: Edge, target: str) -> None:
     for answer in (edge.objects(event(target)), edge.api(event(target))):
         assert answer["status"] in ("400", "401", "404", "414")
         assert header(answer, "referrer-policy") == "no-referrer"

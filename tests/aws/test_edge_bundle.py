@@ -1,4 +1,4 @@
-"""The zip of the edge functions: what is in it, what is not, what cannot be made, and what its command says."""
+"""The zip of the edge functions: what it holds, what it never holds, what is refused, and what the command prints."""
 
 from __future__ import annotations
 
@@ -46,27 +46,27 @@ allow = {{ groups = ["students"], issuer = ["{ISSUER}"], emails = ["@example.com
 PASSES = '\n[passes]\npublic_keys = { K1 = "env:PUBLIC" }\n'
 
 
-def make(text: str = TEXT, **environ: str) -> bundle.Bundle:
+def make(text: str = TEXT, **environ: str) -> packing.Bundle:
     return bundle.make(parse(text, None, environ), KEYS)
 
 
-def inside(made: bundle.Bundle) -> zipfile.ZipFile:
+def archive(made: packing.Bundle) -> zipfile.ZipFile:
     return zipfile.ZipFile(io.BytesIO(made.content))
 
 
 def inside_file(path: str) -> bytes:
-    with zipfile.ZipFile(path) as archive:
-        return archive.read("config.json")
+    with zipfile.ZipFile(path) as file:
+        return file.read("config.json")
 
 
-def config(made: bundle.Bundle) -> str:
-    return inside(made).read("config.json").decode()
+def config(made: packing.Bundle) -> str:
+    return archive(made).read("config.json").decode()
 
 
-# --- what is in it
+# --- what it holds
 
 
-def test_it_is_small_and_twice_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_small_and_the_same_settings_make_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packing, "RUNTIME", HERE)
     first = make()
     assert first.compiled
@@ -77,12 +77,12 @@ def test_it_is_small_and_twice_the_same(monkeypatch: pytest.MonkeyPatch) -> None
     assert make(TEXT.replace("courses", "lessons")).hash != first.hash
 
 
-def test_only_what_is_needed_is_inside() -> None:
+def test_it_holds_only_what_is_needed() -> None:
     names = {name for name in make().files if name.endswith(".py")}
     assert names == {
         f"stagedoor/{name}.py"
         for name in (
-            *("__init__", "aws/__init__", "core/__init__", "outside/__init__", "pages/__init__"),
+            *("__init__", "aws/__init__", "aws/events", "core/__init__", "outside/__init__", "pages/__init__"),
             *(f"aws/edge/{name}" for name in ("__init__", "config", "event", "lambda_function")),
             *(f"core/{name}" for name in ("caller", "credentials", "door", "drivers", "errors", "issuers", "jose")),
             *(f"core/{name}" for name in ("messages", "passes", "paths", "replies", "rsa", "session", "tokens")),
@@ -98,34 +98,34 @@ def test_nothing_but_the_standard_library_is_imported() -> None:
     made = make()
     for name in made.files:
         if name.endswith(".py"):
-            for node in ast.walk(ast.parse(inside(made).read(name))):
+            for node in ast.walk(ast.parse(archive(made).read(name))):
                 modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
                 if isinstance(node, ast.ImportFrom) and not node.level:
                     modules = [node.module or ""]
                 assert {module.split(".")[0] for module in modules} <= {*sys.stdlib_module_names, "__future__"}, name
 
 
-def test_a_start_waits_for_nothing_that_a_decision_does_not_need(tmp_path: Path) -> None:
-    """`inspect`, which dataclasses bring, and the others here cost more processor time than all of the core."""
-    inside(make()).extractall(tmp_path)
-    heavy = {"asyncio", "dataclasses", "html", "http", "inspect", "pathlib", "ssl", "threading"}
+def test_a_start_imports_nothing_that_a_decision_does_not_need(tmp_path: Path) -> None:
+    """`inspect` (through dataclasses) alone takes more processor time than all of the core; `hmac` is for sessions."""
+    archive(make()).extractall(tmp_path)
+    heavy = {"asyncio", "dataclasses", "hmac", "html", "http", "inspect", "pathlib", "ssl", "threading"}
     script = (
         f"import sys, stagedoor.aws.edge.lambda_function as f; print(sorted({heavy} & set(sys.modules)), f.__file__)"
     )
-    # -S: site-packages of an editable installation load some of these themselves
-    told = subprocess.run(
+    # -S: an editable installation imports some of these itself
+    done = subprocess.run(
         [sys.executable, "-S", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert told.stdout.splitlines()[-1] == f"[] {tmp_path}/stagedoor/aws/edge/lambda_function.py"
+    assert done.stdout.splitlines()[-1] == f"[] {tmp_path}/stagedoor/aws/edge/lambda_function.py"
 
 
-def test_everybody_may_read_the_files_and_none_is_dated() -> None:
-    for entry in inside(make()).infolist():
+def test_all_users_may_read_the_files_and_none_has_a_date() -> None:
+    for entry in archive(make()).infolist():
         assert (entry.external_attr >> 16) & 0o777 == 0o644
         assert entry.date_time == (1980, 1, 1, 0, 0, 0)
 
 
-def test_bytecode_is_for_the_runtime_and_counts_without_a_look_at_the_source(
+def test_bytecode_is_for_the_runtime_and_is_used_without_checking_the_source(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(packing, "RUNTIME", HERE)
@@ -134,9 +134,9 @@ def test_bytecode_is_for_the_runtime_and_counts_without_a_look_at_the_source(
     sources = [name for name in made.files if name.endswith(".py")]
     for name in sources:
         parent, _, file = name.rpartition("/")
-        raw = inside(made).read(f"{parent}/__pycache__/{file[:-3]}.{tag}.pyc")
+        raw = archive(made).read(f"{parent}/__pycache__/{file[:-3]}.{tag}.pyc")
         assert raw[4:8] == b"\x01\x00\x00\x00", "unchecked-hash (PEP 552)"
-        assert f"/var/task/{name}".encode() in raw, "what a traceback names is where AWS puts it"
+        assert f"/var/task/{name}".encode() in raw, "tracebacks name the paths that files have at AWS"
     folder = unpacked(made.content, tmp_path)
     (folder / "stagedoor/aws/edge/event.py").write_text("raise ImportError")
     code = "import stagedoor.aws.edge.lambda_function as made; print(made.objects({})['status'])"
@@ -144,7 +144,9 @@ def test_bytecode_is_for_the_runtime_and_counts_without_a_look_at_the_source(
     assert done.stdout.endswith("\n400\n")
 
 
-def test_without_such_a_python_it_works_and_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_the_runtimes_python_it_has_no_bytecode_and_works(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(packing, "RUNTIME", "2.6")
     made = make()
     assert not made.compiled
@@ -153,10 +155,10 @@ def test_without_such_a_python_it_works_and_says_so(monkeypatch: pytest.MonkeyPa
     assert edge.objects(event("/users/ann/a", authorization=bearer(token())))["uri"] == "/users/ann/a"
 
 
-# --- what is secret
+# --- secrets
 
 
-def test_no_secret_is_inside_but_session_keys() -> None:
+def test_it_holds_no_secret_but_session_keys() -> None:
     pair = new_pair("rsa")
     secrets = {
         "SECRET": "the client secret",
@@ -181,13 +183,13 @@ def test_no_secret_is_inside_but_session_keys() -> None:
     assert "PRIVATE" not in config(made)
 
 
-def test_the_private_key_is_not_asked_for_where_its_public_half_is_named() -> None:
-    """Who bundles need not be who may sign."""
+def test_the_private_key_is_not_read_where_its_public_half_is_named() -> None:
+    """The person who bundles need not be allowed to sign."""
     text = TEXT + '\n[passes]\nkey_id = "K1"\nprivate_key = "ssm:/never/asked"\npublic_keys = { K1 = "env:PUBLIC" }\n'
     assert '"K1"' in config(make(text, PUBLIC=new_pair("rsa").public.decode()))
 
 
-# --- what the edge cannot
+# --- what the edge cannot do
 
 
 def refusal(text: str, folder: Path, **environ: str) -> SettingsError:
@@ -235,14 +237,13 @@ def test_no_zip_is_made_that_cloudfront_would_not_take(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("more", ['"issued":1e999', '"x":"\\ud800"'])
-def test_a_key_set_that_cannot_be_written_anew_starts_as_it_was_published(tmp_path: Path, more: str) -> None:
+def test_a_key_set_that_cannot_be_serialised_again_works_as_it_was_published(tmp_path: Path, more: str) -> None:
     document = key_set(rsa_signer()).decode().replace("{", "{" + more + ",", 1).encode()
     made = bundle.make(parse(TEXT, None, {}), {ISSUER: document})
     assert Edge(unpacked(made.content, tmp_path), NOW).objects(event("/users/ann/a", authorization=bearer(token())))
 
 
-def test_keys_that_no_token_could_be_checked_with_are_refused() -> None:
-    """Settings and published keys that do not fit would be found at the first request."""
+def test_published_keys_that_do_not_fit_the_settings_are_refused() -> None:
     with pytest.raises(SettingsError, match=r"issuers\[0\]"):
         bundle.make(parse(TEXT), {ISSUER: key_set(ec_signer())})
 
@@ -251,14 +252,16 @@ def test_keys_that_no_token_could_be_checked_with_are_refused() -> None:
 
 
 @pytest.fixture
-def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+def bundle_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Said]:
     commands.stage(tmp_path, monkeypatch)
     (tmp_path / "stagedoor.toml").write_text(TEXT)
     return lambda *words: commands.say(capsys, "bundle", *words)
 
 
-def test_the_command_asks_for_the_keys_and_says_what_to_do_next(tell: Callable[..., Said]) -> None:
-    said = tell("edge", "--out", "build")
+def test_the_command_fetches_the_keys_and_says_what_to_do_next(bundle_command: Callable[..., Said]) -> None:
+    said = bundle_command("edge", "--out", "build")
     assert said.code == 0
     content = Path("build/edge.zip").read_bytes()
     assert hashlib.sha256(content).hexdigest() in said.out
@@ -267,54 +270,56 @@ def test_the_command_asks_for_the_keys_and_says_what_to_do_next(tell: Callable[.
     assert bundle.API in said.out
     assert "next: " in said.err
     assert "session cookies count for nothing" in said.err
-    baked = json.loads(inside_file("build/edge.zip"))
-    assert [one["keys"] for one in baked["issuers"]] == [key_set(rsa_signer()).decode()]
+    inside = json.loads(inside_file("build/edge.zip"))
+    assert [issuer["keys"] for issuer in inside["issuers"]] == [key_set(rsa_signer()).decode()]
 
 
-def test_it_says_whether_there_is_bytecode(tell: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_says_whether_there_is_bytecode(
+    bundle_command: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(packing, "RUNTIME", "2.6")
-    assert "no python2.6 was found" in tell("edge").err
+    assert "no python2.6 was found" in bundle_command("edge").err
     monkeypatch.setattr(packing, "RUNTIME", HERE)
-    assert "was found" not in tell("edge").err
+    assert "was found" not in bundle_command("edge").err
 
 
 def test_it_says_that_session_keys_are_inside_and_keeps_them_from_others(
-    tell: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+    bundle_command: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("stagedoor.toml").write_text(TEXT + '\n[login]\nsession_keys = ["env:SESSION"]\n')
     monkeypatch.setenv("SESSION", SESSION_KEY.decode())
     Path("dist").mkdir()
     Path("dist/edge.zip").touch(0o666)
-    said = tell("edge")
+    said = bundle_command("edge")
     assert "session keys are in the zip" in said.err
     assert stat.S_IMODE(Path("dist/edge.zip").stat().st_mode) & 0o077 == 0
     assert SESSION_KEY.decode() not in said.out + said.err
 
 
-def test_programs_are_told_the_same(tell: Callable[..., Said]) -> None:
-    told = json.loads(tell("edge", "--json", "--cloudfront-domain").out)
-    content = Path(told["zip"]).read_bytes()
-    assert told["bytes"] == len(content)
-    assert told["sha256"] == hashlib.sha256(content).hexdigest()
-    assert told["handlers"] == {"objects": bundle.OBJECTS, "api": bundle.API}
-    assert told["secret"] is False
-    written = json.loads(inside_file(told["zip"]))
-    assert written["url"] is None
-    assert written["hash"] == told["config"]
+def test_json_holds_the_same(bundle_command: Callable[..., Said]) -> None:
+    printed = json.loads(bundle_command("edge", "--json", "--cloudfront-domain").out)
+    content = Path(printed["zip"]).read_bytes()
+    assert printed["bytes"] == len(content)
+    assert printed["sha256"] == hashlib.sha256(content).hexdigest()
+    assert printed["handlers"] == {"objects": bundle.OBJECTS, "api": bundle.API}
+    assert printed["secret"] is False
+    inside = json.loads(inside_file(printed["zip"]))
+    assert inside["url"] is None
+    assert inside["hash"] == printed["config"]
 
 
-def test_an_issuer_that_does_not_answer_stops_it(tell: Callable[..., Said]) -> None:
+def test_an_issuer_that_does_not_answer_stops_it(bundle_command: Callable[..., Said]) -> None:
     Path("stagedoor.toml").write_text(TEXT.replace(KEYS_URL, "https://away.example/keys"))
-    said = tell("edge")
+    said = bundle_command("edge")
     assert said.code == 1
     assert "https://away.example/keys" in said.err
     assert "stagedoor check --online" in said.err
     assert not Path("dist").exists()
 
 
-def test_what_the_edge_cannot_is_told_with_its_place(tell: Callable[..., Said]) -> None:
+def test_a_setting_that_the_edge_cannot_obey_is_named_with_its_line(bundle_command: Callable[..., Said]) -> None:
     Path("stagedoor.toml").write_text(TEXT.replace("\n\n", '\nfallback = "index.html"\n\n', 1))
-    said = tell("edge")
+    said = bundle_command("edge")
     assert said.code == 1
     assert "stagedoor.toml:3: site.fallback: the edge cannot know" in said.err
     assert not Path("dist").exists()

@@ -1,6 +1,6 @@
-"""The keys of passes change on AWS, one deployment after the other, and nobody who has a pass is refused.
+"""The keys of passes change on AWS, one deployment after the other, and no valid pass is refused meanwhile.
 
-A deployment does not happen at one moment: the function that signs may be older or newer than what checks, by one step.
+During a deployment the function that signs may be one step older or newer than what checks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from aws_cdk import aws_lambda as lambda_
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from stagedoor.aws.api import bundle
-from stagedoor.aws.api.lambda_function import make
+from stagedoor.aws.api.lambda_function import start
 from stagedoor.aws.edge import bundle as edge_bundle
 from stagedoor.cdk import ContentApi
 from stagedoor.core.errors import InvalidKey
@@ -52,11 +52,11 @@ FIRST, BOTH, SECOND = (
 )
 OLD, NEW = (f'key_id = "mine{suffix}"\nprivate_key = "ssm:/stagedoor/private-key{suffix}"\n' for suffix in ("", "-2"))
 STEPS = [f"{OLD}{FIRST}", f"{OLD}{BOTH}", f"{NEW}{BOTH}", f"{NEW}{SECOND}"]
-"""As docs/how-to/rotate-keys.md has them: all learn the new public key, it signs, and the old one goes."""
+"""As in docs/how-to/rotate-keys.md: add the new public key, sign with the new key, remove the old public key."""
 
 
-class Kept(NamedTuple):
-    """Where settings and keys are."""
+class Owner(NamedTuple):
+    """What the owner of a site has: a folder of settings, parameters of SSM, pairs of keys."""
 
     folder: Path
     parameters: dict[str, bytes]
@@ -69,7 +69,7 @@ class Kept(NamedTuple):
 
 
 @pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kept:
+def owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Owner:
     pairs = {name: new_pair("rsa") for name in ("mine", "mine-2")}
     for name, pair in pairs.items():
         (tmp_path / f"{name}.pem").write_bytes(pair.public)
@@ -79,20 +79,20 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kept:
         "ssm:/stagedoor/session-key": b"s" * 40,
     }
     monkeypatch.setattr(aws, "read_secret", lambda name, region=None: parameters.get(name, b"s" * 40))
-    return Kept(tmp_path, parameters, pairs)
+    return Owner(tmp_path, parameters, pairs)
 
 
 class Deployment(NamedTuple):
-    """What one deployment leaves: how passes are signed, and the template and settings of what checks them."""
+    """The result of one deployment: its signing function, and template and settings of what checks passes."""
 
     sign: Callable[[], str]
     template: Template
     settings: Any
 
 
-def deploy(kept: Kept, passes: str, door: str) -> Deployment:
+def deploy(owner: Owner, passes: str, door: str) -> Deployment:
     scope = stack()
-    whole = site(scope, settings=kept.write(passes), door=door)
+    whole = site(scope, settings=owner.write(passes), door=door)
     ContentApi(scope, "Content", site=whole, code=lambda_.Code.from_asset(str(Path(__file__).parents[1] / "vectors")))
     template: Template = assertions.Template.from_stack(scope).to_json()
     (function,) = (
@@ -102,11 +102,11 @@ def deploy(kept: Kept, passes: str, door: str) -> Deployment:
 
     def sign() -> str:
         """A signed URL, from a function that starts now."""
-        task = kept.folder / "task"
-        for name, content in bundle.baked(whole.settings, frozenset(environ), {}).items():
+        task = owner.folder / "task"
+        for name, content in bundle.settings_files(whole.settings, frozenset(environ), {}).items():
             (task / name).parent.mkdir(parents=True, exist_ok=True)
             (task / name).write_bytes(content)
-        started = make(task / "stagedoor.toml", {**environ, "STAGEDOOR_SITE_URL": SITE})
+        started = start(task / "stagedoor.toml", {**environ, "STAGEDOOR_SITE_URL": SITE})
         started.outside.close()
         signer = open_passes(started.settings.passes, None)[1]
         assert signer is not None
@@ -116,7 +116,7 @@ def deploy(kept: Kept, passes: str, door: str) -> Deployment:
 
 
 def _deployed(value: Any) -> str:
-    """A value that AWS knows later; the id of a resource is its name in the template here."""
+    """A value that AWS knows after the deployment; here the id of a resource is its name in the template."""
     if isinstance(value, str):
         return value
     if "Fn::Join" in value:
@@ -125,7 +125,7 @@ def _deployed(value: Any) -> str:
 
 
 def opens_natively(deployment: Deployment, url: str) -> bool:
-    """Does it open at CloudFront, behind the key group of a deployment?"""
+    """Does CloudFront accept it, with the key group of a deployment?"""
     made = of_type(deployment.template, "AWS::CloudFront::PublicKey")
     (group,) = of_type(deployment.template, "AWS::CloudFront::KeyGroup").values()
     pems = {one["Ref"]: made[one["Ref"]]["PublicKeyConfig"]["EncodedKey"] for one in group["KeyGroupConfig"]["Items"]}
@@ -135,23 +135,23 @@ def opens_natively(deployment: Deployment, url: str) -> bool:
 
 
 def edge_of(deployment: Deployment, folder: Path) -> Edge:
-    """The function of a deployment."""
+    """The edge functions of a deployment."""
     zipped = edge_bundle.make(deployment.settings, keys(), own_domain=False).content
     return Edge(unpacked(zipped, folder), NOW)
 
 
-def test_at_the_passes_door_each_pass_opens_before_and_after_each_step(kept: Kept) -> None:
-    deployments = [deploy(kept, step, "passes") for step in STEPS]
+def test_at_the_passes_door_each_pass_opens_before_and_after_each_step(owner: Owner) -> None:
+    deployments = [deploy(owner, step, "passes") for step in STEPS]
     urls = [deployment.sign() for deployment in deployments]
     for number, url in enumerate(urls):
         for near in deployments[max(number - 1, 0) : number + 2]:
             assert opens_natively(near, url)
-    assert opens_natively(deployments[2], urls[0]), "a pass of the old key is good until that key goes"
+    assert opens_natively(deployments[2], urls[0]), "a pass of the old key is valid until that key is removed"
     assert not opens_natively(deployments[3], urls[1])
 
 
-def test_at_the_edge_door_each_pass_opens_before_and_after_each_step(kept: Kept, tmp_path: Path) -> None:
-    deployments = [deploy(kept, step, "edge") for step in STEPS]
+def test_at_the_edge_door_each_pass_opens_before_and_after_each_step(owner: Owner, tmp_path: Path) -> None:
+    deployments = [deploy(owner, step, "edge") for step in STEPS]
     edges = [edge_of(deployment, tmp_path / f"edge-{number}") for number, deployment in enumerate(deployments)]
     urls = [deployment.sign().removeprefix(SITE) for deployment in deployments]
     opened = {
@@ -161,21 +161,19 @@ def test_at_the_edge_door_each_pass_opens_before_and_after_each_step(kept: Kept,
         if "status" not in edge.objects(event(url))
     }
     all_ = {(signed, checked) for signed in range(4) for checked in range(4)}
-    assert all_ - opened == {(2, 0), (3, 0), (0, 3), (1, 3)}, (
-        "only what is more than a step apart, or of a key that went"
-    )
+    assert all_ - opened == {(2, 0), (3, 0), (0, 3), (1, 3)}, "more than a step apart, or of a key that is removed"
 
 
-def test_the_function_is_let_read_the_key_that_signs_now(kept: Kept) -> None:
+def test_the_function_may_read_the_key_that_signs_now(owner: Owner) -> None:
     for step in STEPS[1:3]:
-        policies = json.dumps(of_type(deploy(kept, step, "passes").template, "AWS::IAM::Policy"))
+        policies = json.dumps(of_type(deploy(owner, step, "passes").template, "AWS::IAM::Policy"))
         assert ("parameter/stagedoor/private-key-2" in policies) == step.startswith(NEW)
 
 
 @pytest.mark.parametrize("step", STEPS[:2], ids=["before", "after the first step"])
-def test_another_key_in_the_same_parameter_signs_nothing(kept: Kept, step: str) -> None:
-    """The way that does not work: whatever starts then would sign what nobody can open, and refuses to."""
-    deployment = deploy(kept, step, "edge")
-    kept.parameters["ssm:/stagedoor/private-key"] = kept.pairs["mine-2"].private
+def test_another_key_in_the_same_parameter_signs_nothing(owner: Owner, step: str) -> None:
+    """The wrong way to rotate: a function that starts then refuses, because its passes would open nothing."""
+    deployment = deploy(owner, step, "edge")
+    owner.parameters["ssm:/stagedoor/private-key"] = owner.pairs["mine-2"].private
     with pytest.raises(InvalidKey, match="is not that of public key mine"):
         deployment.sign()

@@ -1,4 +1,4 @@
-"""The script for a real account, with stand-ins for AWS: it asks before it makes or deletes, and in this order."""
+"""The script for a real account, with fake programs: it asks before it makes or deletes anything."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ case "$(basename "$0") $*" in
   "aws sts "*) echo "$ACCOUNT" ;;
   *"describe-stacks"*CDKToolkit*) exit "${NO_BOOTSTRAP:-0}" ;;
   *"describe-stacks"*) [ -n "${THERE_ALREADY:-}" ] ;;
-  *"admin-get-user"*) echo sub-of-somebody ;;
+  *"admin-get-user"*) echo sub-of-the-user ;;
   *"admin-initiate-auth"*) echo a.b.c ;;
   "cdk deploy Pool "*) echo '{"Pool": {"UserPoolId": "us-east-1_Real01", "UserPoolClientId": "client01"}}' >pool.json ;;
   "cdk deploy Site "*) echo '{"Site": {"BucketName": "b", "SiteUrl": "https://d1.cloudfront.net"}}' >site.json ;;
@@ -42,7 +42,7 @@ class Run(NamedTuple):
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
-    """A folder of programs that note how they were called."""
+    """A folder of programs that record how they are called."""
     (tmp_path / "bin").mkdir()
     for name in ("aws", "cdk", "curl", "node", "stagedoor"):
         program = tmp_path / "bin" / name
@@ -72,14 +72,16 @@ def test_nothing_is_made_without_the_number_of_the_account(machine: Path, typed:
     ("more", "says"),
     [({"THERE_ALREADY": "1"}, "has a stack Pool already"), ({"NO_BOOTSTRAP": "1"}, f"cdk bootstrap aws://{ACCOUNT}/")],
 )
-def test_it_refuses_what_it_would_disturb_or_miss(machine: Path, more: dict[str, str], says: str) -> None:
+def test_it_refuses_an_account_with_such_stacks_or_without_bootstrap(
+    machine: Path, more: dict[str, str], says: str
+) -> None:
     ran = run(machine, f"{ACCOUNT}\n", **more)
     assert ran.code == 1
     assert says in ran.said
     assert not [call for call in ran.calls for what in MAKES if what in call]
 
 
-def test_it_deploys_attacks_and_takes_away(machine: Path) -> None:
+def test_it_deploys_attacks_and_deletes(machine: Path) -> None:
     ran = run(machine, f"{ACCOUNT}\ndelete\n")
     assert ran.code == 0, ran.said
     order = [call for call in ran.calls if call.startswith(("cdk ", "stagedoor "))]
@@ -92,8 +94,8 @@ def test_it_deploys_attacks_and_takes_away(machine: Path) -> None:
         "cdk destroy Pool",
     ]
     (doctor,) = ran.did("stagedoor doctor")
-    assert "--path /users/sub-of-somebody/shore.png" in doctor
-    assert ran.did("s3 cp")[0].endswith("s3://b/users/sub-of-somebody/shore.png")
+    assert "--path /users/sub-of-the-user/shore.png" in doctor
+    assert ran.did("s3 cp")[0].endswith("s3://b/users/sub-of-the-user/shore.png")
     settings = (ran.folder / "stagedoor.toml").read_text()
     assert "us-east-1_Real01" in settings
     assert "client01" in settings
@@ -101,7 +103,7 @@ def test_it_deploys_attacks_and_takes_away(machine: Path) -> None:
     assert json.loads((ran.folder / "site.json").read_text())["Site"]["BucketName"] == "b"
 
 
-def test_it_shows_what_becomes_of_the_header_that_api_gateway_may_rename(machine: Path) -> None:
+def test_it_shows_the_header_that_api_gateway_may_rename(machine: Path) -> None:
     ran = run(machine, f"{ACCOUNT}\ndelete\n")
     (asked,) = ran.did("curl")
     assert asked.endswith(" https://d1.cloudfront.net/-/whoami")
@@ -110,7 +112,7 @@ def test_it_shows_what_becomes_of_the_header_that_api_gateway_may_rename(machine
     assert "x-amzn-remapped" in (ran.folder / "whoami.txt").read_text()
 
 
-def test_it_deletes_nothing_unasked_and_says_what_stays(machine: Path) -> None:
+def test_it_deletes_nothing_without_consent_and_says_what_stays(machine: Path) -> None:
     ran = run(machine, f"{ACCOUNT}\nno\n")
     assert ran.code == 1
     assert ran.did("stagedoor doctor")
@@ -118,7 +120,7 @@ def test_it_deletes_nothing_unasked_and_says_what_stays(machine: Path) -> None:
     assert "both stacks stay" in ran.said
 
 
-def test_what_the_doctor_found_is_the_exit_code_even_though_all_is_taken_away(machine: Path) -> None:
+def test_a_finding_of_the_doctor_is_the_exit_code_even_after_deletion(machine: Path) -> None:
     ran = run(machine, f"{ACCOUNT}\ndelete\n", FOUND="1", REPLICAS="1")
     assert ran.code == 1
     assert len(ran.did("cdk destroy")) == 2

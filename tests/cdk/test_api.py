@@ -1,4 +1,4 @@
-"""The API on AWS: two entrances, one function, and no more rights than it needs."""
+"""The API on AWS: two entrances, and one function with no more rights than it needs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from aws_cdk import aws_lambda as lambda_
 
 from stagedoor.aws.api import bundle
-from stagedoor.aws.api.lambda_function import Function, make
+from stagedoor.aws.api.lambda_function import Function, start
 from stagedoor.cdk import ContentApi
 from stagedoor.core.errors import InvalidKey, SettingsError
 from stagedoor.keys.pass_keys import Pair, new_pair
@@ -67,7 +67,7 @@ def pair() -> Pair:
 
 @pytest.fixture
 def write(tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Write settings; what AWS keeps is there."""
+    """Write settings; the secrets that they name are at AWS."""
     kept = {"ssm:/stagedoor/private-key": pair.private, "ssm:/stagedoor/session-key": b"k" * 40}
     monkeypatch.setattr(aws, "read_secret", lambda name, region=None: kept.get(name, b"s" * 40))
 
@@ -101,7 +101,7 @@ def the_function(template: Template) -> Any:
 # --- the site's entrance
 
 
-def test_the_site_sends_everything_of_ours_to_the_api_with_its_credentials(template: Template) -> None:
+def test_the_site_sends_all_its_endpoints_to_the_api_with_credentials(template: Template) -> None:
     pages, ours = distribution(template)["CacheBehaviors"]
     assert (pages["PathPattern"], ours["PathPattern"]) == ("/-/errors/*", "/-/*")
     assert set(ours["AllowedMethods"]) == {"GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"}
@@ -156,7 +156,7 @@ def test_stages_have_a_limit_and_a_log_without_credentials(template: Template) -
         assert not any(word in line.lower() for word in ("query", "cookie", "header", "referer"))
 
 
-def test_with_two_issuers_api_gateway_cannot_ask_for_a_token(write: Callable[..., Path]) -> None:
+def test_with_two_issuers_there_can_be_no_url_of_its_own(write: Callable[..., Path]) -> None:
     other = "https://id.example.com"
     settings = write(f'[[issuers]]\nissuer = "{other}"\naudience = ["x"]\nname = "other"')
     both = {**keys(), other: keys()[POOL_URL]}
@@ -167,7 +167,7 @@ def test_with_two_issuers_api_gateway_cannot_ask_for_a_token(write: Callable[...
     assert [one["RouteKey"] for one in of_type(template, "AWS::ApiGatewayV2::Route").values()] == ["ANY /-/{proxy+}"]
 
 
-def test_scripts_of_listed_origins_may_ask(write: Callable[..., Path]) -> None:
+def test_scripts_of_listed_origins_may_call_it(write: Callable[..., Path]) -> None:
     template = made(lambda scope: api(scope, settings=write()))
     apis = of_type(template, "AWS::ApiGatewayV2::Api").values()
     (cors,) = (one["CorsConfiguration"] for one in apis if "CorsConfiguration" in one)
@@ -187,7 +187,7 @@ def test_the_function_may_list_look_up_and_read_its_secrets_and_nothing_else(tem
     assert "*" not in json.dumps([one["Resource"] for one in found])
 
 
-def test_the_catalogue_keeps_its_past(template: Template) -> None:
+def test_the_catalogue_can_be_restored(template: Template) -> None:
     table = only(template, "AWS::DynamoDB::GlobalTable")
     assert table["KeySchema"] == [{"AttributeName": "id", "KeyType": "HASH"}]
     (replica,) = table["Replicas"]
@@ -196,7 +196,7 @@ def test_the_catalogue_keeps_its_past(template: Template) -> None:
 
 
 @pytest.mark.parametrize("more", [(), (PASSES,), (PASSES, SESSIONS)], ids=["plain", "passes", "sessions"])
-def test_the_function_starts_with_what_it_is_given(
+def test_the_function_starts_with_its_variables(
     more: tuple[str, ...], write: Callable[..., Path], tmp_path: Path
 ) -> None:
     door = "passes" if more == (PASSES,) else "edge"
@@ -211,10 +211,10 @@ def test_the_function_starts_with_what_it_is_given(
     function.outside.close()
 
 
-def test_a_private_key_of_another_pair_signs_no_pass_that_opens_nothing(
+def test_with_a_private_key_of_another_pair_the_function_does_not_start(
     write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CloudFront gives keys ids of its own, so the function knows by the key itself that it is the one."""
+    """CloudFront chooses the ids of keys, so the function compares the keys themselves."""
     settings = write(PASSES)
     monkeypatch.setattr(
         aws, "read_secret", lambda text, *_: new_pair("rsa").private if "private" in text else b"k" * 40
@@ -224,22 +224,24 @@ def test_a_private_key_of_another_pair_signs_no_pass_that_opens_nothing(
 
 
 def started(settings: Path, door: str, task: Path) -> Function:
-    """The function as it starts at AWS, with what the template gives it."""
+    """Start the function as AWS does, with the variables of the template."""
     scope = stack()
     whole = site(scope, settings=settings, door=door)
     ContentApi(scope, "Content", site=whole, code=lambda_.Code.from_asset(str(CODE)))
     template = cdk.assertions.Template.from_stack(scope).to_json()
     variables = the_function(template)["Environment"]["Variables"]
     environ = {name: value if isinstance(value, str) else _deployed(value) for name, value in variables.items()}
-    baked = bundle.baked(whole.settings, frozenset(environ), {"STAGEDOOR_SITE_URL": "https://distribution.invalid"})
-    for name, content in baked.items():
+    files = bundle.settings_files(
+        whole.settings, frozenset(environ), {"STAGEDOOR_SITE_URL": "https://distribution.invalid"}
+    )
+    for name, content in files.items():
         (task / name).parent.mkdir(parents=True, exist_ok=True)
         (task / name).write_bytes(content)
-    return make(task / "stagedoor.toml", environ)
+    return start(task / "stagedoor.toml", environ)
 
 
 def _deployed(value: Any) -> str:
-    """A value that AWS knows later."""
+    """A value that AWS knows after the deployment."""
     parts = value["Fn::Join"][1] if "Fn::Join" in value else [value]
     return "".join(part if isinstance(part, str) else "known-later" for part in parts)
 
@@ -254,23 +256,23 @@ def test_the_function_may_read_the_keys_that_the_settings_name(write: Callable[.
 
 
 def granted(template: Template, action: str) -> list[Any]:
-    """Resources for which the function's role has leave to do this."""
+    """Resources on which the function's role permits this action."""
     policies = of_type(template, "AWS::IAM::Policy").values()
     mine = [one for one in policies if "ContentFunctionRole" in json.dumps(one["Roles"])]
     return [one["Resource"] for policy in mine for one in statements(policy) if action in actions(one)]
 
 
-def test_the_function_may_read_just_the_secrets_that_it_is_told_of(template: Template) -> None:
-    """An ARN of a secret is in the template as a reference, and must not be taken for a name."""
-    told = [value for value in the_function(template)["Environment"]["Variables"].values() if isinstance(value, dict)]
-    named = [part for value in told for part in value["Fn::Join"][1] if isinstance(part, dict)]
+def test_the_function_may_read_the_secrets_of_its_variables_and_no_other(template: Template) -> None:
+    """In the template the ARN of a secret is a reference, which must not be taken for a name."""
+    joined = [value for value in the_function(template)["Environment"]["Variables"].values() if isinstance(value, dict)]
+    references = [part for value in joined for part in value["Fn::Join"][1] if isinstance(part, dict)]
     secrets = set(of_type(template, "AWS::SecretsManager::Secret"))
-    arns = [part for part in named if part.get("Ref") in secrets]
+    arns = [part for part in references if part.get("Ref") in secrets]
     assert len(arns) == len(secrets) == 2
     assert sorted(granted(template, "secretsmanager:GetSecretValue"), key=str) == sorted(arns, key=str)
 
 
-def test_what_the_shell_sets_and_public_keys_at_aws_may_be_read_too(
+def test_secrets_of_the_shells_variables_and_public_keys_at_aws_may_be_read_too(
     write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, pair: Pair
 ) -> None:
     kept = {"ssm:/from/the/shell": b"k" * 40, "ssm:/x/private": pair.private, "ssm:/x/public": pair.public}
@@ -281,11 +283,11 @@ def test_what_the_shell_sets_and_public_keys_at_aws_may_be_read_too(
     text = json.dumps(granted(template, "ssm:GetParameter"))
     for name in ("from/the/shell", "x/private", "x/public"):
         assert f"parameter/{name}" in text
-    assert "session-key" not in text, "the shell's stands for it"
+    assert "session-key" not in text, "the shell's variable overrides it"
 
 
-def test_a_secret_is_left_readable_until_the_function_names_another(write: Callable[..., Path]) -> None:
-    """A policy for each, made before the function changes and taken away after it."""
+def test_a_secret_stays_readable_until_the_function_names_another(write: Callable[..., Path]) -> None:
+    """Each has its own policy, which is made before the function changes and deleted after it."""
 
     def readers(*more: str) -> dict[str, str]:
         template = made(lambda scope: api(scope, settings=write(PASSES, *more)))
@@ -307,7 +309,7 @@ def test_a_secret_is_left_readable_until_the_function_names_another(write: Calla
 def test_secrets_are_read_in_the_region_of_the_functions(
     write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wherever the bucket is, and whatever region the shell has."""
+    """Not in the region of the bucket or of the shell."""
     asked: list[tuple[str, str | None]] = []
 
     def read(text: str, region: str | None = None) -> bytes:
@@ -324,18 +326,18 @@ def test_secrets_are_read_in_the_region_of_the_functions(
     assert asked == [("ssm:/stagedoor/session-key", "us-east-1")]
 
 
-def test_the_owner_hears_that_sessions_do_not_open_what_is_at_the_edge(write: Callable[..., Path]) -> None:
-    def told(*more: str) -> bool:
+def test_the_owner_is_informed_that_sessions_do_not_work_at_the_edge(write: Callable[..., Path]) -> None:
+    def informed(*more: str) -> bool:
         scope = stack()
         api(scope, settings=write(*more))
         found = cdk.assertions.Annotations.from_stack(scope).find_info("*", cdk.assertions.Match.any_value())
         return any("open nothing at the edge" in str(one.entry.data) for one in found)
 
-    assert told()
-    assert not told(SESSIONS)
+    assert informed()
+    assert not informed(SESSIONS)
 
 
-def test_a_secret_of_this_machine_is_refused_with_the_command_that_helps(write: Callable[..., Path]) -> None:
+def test_a_secret_on_this_machine_is_refused_with_the_command_that_moves_it(write: Callable[..., Path]) -> None:
     settings = write(PASSES.replace("ssm:/stagedoor/private-key", "file:private.pem"))
     with pytest.raises(SettingsError, match="aws ssm put-parameter"):
         made(lambda scope: api(scope, settings=settings))

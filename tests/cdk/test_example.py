@@ -1,4 +1,4 @@
-"""The apps to copy: they make what their pages say, and nag has nothing to say about them."""
+"""The example apps: they make what their pages say, and cdk-nag finds nothing."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_no_site_is_made_while_an_id_is_missing(
     assert f"stagedoor.toml still has {left}:" in capsys.readouterr().err
 
 
-def test_a_zone_and_a_name_are_all_that_a_domain_of_ones_own_needs(
+def test_a_custom_domain_needs_only_a_zone_and_a_name(
     copy: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CDK_DEFAULT_ACCOUNT", "111111111111")
@@ -115,13 +115,13 @@ def test_a_zone_and_a_name_are_all_that_a_domain_of_ones_own_needs(
         ("import_app", "nonsense", "'nonsense' is not the id of a user pool"),
     ],
 )
-def test_a_mistake_is_told_without_a_traceback(name: str, pool: str, says: str, copy: Callable[..., Path]) -> None:
+def test_a_mistake_is_reported_without_a_traceback(name: str, pool: str, says: str, copy: Callable[..., Path]) -> None:
     file = copy(deployed=True)
     file.write_text("nonsense = 1\n" + file.read_text())
     context = json.dumps({"bucket": "theirs", "pool": pool, "client": CLIENT})
     environ = {**os.environ, "CDK_CONTEXT_JSON": context, "JSII_SILENCE_WARNING_DEPRECATED_NODE_VERSION": "1"}
     done = subprocess.run(
-        [sys.executable, f"{name}.py"], cwd=file.parent, env=environ, capture_output=True, text=True, timeout=60
+        [sys.executable, f"{name}.py"], cwd=file.parent, env=environ, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 1
     assert f"error: {says}" in done.stderr or (done.stderr.startswith("error: ") and says in done.stderr)
@@ -146,7 +146,10 @@ def test_what_is_commented_out_works_when_it_is_not(copy: Callable[..., Path], m
     assert made.origins == {"https://app.example.com"}
     assert made.passes.key_id == "mine"
     assert made.session_keys == (b"x" * 64,)
-    for secret in (*asked, made.passes.private_key):  # the commands beside them, and those of keys new, make these
+    for secret in (
+        *asked,
+        made.passes.private_key,
+    ):  # made by the commands beside them, and by those that `keys new` prints
         assert f"--name {str(secret).removeprefix('ssm:')}" in f"{text} --name /stagedoor/mine"
 
 
@@ -154,7 +157,7 @@ def test_then_the_site(copy: Callable[..., Path]) -> None:
     scope = app()
     code = lambda_.Code.from_asset(str(EXAMPLE / "content"))
     load("app").build(scope, copy(deployed=True), keys=keys(), api=code)
-    scope.synth()  # nag raises for what has no reason
+    scope.synth()  # cdk-nag raises for findings without a reason
     template = assertions.Template.from_stack(stacks(scope)["Site"]).to_json()
     assert {"BucketName", "SiteUrl", "RestApiUrl", "CatalogueUrl"} <= set(template["Outputs"])
 
@@ -169,7 +172,7 @@ def test_a_bucket_and_a_pool_that_are_there_already() -> None:
     assert not any("SiteAssets" in name for name in of_type(template, "AWS::S3::Bucket"))
 
 
-def test_what_was_not_given_is_asked_for() -> None:
+def test_missing_context_is_asked_for() -> None:
     with pytest.raises(SystemExit, match="-c bucket="):
         load("import_app").build(app())
 
@@ -181,8 +184,8 @@ def test_init_writes_a_copy_and_nothing_over_what_is_there(tmp_path: Path, capsy
     assert {"app.py", "stagedoor.toml", "content/pictures/shore.png"} <= set(written)
     assert all(content == (EXAMPLE / name).read_bytes() for name, content in written.items())
     steps = ["pip install '/path/to/stagedoor[cdk]'", "cdk bootstrap", "cdk deploy Pool", "cdk deploy Site"]
-    _, _, told = capsys.readouterr().out.partition("next:")
-    assert sorted(steps, key=told.index) == steps
+    _, _, instructions = capsys.readouterr().out.partition("next:")
+    assert sorted(steps, key=instructions.index) == steps
     (folder / "stagedoor.toml").write_text("mine")
     assert main(["init", "--aws", str(folder)]) == 1
     assert "--force" in capsys.readouterr().err
@@ -199,8 +202,8 @@ def test_the_example_passes_check() -> None:
     assert settings.load(EXAMPLE / "stagedoor.toml", {}).warnings == ()
 
 
-def test_no_index_is_asked_for_a_package_that_is_not_released() -> None:
-    """Whoever registers the name first would run code with the credentials of everybody who deploys."""
+def test_requirements_name_no_package_that_is_not_released() -> None:
+    """A stranger could register the name, and run code with the credentials of every owner who deploys."""
     lines = (EXAMPLE / "requirements.txt").read_text().splitlines()
     assert [line.partition("@")[2].strip()[:5] for line in lines if not line.startswith("#")] == ["file:"]
 
@@ -214,7 +217,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)```", DEPLOY, re.DOTALL | re.MULTILINE)
 def test_the_code_of_the_page_runs(
     number: int, copy: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Each block but the first stands in for the line of the first that makes the site, as the page says."""
+    """As the page says, each later block replaces the line of the first block that makes the site."""
     file = copy(deployed=True)
     monkeypatch.chdir(file.parent)
     pair = pass_keys.new_pair("rsa")
@@ -250,7 +253,7 @@ def test_the_commands_of_the_page_add_to_a_buckets_policy_and_keep_the_rest(tmp_
     )
     (tmp_path / "aws").chmod(0o755)
     environ = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
-    subprocess.run(["sh", "-ec", commands], cwd=tmp_path, env=environ, check=True, timeout=60)
+    subprocess.run(["sh", "-ec", commands], cwd=tmp_path, env=environ, check=True, timeout=300)
     put = json.loads((tmp_path / "put.json").read_text())
     assert put == {**before, "Statement": [{"Sid": "theirs"}, {"Sid": "ours"}]}
 
@@ -259,7 +262,7 @@ SHOWN = sorted(set(re.findall(r"`((?:\w+/)*test_\w+\.py)(?: -k (\"[^\"]+\"|\w+))
 
 
 @pytest.mark.parametrize(("file", "words"), SHOWN)
-def test_what_holds_names_tests_that_there_are(file: str, words: str) -> None:
+def test_the_page_of_what_holds_names_tests_that_exist(file: str, words: str) -> None:
     names = re.findall(r"^(?:async )?def (test_\w+)", (ROOT / "tests" / file).read_text(encoding="utf-8"), re.MULTILINE)
     for word in words.strip('"').split(" or "):
         assert any(word in name for name in names), word

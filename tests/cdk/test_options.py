@@ -1,4 +1,4 @@
-"""What the arguments and the settings of a site change in its template, and what is refused with what to do instead."""
+"""What arguments and settings change in the template of a site, and what is refused, with what to do instead."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ allow = "signed-in"
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    """Write settings, with more of them."""
+    """Write settings, with additions."""
 
     def write_them(more: str = "", site_too: str = "") -> Path:
         file = tmp_path / "stagedoor.toml"
@@ -78,7 +78,7 @@ def infos_of(scope: cdk.Stack) -> list[str]:
 # --- response headers
 
 
-def test_what_s3_says_of_itself_goes_no_further() -> None:
+def test_headers_of_s3_about_itself_are_removed() -> None:
     removed = {one["Header"] for one in object_headers(plain())["RemoveHeadersConfig"]["Items"]}
     assert removed == {
         "x-amz-server-side-encryption",
@@ -88,7 +88,7 @@ def test_what_s3_says_of_itself_goes_no_further() -> None:
     }
 
 
-def test_scripts_of_listed_origins_may_do_what_they_may_at_every_door(write: Callable[..., Path]) -> None:
+def test_scripts_of_listed_origins_have_the_rights_of_every_door(write: Callable[..., Path]) -> None:
     listed = '[cors]\norigins = ["https://b.example.com", "https://a.example.com"]\n'
     cors = object_headers(made(lambda scope: site(scope, settings=write(listed))))["CorsConfig"]
     assert cors["AccessControlAllowOrigins"]["Items"] == ["https://a.example.com", "https://b.example.com"]
@@ -99,7 +99,7 @@ def test_scripts_of_listed_origins_may_do_what_they_may_at_every_door(write: Cal
     assert cors["OriginOverride"] is True
 
 
-def test_scripts_in_objects_run_only_where_the_settings_say_so(write: Callable[..., Path]) -> None:
+def test_scripts_in_objects_run_only_with_trust_html(write: Callable[..., Path]) -> None:
     trusting = made(lambda scope: site(scope, settings=write(site_too="trust_html = true")))
     assert "ContentSecurityPolicy" not in object_headers(trusting)["SecurityHeadersConfig"]
     assert "ContentSecurityPolicy" in object_headers(plain())["SecurityHeadersConfig"]
@@ -108,12 +108,12 @@ def test_scripts_in_objects_run_only_where_the_settings_say_so(write: Callable[.
 # --- the edge functions
 
 
-def test_without_bytecode_the_owner_hears_what_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "compiled", lambda _: {"stagedoor/paths.pyc": b"bytecode"})
+def test_without_bytecode_the_owner_is_warned_of_the_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "bytecode", lambda _: {"stagedoor/paths.pyc": b"bytecode"})
     scope = stack()
     site(scope)
     assert not warnings_of(scope)
-    monkeypatch.setattr(packing, "compiled", lambda _: {})
+    monkeypatch.setattr(packing, "bytecode", lambda _: {})
     scope = stack()
     site(scope)
     (warning,) = warnings_of(scope)
@@ -121,7 +121,7 @@ def test_without_bytecode_the_owner_hears_what_it_costs(monkeypatch: pytest.Monk
     assert "Install python3.13" in warning
 
 
-def test_the_owner_hears_that_session_keys_are_in_the_code(write: Callable[..., Path]) -> None:
+def test_the_owner_is_informed_that_session_keys_are_in_the_code(write: Callable[..., Path]) -> None:
     (Path(write().parent) / "session.key").write_text("k" * 43)
     scope = stack()
     site(scope, settings=write('[login]\nsession_keys = ["file:session.key"]\n'))
@@ -132,7 +132,7 @@ def test_the_owner_hears_that_session_keys_are_in_the_code(write: Callable[..., 
     assert not infos_of(scope)
 
 
-def test_nobody_else_on_this_machine_reads_the_code_with_the_session_keys(
+def test_no_other_user_of_this_machine_can_read_code_with_session_keys(
     write: Callable[..., Path], tmp_path: Path
 ) -> None:
     (tmp_path / "session.key").write_text("k" * 43)
@@ -176,7 +176,7 @@ def test_a_prefix_of_the_settings_is_where_objects_are(write: Callable[..., Path
 
 def test_an_imported_bucket_is_asked_to_open_no_more_than_the_prefix(write: Callable[..., Path]) -> None:
     template = made(lambda scope: site(scope, settings=write(), asset_bucket_name_import="theirs"))
-    objects, listing = told(template)
+    objects, listing = statements_to_add(template)
     assert (objects["Action"], objects["Resource"]) == ("s3:GetObject", "arn:aws:s3:::theirs/team/files/*")
     assert (listing["Action"], listing["Resource"]) == ("s3:ListBucket", "arn:aws:s3:::theirs")
     assert listing["Condition"]["StringLike"] == {"s3:prefix": "team/files/*"}
@@ -186,18 +186,18 @@ def test_an_imported_bucket_is_asked_to_open_no_more_than_the_prefix(write: Call
 
 def test_an_imported_bucket_lists_nothing_at_the_passes_door(with_passes: Path) -> None:
     arguments: dict[str, Any] = {"settings": with_passes, "asset_bucket_name_import": "theirs", "door": "passes"}
-    (objects,) = told(made(lambda scope: site(scope, **arguments)))
+    (objects,) = statements_to_add(made(lambda scope: site(scope, **arguments)))
     assert (objects["Action"], objects["Resource"]) == ("s3:GetObject", "arn:aws:s3:::theirs/team/files/*")
 
 
-def told(template: Template) -> Any:
-    """Statements that the owner of an imported bucket is told to add."""
+def statements_to_add(template: Template) -> Any:
+    """The statements that the owner of an imported bucket should add."""
     parts = template["Outputs"]["BucketPolicyStatements"]["Value"]["Fn::Join"][1]
     text = "".join(part if isinstance(part, str) else f"<{part['Ref']}>" for part in parts)
     return json.loads(text.replace("<AWS::Partition>", "aws"))
 
 
-def test_an_imported_bucket_is_asked_where_it_is() -> None:
+def test_an_imported_bucket_is_asked_in_its_region() -> None:
     arguments = {"asset_bucket_name_import": "theirs", "asset_bucket_region": "eu-central-1"}
     origin = distribution(made(lambda scope: site(scope, **arguments)))["Origins"][0]
     assert ".s3.eu-central-1." in str(origin["DomainName"])
@@ -207,7 +207,7 @@ def test_an_imported_bucket_is_asked_where_it_is() -> None:
     ("arguments", "problem"),
     [
         ({"asset_bucket_region": "eu-central-1"}, "asset_bucket_name_import"),
-        ({"asset_bucket_name_import": "theirs", "asset_bucket_region": "Frankfurt"}, "no name of a region"),
+        ({"asset_bucket_name_import": "theirs", "asset_bucket_region": "Frankfurt"}, "not the name of a region"),
     ],
 )
 def test_a_region_that_would_be_wrong_is_refused(arguments: dict[str, str], problem: str) -> None:
@@ -216,7 +216,7 @@ def test_a_region_that_would_be_wrong_is_refused(arguments: dict[str, str], prob
     assert refused.value.setting == "asset_bucket_region"
 
 
-def test_a_new_bucket_has_the_name_and_the_end_that_were_chosen() -> None:
+def test_a_new_bucket_has_the_chosen_name_and_removal_policy() -> None:
     chosen = {"asset_bucket_name": "our-assets", "removal_policy": cdk.RemovalPolicy.DESTROY}
     template = made(lambda scope: site(scope, **chosen))
     ((name, bucket),) = (one for one in of_type(template, "AWS::S3::Bucket").items() if "SiteAssets" in one[0])
@@ -227,12 +227,12 @@ def test_a_new_bucket_has_the_name_and_the_end_that_were_chosen() -> None:
 # --- the distribution
 
 
-def test_how_much_of_the_world_is_near_can_be_chosen() -> None:
+def test_the_price_class_can_be_chosen() -> None:
     everywhere = cloudfront.PriceClass.PRICE_CLASS_ALL
     assert distribution(made(lambda scope: site(scope, price_class=everywhere)))["PriceClass"] == "PriceClass_All"
 
 
-def test_a_site_can_go_without_a_firewall() -> None:
+def test_a_site_can_do_without_a_firewall() -> None:
     template = made(lambda scope: site(scope, firewall=False))
     assert not [one["Type"] for one in template["Resources"].values() if one["Type"].startswith("AWS::WAF")]
     assert "WebACLId" not in distribution(template)
@@ -254,14 +254,14 @@ def test_a_second_api_is_refused() -> None:
 
 
 @pytest.mark.parametrize("door", ["pass", "Edge", ""])
-def test_a_door_that_there_is_not_is_refused(door: str) -> None:
+def test_an_unknown_door_is_refused(door: str) -> None:
     with pytest.raises(SettingsError, match="it is one of edge, passes") as refused:
         site(stack(), door=door)
     assert refused.value.setting == "door"
 
 
-def test_making_a_site_warns_of_nothing_that_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "compiled", lambda _: {"stagedoor/paths.pyc": b"bytecode"})
+def test_making_a_site_warns_of_nothing_intended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "bytecode", lambda _: {"stagedoor/paths.pyc": b"bytecode"})
     scope = stack()
     site(scope, asset_bucket_name_import="theirs")
     assert not warnings_of(scope)
@@ -287,8 +287,8 @@ def zone(scope: cdk.Stack, name: str = "example.com") -> route53.IHostedZone:
         ("", "for example assets.example.com"),
     ],
 )
-def test_what_is_no_host_name_is_refused_with_the_one_that_is_meant(name: str, write_this: str) -> None:
-    with pytest.raises(SettingsError, match="no host name") as refused:
+def test_an_invalid_host_name_is_refused_with_the_likely_one(name: str, write_this: str) -> None:
+    with pytest.raises(SettingsError, match="not a host name") as refused:
         CustomDomain(zone(stack()), name)
     assert (refused.value.setting, refused.value.source) == ("custom_domain", "")
     assert write_this in refused.value.mend
@@ -299,7 +299,7 @@ def test_a_domain_may_be_the_zone_itself_or_anywhere_below_it(of: str, name: str
     assert CustomDomain(zone(stack(), of), name).domain_name == name
 
 
-def test_a_domain_outside_of_its_zone_is_told_what_would_be_inside() -> None:
+def test_a_domain_outside_of_its_zone_is_refused_with_one_inside() -> None:
     with pytest.raises(SettingsError, match="not in the zone") as refused:
         CustomDomain(zone(stack()), "assets.notexample.com")
     assert "assets.example.com" in refused.value.mend
@@ -311,15 +311,15 @@ def test_a_domain_without_its_zone_is_refused() -> None:
     assert refused.value.setting == "custom_domain"
 
 
-# --- whose tokens count
+# --- settings, issuers and keys
 
 
-def test_settings_are_a_file_that_the_api_can_read_too() -> None:
+def test_settings_must_be_a_file() -> None:
     with pytest.raises(SettingsError, match=r"stagedoor\.toml"):
         site(stack(), settings=settings.parse(SETTINGS))
 
 
-def test_variables_that_win_over_the_file_are_named_and_their_values_are_not(
+def test_variables_that_override_the_file_are_named_without_their_values(
     write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STAGEDOOR_TOKENS_COOKIE", "something-private")
@@ -329,24 +329,24 @@ def test_variables_that_win_over_the_file_are_named_and_their_values_are_not(
     (info,) = infos_of(scope)
     assert info.endswith(": STAGEDOOR_TOKENS_COOKIE")
     scope = stack()
-    assert site(scope).settings.token_sources.cookie == "token"  # a pool alone: there is no file, and nothing wins
+    assert site(scope).settings.token_sources.cookie == "token"  # a pool alone: there is no file to override
     assert not infos_of(scope)
 
 
 @pytest.mark.parametrize("client", ['x"]\n[cors]\norigins=["https://evil.example"]#', "a b", "x" * 129, "\u00fc"])
-def test_what_is_no_client_id_is_refused(client: str) -> None:
-    with pytest.raises(SettingsError, match="no id of an app client") as refused:
+def test_an_invalid_client_id_is_refused(client: str) -> None:
+    with pytest.raises(SettingsError, match="not the id of an app client") as refused:
         site(stack(), user_pool_client_id=client)
     assert refused.value.setting == "user_pool_client_id"
 
 
-def test_ids_that_are_swapped_are_told_so() -> None:
+def test_swapped_ids_are_recognised() -> None:
     with pytest.raises(SettingsError, match="swapped"):
         site(stack(), user_pool_id=CLIENT, user_pool_client_id=POOL)
 
 
 @pytest.mark.parametrize("as_given", [lambda text: text.decode(), json.loads], ids=["text", "object"])
-def test_keys_count_as_they_are_published_and_as_json_reads_them(as_given: Callable[[bytes], Any]) -> None:
+def test_keys_are_taken_as_text_and_as_an_object(as_given: Callable[[bytes], Any]) -> None:
     given = {POOL_URL: as_given(keys()[POOL_URL])}
     assert edge_zip(made(lambda scope: site(scope, issuer_keys=given))) == edge_zip(plain())
 
@@ -361,23 +361,23 @@ def edge_zip(template: Template) -> Any:
     ("given", "problem"),
     [
         ({POOL_URL: Path("jwks.json")}, "PosixPath"),
-        ({f"{POOL_URL}/": "{}"}, f"{POOL_URL}/' is no issuer of the settings"),
+        ({f"{POOL_URL}/": "{}"}, f"{POOL_URL}/' is not an issuer of the settings"),
     ],
 )
-def test_keys_that_are_none_or_of_nobody_are_refused(given: Any, problem: str) -> None:
+def test_keys_of_another_type_or_issuer_are_refused(given: Any, problem: str) -> None:
     with pytest.raises(SettingsError, match=problem) as refused:
         site(stack(), issuer_keys=given)
     assert refused.value.setting == "issuer_keys"
 
 
-def test_keys_that_count_nowhere_are_told_whose_would(with_passes: Path) -> None:
-    """At the passes door too, whose edge function needs no keys."""
-    with pytest.raises(SettingsError, match="no issuer of the settings") as refused:
+def test_keys_of_an_unknown_issuer_are_refused_with_the_known_ones(with_passes: Path) -> None:
+    """Also at the passes door, whose edge function needs no keys."""
+    with pytest.raises(SettingsError, match="not an issuer of the settings") as refused:
         site(stack(), settings=with_passes, door="passes", issuer_keys={"https://id.example.com": b"{}"})
     assert POOL_URL in refused.value.mend
 
 
-def test_a_pool_that_cognito_does_not_know_is_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pool_that_cognito_does_not_know_is_questioned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inputs, "fetch", lambda *_: Fetched(b"", "the answer was 400, not 200"))
     with pytest.raises(SettingsError, match="the answer was 400") as refused:
         site(stack(), issuer_keys=None)

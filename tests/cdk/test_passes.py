@@ -26,7 +26,7 @@ def pairs() -> tuple[Pair, Pair]:
 
 
 def settings(folder: Path, *pairs: Pair, more: str = "") -> Path:
-    """Settings that sign with the first key, and trust all of them."""
+    """Settings that sign with the first key, and trust all keys."""
     for number, pair in enumerate(pairs):
         (folder / f"{number}.pem").write_bytes(pair.public)
     (folder / "private.pem").write_bytes(pairs[0].private)
@@ -61,7 +61,7 @@ def test_every_object_demands_a_pass_and_no_function_runs(tmp_path: Path, pairs:
     assert not any("edge" in one["Handler"] for one in of_type(template, "AWS::Lambda::Function").values())
 
 
-def test_all_keys_count_so_that_they_can_change(tmp_path: Path, pairs: tuple[Pair, Pair]) -> None:
+def test_all_keys_are_trusted_so_that_they_can_be_rotated(tmp_path: Path, pairs: tuple[Pair, Pair]) -> None:
     template = made(lambda scope: site(scope, settings=settings(tmp_path, *pairs), door="passes"))
     keys = of_type(template, "AWS::CloudFront::PublicKey")
     assert {one["PublicKeyConfig"]["EncodedKey"] for one in keys.values()} == {one.public.decode() for one in pairs}
@@ -69,7 +69,7 @@ def test_all_keys_count_so_that_they_can_change(tmp_path: Path, pairs: tuple[Pai
     assert sorted(item["Ref"] for item in group["Items"]) == sorted(keys)
 
 
-def test_the_template_is_made_by_somebody_who_may_not_sign(
+def test_the_template_can_be_made_by_a_person_who_may_not_sign(
     tmp_path: Path, pairs: tuple[Pair, Pair], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, str | None]] = []
@@ -93,7 +93,7 @@ def test_the_template_is_made_by_somebody_who_may_not_sign(
 
 
 def test_another_key_under_the_same_id_is_another_resource(tmp_path: Path, pairs: tuple[Pair, Pair]) -> None:
-    """CloudFront refuses to change a key."""
+    """CloudFront cannot change a key."""
     first = keys_of(tmp_path, *pairs)
     pem = tmp_path / "1.pem"
     pem.write_bytes(pem.read_bytes().replace(b"\n", b"\r\n"))
@@ -104,7 +104,7 @@ def test_another_key_under_the_same_id_is_another_resource(tmp_path: Path, pairs
 
 
 def keys_of(folder: Path, *pairs: Pair) -> set[str]:
-    """Logical ids of the public keys, of new settings or of those that are there."""
+    """Logical ids of the public keys, after writing settings for these pairs, if any."""
     file = settings(folder, *pairs) if pairs else folder / "stagedoor.toml"
     return set(of_type(made(lambda scope: site(scope, settings=file, door="passes")), "AWS::CloudFront::PublicKey"))
 
@@ -117,19 +117,19 @@ def test_more_keys_than_cloudfront_takes_are_refused(tmp_path: Path, pairs: tupl
 
 
 @pytest.mark.parametrize("kind", ["rsa", "ec"])
-def test_both_kinds_of_keys_are_taken(tmp_path: Path, kind: Kind) -> None:
+def test_both_kinds_of_keys_are_accepted(tmp_path: Path, kind: Kind) -> None:
     template = made(lambda scope: site(scope, settings=settings(tmp_path, new_pair(kind)), door="passes"))
     assert only(template, "AWS::CloudFront::PublicKey")
 
 
-def test_a_pass_for_everything_lists_nothing(tmp_path: Path, pairs: tuple[Pair, Pair]) -> None:
+def test_cloudfront_may_not_list_the_bucket(tmp_path: Path, pairs: tuple[Pair, Pair]) -> None:
     template = made(lambda scope: site(scope, settings=settings(tmp_path, *pairs), door="passes"))
     policies = of_type(template, "AWS::S3::BucketPolicy").values()
     allowed = [one for policy in policies for one in statements(policy) if one["Effect"] == "Allow"]
     assert not any("s3:ListBucket" in one["Action"] for one in allowed)
 
 
-def test_a_rule_that_needs_no_pass_is_named(tmp_path: Path, pairs: tuple[Pair, Pair]) -> None:
+def test_a_rule_that_needs_no_pass_is_refused(tmp_path: Path, pairs: tuple[Pair, Pair]) -> None:
     open_to_all = '[[rules]]\npath = "public/**"\nallow = "anyone"'
     with pytest.raises(SettingsError, match='door="edge"') as refused:
         site(stack(), settings=settings(tmp_path, *pairs, more=open_to_all), door="passes")
@@ -137,14 +137,14 @@ def test_a_rule_that_needs_no_pass_is_named(tmp_path: Path, pairs: tuple[Pair, P
     assert "public/**" in refused.value.problem
 
 
-def test_a_name_that_stands_for_another_is_refused(tmp_path: Path, pairs: tuple[Pair, Pair]) -> None:
+def test_an_index_is_refused(tmp_path: Path, pairs: tuple[Pair, Pair]) -> None:
     file = settings(tmp_path, *pairs)
     file.write_text(file.read_text().replace("[site]", '[site]\nindex = "index.html"'))
     with pytest.raises(SettingsError, match=r"index\.html"):
         site(stack(), settings=file, door="passes")
 
 
-def test_a_page_to_sign_in_at_is_refused(tmp_path: Path, pairs: tuple[Pair, Pair]) -> None:
+def test_a_sign_in_page_is_refused(tmp_path: Path, pairs: tuple[Pair, Pair]) -> None:
     login = '[login]\npage = "https://app.example.com/login"'
     with pytest.raises(SettingsError, match="403") as refused:
         site(stack(), settings=settings(tmp_path, *pairs, more=login), door="passes")
@@ -172,11 +172,11 @@ RULES: list[tuple[str, list[tuple[str, str]], list[int]]] = [
     ("denied before it is allowed", [("deny", "courses/drafts/**"), ("allow", "courses/**")], [0]),
     ("one object of a folder denied", [("allow", "courses/**"), ("deny", "courses/secret.txt")], [1]),
     ("a kind of file denied", [("allow", "courses/**"), ("deny", "**/*.zip")], [1]),
-    ("a part of somebody's folder denied", [("allow", "users/{sub}/**"), ("deny", "users/*/private/**")], [1]),
+    ("a part of each folder denied", [("allow", "users/{sub}/**"), ("deny", "users/*/private/**")], [1]),
     ("a part of everything denied", [("allow", "**"), ("deny", "private/**")], [1]),
     ("the folder denied", [("allow", "courses/**"), ("deny", "courses/**")], []),
     ("what is around it denied", [("allow", "a/b/**"), ("deny", "a/**"), ("deny", "**")], []),
-    ("somebody's whole folder denied", [("allow", "users/{sub}/**"), ("deny", "users/ann/**")], []),
+    ("one whole folder denied", [("allow", "users/{sub}/**"), ("deny", "users/ann/**")], []),
     ("another folder denied", [("allow", "courses/**"), ("deny", "course/**"), ("deny", "courses2/x")], []),
     ("an object beside the folder denied", [("allow", "courses/**"), ("deny", "courses")], []),
     ("another kind of name denied", [("allow", "courses/a/**"), ("deny", "co*/b*/*.txt")], []),
@@ -184,31 +184,31 @@ RULES: list[tuple[str, list[tuple[str, str]], list[int]]] = [
 ]
 
 
-@pytest.mark.parametrize(("rules", "told"), [row[1:] for row in RULES], ids=[row[0] for row in RULES])
-def test_rules_that_cookies_cannot_express_are_found(rules: list[tuple[str, str]], told: list[int]) -> None:
+@pytest.mark.parametrize(("rules", "positions"), [row[1:] for row in RULES], ids=[row[0] for row in RULES])
+def test_rules_that_cookies_cannot_express_are_found(rules: list[tuple[str, str]], positions: list[int]) -> None:
     policy = compile_rules([{"path": path, effect: SIGNED_IN} for effect, path in rules])
-    assert [one.rule.position for one in without_cookies(policy)] == told
+    assert [one.rule.position for one in without_cookies(policy)] == positions
 
 
-def test_what_is_found_is_what_the_policy_gives_no_cookies_for() -> None:
-    """All short patterns: a folder of which somebody may read a part has a rule that was found, and no other has."""
+def test_the_findings_agree_with_the_policy() -> None:
+    """All short patterns: a rule is found for a folder exactly if a caller may read a part of it only."""
     segments = ("a", "ab", "*", "a*", "**", "{sub}")
     patterns = ["/".join(one) for length in (1, 2, 3) for one in product(segments, repeat=length)]
     folders = ["**", "a/**", "{sub}/**", "a/{sub}/**", "{sub}/ab/**"]
     callers = [Caller("staff", POOL_URL, {"sub": name}) for name in ("a", "ab", "b")]
     for folder, denied in product(folders, patterns):
         policy = compile_rules([{"path": folder, "allow": SIGNED_IN}, {"path": denied, "deny": SIGNED_IN}])
-        torn = any(
+        is_split = any(
             Reach(policy).below(caller, folder.replace("{sub}", caller.subject).removesuffix("**")) == "some"
             for caller in callers
         )
         found = bool(list(without_cookies(policy)))
-        assert found or not torn, (folder, denied)
-        if "{sub}" not in folder or "{sub}" not in denied:  # two claims may be one that would need two values
-            assert torn == found, (folder, denied)
+        assert found or not is_split, (folder, denied)
+        if "{sub}" not in folder or "{sub}" not in denied:  # both claims have the same value
+            assert is_split == found, (folder, denied)
 
 
-def test_a_rule_without_cookies_is_a_warning_that_says_what_to_do(tmp_path: Path, pairs: tuple[Pair, Pair]) -> None:
+def test_a_rule_without_cookies_is_a_warning_with_what_to_do(tmp_path: Path, pairs: tuple[Pair, Pair]) -> None:
     more = "".join(
         f'[[rules]]\npath = "{path}"\n{effect} = "signed-in"\n'
         for effect, path in (("deny", "courses/drafts/**"), ("allow", "*/preview.jpg"))
@@ -216,9 +216,11 @@ def test_a_rule_without_cookies_is_a_warning_that_says_what_to_do(tmp_path: Path
     scope = stack()
     site(scope, settings=settings(tmp_path, *pairs, more=more), door="passes")
     found = assertions.Annotations.from_stack(scope).find_warning("*", assertions.Match.any_value())
-    told = sorted(str(one.entry.data) for one in found if "rules[" in str(one.entry.data))
-    assert len(told) == 2
-    for text, named, mend in zip(told, ("rules[1]: deny", "rules[2]: allow"), ("beside", "**"), strict=True):
+    warnings = sorted(str(one.entry.data) for one in found if "rules[" in str(one.entry.data))
+    assert len(warnings) == 2
+    for text, named, mend in zip(
+        warnings, ("rules[1]: deny", "rules[2]: allow"), ("out of the folder", "**"), strict=True
+    ):
         assert text.startswith(named)
         assert "/-/urls" in text
         assert mend in text

@@ -1,4 +1,4 @@
-"""What reviewers of AWS set-ups look for, and what the linters say of the whole."""
+"""What reviewers of AWS set-ups look for, and what the linters find."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ pytestmark = pytest.mark.needs("node")
 DOMAIN = "assets.example.com"
 TOPIC = "arn:aws:sns:us-east-1:111111111111:alarms"
 CODE = Path(__file__).parents[1] / "vectors"
-"""Stands for the API's zip, which pip would have to be asked for."""
+"""In place of the API's zip, for which pip would download wheels."""
 
 
 def build(scope: cdk.Stack) -> None:
-    """Everything that there is."""
+    """A site with everything."""
     zone = route53.HostedZone.from_hosted_zone_attributes(
         scope, "Zone", hosted_zone_id="Z0123456789", zone_name="example.com"
     )
@@ -56,21 +56,21 @@ def template() -> Template:
 def test_cfn_lint_finds_nothing(which: Any, tmp_path: Path) -> None:
     file = tmp_path / "template.json"
     file.write_text(json.dumps(which()))
-    ignored = ["W3005", "W3045"]  # dependencies that CDK writes twice; bucket ACLs, of which there are none
+    ignored = ["W3005", "W3045"]  # dependencies that CDK writes twice; bucket ACLs, which are off
     command: list[str | Path] = [Path(sys.executable).with_name("cfn-lint"), "--ignore-checks", *ignored, "--", file]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("", 0)
 
 
 @pytest.mark.parametrize("build_it", [site, build])
-def test_cdk_nag_finds_nothing_that_has_no_reason(build_it: Any) -> None:
+def test_each_finding_of_cdk_nag_has_a_reason(build_it: Any) -> None:
     scope = app()
     build_it(stack(scope))
     cdk.Validations.of(scope).add_plugins(AwsSolutionsChecks(scope))
-    scope.synth()  # raises for what is not acknowledged
+    scope.synth()  # raises for findings that are not acknowledged
 
 
-def test_cdk_nag_would_say_so() -> None:
+def test_cdk_nag_raises_for_a_finding() -> None:
     scope = app()
     cdk.aws_s3.Bucket(stack(scope), "Bare")
     cdk.Validations.of(scope).add_plugins(AwsSolutionsChecks(scope))
@@ -115,7 +115,7 @@ def test_the_firewall_has_managed_rules_that_stop_requests(template: Template) -
     assert distribution(template)["WebACLId"]
 
 
-def test_what_is_ours_comes_through_the_firewall_and_nothing_else_is_let_through(template: Template) -> None:
+def test_the_firewall_only_counts_for_rules_that_would_stop_good_requests(template: Template) -> None:
     rules = only(template, "AWS::WAFv2::WebACL")["Rules"]
     groups = [one["Statement"].get("ManagedRuleGroupStatement", {}) for one in rules]
     changed = [one for group in groups for one in group.get("RuleActionOverrides", [])]
@@ -124,14 +124,14 @@ def test_what_is_ours_comes_through_the_firewall_and_nothing_else_is_let_through
         "NoUserAgent_HEADER",  # curl -A ''
         *("SizeRestrictions_QUERYSTRING", "SizeRestrictions_Cookie_HEADER"),  # passes and tokens
         *("SizeRestrictions_BODY", "SizeRestrictions_URIPATH"),  # keys of 1,024 bytes
-        *("EC2MetaDataSSRF_URIPATH", "GenericLFI_URIPATH", "GenericRFI_URIPATH"),  # a file may be called so
+        *("EC2MetaDataSSRF_URIPATH", "GenericLFI_URIPATH", "GenericRFI_URIPATH"),  # names of files
         *("RestrictedExtensions_URIPATH", "CrossSiteScripting_URIPATH", "ExploitablePaths_URIPATH"),
         "RestrictedExtensions_QUERYARGUMENTS",  # /-/explain?key=logs/app.log
         "CrossSiteScripting_COOKIE",  # of a neighbour
     }
 
 
-def test_one_address_may_ask_so_often_and_no_more() -> None:
+def test_requests_of_one_address_are_limited() -> None:
     template = made(lambda scope: site(scope, requests_per_address=321))
     rules = only(template, "AWS::WAFv2::WebACL")["Rules"]
     (limit,) = (one for one in rules if "RateBasedStatement" in one["Statement"])
@@ -139,7 +139,7 @@ def test_one_address_may_ask_so_often_and_no_more() -> None:
     assert limit["Action"] == {"Block": {}}
 
 
-def test_no_metric_of_the_firewall_has_a_name_of_awss_own(template: Template) -> None:
+def test_no_metric_of_the_firewall_has_a_name_that_aws_uses(template: Template) -> None:
     acl = only(template, "AWS::WAFv2::WebACL")
     names = [one["VisibilityConfig"]["MetricName"] for one in (acl, *acl["Rules"])]
     assert names[0] == "firewall"
@@ -147,7 +147,7 @@ def test_no_metric_of_the_firewall_has_a_name_of_awss_own(template: Template) ->
     assert not {"all", "default_action"} & {name.lower() for name in names}
 
 
-def test_the_firewall_writes_no_credential_down(template: Template) -> None:
+def test_the_firewall_logs_no_credential(template: Template) -> None:
     acl = only(template, "AWS::WAFv2::WebACL")
     assert not any(one["VisibilityConfig"]["SampledRequestsEnabled"] for one in acl["Rules"])
     fields = only(template, "AWS::WAFv2::LoggingConfiguration")["RedactedFields"]
@@ -172,7 +172,7 @@ def test_reads_of_the_bucket_are_logged(template: Template) -> None:
     assert assets["LoggingConfiguration"]["LogFilePrefix"] == "s3/"
 
 
-def test_services_write_into_the_log_bucket_for_this_account_alone(template: Template) -> None:
+def test_services_may_write_into_the_log_bucket_for_this_account_alone(template: Template) -> None:
     policies = of_type(template, "AWS::S3::BucketPolicy").values()
     writing = [one for policy in policies for one in statements(policy) if one["Action"] == "s3:PutObject"]
     assert {one["Principal"]["Service"] for one in writing} == {
@@ -210,7 +210,7 @@ def test_distribution_edge_functions_and_api_are_watched(template: Template) -> 
     assert only(template, "AWS::CloudFront::MonitoringSubscription")
 
 
-def test_metrics_of_cloudfront_are_asked_for_where_cloudfront_keeps_them(template: Template) -> None:
+def test_metrics_of_cloudfront_have_the_dimensions_of_cloudfront(template: Template) -> None:
     (its_id,) = of_type(template, "AWS::CloudFront::Distribution")
     alarms = of_type(template, "AWS::CloudWatch::Alarm").values()
     for alarm in (one for one in alarms if one["Namespace"] == "AWS/CloudFront"):
@@ -235,7 +235,7 @@ def test_both_entrances_of_the_api_are_watched_for_answers_of_5xx(template: Temp
     assert sorted(watched, key=str) == sorted(entrances, key=str)
 
 
-def test_without_anyone_to_tell_alarms_are_seen_in_cloudwatch_alone() -> None:
+def test_without_a_topic_alarms_notify_no_one() -> None:
     alarms = of_type(plain(), "AWS::CloudWatch::Alarm")
     assert len(alarms) == 4
     assert not any("AlarmActions" in one for one in alarms.values())

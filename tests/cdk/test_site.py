@@ -1,4 +1,4 @@
-"""The template of a site: private, checked on every way in, and within what CloudFront takes."""
+"""The template of a site: it is private, every request is checked, and CloudFront's limits are kept."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_assets_are_read_by_this_distribution_alone(template: Template) -> N
         assert source["Fn::Join"][1][-1] == {"Ref": its_id}
 
 
-def test_buckets_are_asked_over_tls_alone(template: Template) -> None:
+def test_buckets_answer_over_tls_alone(template: Template) -> None:
     for name in of_type(template, "AWS::S3::Bucket"):
         denied = [one for one in bucket_policy(template, name) if one["Effect"] == "Deny"]
         conditions = [one["Condition"] for one in denied]
@@ -75,7 +75,7 @@ def test_buckets_are_asked_over_tls_alone(template: Template) -> None:
         assert {"NumericLessThan": {"s3:TlsVersion": 1.2}} in conditions
 
 
-def test_what_is_overwritten_or_deleted_can_be_had_back(template: Template) -> None:
+def test_what_is_overwritten_or_deleted_can_be_restored(template: Template) -> None:
     name, bucket = assets(template)
     assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
     assert template["Resources"][name]["DeletionPolicy"] == "Retain"
@@ -87,7 +87,7 @@ def test_what_is_seldom_read_costs_less(template: Template) -> None:
     assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 90}
 
 
-def test_cloudfront_signs_what_it_asks_of_a_bucket(template: Template) -> None:
+def test_cloudfront_signs_its_requests_to_a_bucket(template: Template) -> None:
     for control in of_type(template, "AWS::CloudFront::OriginAccessControl").values():
         config = control["OriginAccessControlConfig"]
         assert (config["SigningBehavior"], config["SigningProtocol"]) == ("always", "sigv4")
@@ -98,7 +98,7 @@ def test_cloudfront_signs_what_it_asks_of_a_bucket(template: Template) -> None:
 # --- the distribution
 
 
-def test_every_way_to_the_assets_is_checked_before_the_cache(template: Template) -> None:
+def test_every_behaviour_of_assets_is_checked_before_the_cache(template: Template) -> None:
     config = distribution(template)
     for behavior in (config["DefaultCacheBehavior"], *config["CacheBehaviors"]):
         (check,) = behavior.get("LambdaFunctionAssociations", [None])
@@ -109,7 +109,7 @@ def test_every_way_to_the_assets_is_checked_before_the_cache(template: Template)
             assert check["EventType"] == "viewer-request"
 
 
-def test_viewers_come_over_https_alone(template: Template) -> None:
+def test_viewers_use_https_alone(template: Template) -> None:
     config = distribution(template)
     behaviors = (config["DefaultCacheBehavior"], *config["CacheBehaviors"])
     assert {behavior["ViewerProtocolPolicy"] for behavior in behaviors} == {"https-only"}
@@ -138,7 +138,7 @@ def test_caching_can_be_switched_off() -> None:
     assert managed == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"  # CachingDisabled ("Use managed cache policies")
 
 
-def test_viewers_keep_objects_for_themselves_and_run_no_script_of_theirs(template: Template) -> None:
+def test_viewers_keep_objects_private_and_run_no_scripts_in_them(template: Template) -> None:
     policies = of_type(template, "AWS::CloudFront::ResponseHeadersPolicy").items()
     (policy,) = (one["ResponseHeadersPolicyConfig"] for name, one in policies if "ObjectHeaders" in name)
     (control,) = policy["CustomHeadersConfig"]["Items"]
@@ -150,7 +150,7 @@ def test_viewers_keep_objects_for_themselves_and_run_no_script_of_theirs(templat
     assert "CorsConfig" not in policy
 
 
-def test_error_pages_stand_for_5xx_alone_and_change_no_status(template: Template) -> None:
+def test_error_pages_replace_5xx_alone_and_change_no_status(template: Template) -> None:
     responses = distribution(template)["CustomErrorResponses"]
     assert {one["ErrorCode"] for one in responses} == {500, 502, 503, 504}
     assert all(one["ResponseCode"] == one["ErrorCode"] for one in responses)
@@ -166,7 +166,7 @@ def edge_functions(template: Template) -> list[Any]:
     return [one for one in found if one["Handler"].startswith("stagedoor.aws.edge.")]
 
 
-def test_edge_functions_are_as_cloudfront_takes_them(template: Template) -> None:
+def test_edge_functions_keep_cloudfronts_limits(template: Template) -> None:
     (function,) = edge_functions(template)
     assert (function["MemorySize"], function["Timeout"]) == (128, 5)
     assert (function["Runtime"], function["Architectures"]) == ("python3.13", ["x86_64"])
@@ -174,7 +174,7 @@ def test_edge_functions_are_as_cloudfront_takes_them(template: Template) -> None
         assert name not in function
 
 
-def test_an_old_version_of_an_edge_function_stays_for_the_way_back(template: Template) -> None:
+def test_an_old_version_of_an_edge_function_stays_for_rolling_back(template: Template) -> None:
     versions = [one for one in template["Resources"].values() if one["Type"] == "AWS::Lambda::Version"]
     assert [one["DeletionPolicy"] for one in versions] == ["Retain"]
 
@@ -201,7 +201,7 @@ def test_no_role_may_do_more_than_write_its_log_and_the_error_page(template: Tem
     assert not any(role.get("ManagedPolicyArns") for role in of_type(template, "AWS::IAM::Role").values())
 
 
-def test_an_edge_function_may_make_its_log_in_every_region_and_no_other(template: Template) -> None:
+def test_an_edge_function_may_write_its_own_log_in_every_region_and_no_other(template: Template) -> None:
     ((name, _),) = (one for one in of_type(template, "AWS::Lambda::Function").items() if "Objects" in one[0])
     policies = of_type(template, "AWS::IAM::Policy").items()
     (policy,) = (one for id_, one in policies if "ObjectsLogs" in id_)
@@ -225,17 +225,17 @@ def _text(value: Any) -> str:
     return "".join(part if isinstance(part, str) else f"<{part['Ref']}>" for part in value["Fn::Join"][1])
 
 
-# --- a bucket that is there already
+# --- an imported bucket
 
 
-def test_an_imported_bucket_keeps_its_policy_and_the_owner_is_told_what_to_add() -> None:
+def test_an_imported_bucket_keeps_its_policy_and_the_statements_to_add_are_printed() -> None:
     template = made(lambda scope: site(scope, asset_bucket_name="ignored", asset_bucket_name_import="theirs"))
     written = [policy["Bucket"] for policy in of_type(template, "AWS::S3::BucketPolicy").values()]
     assert all("Ref" in bucket for bucket in written)
     assert not any("SiteAssets" in bucket["Ref"] for bucket in written)
-    told = template["Outputs"]["BucketPolicyStatements"]["Value"]
+    printed = template["Outputs"]["BucketPolicyStatements"]["Value"]
     (its_id,) = of_type(template, "AWS::CloudFront::Distribution")
-    text = _text(told).replace("<AWS::Partition>", "aws").replace(f"<{its_id}>", "E2EXAMPLE")
+    text = _text(printed).replace("<AWS::Partition>", "aws").replace(f"<{its_id}>", "E2EXAMPLE")
     condition = {"StringEquals": {"AWS:SourceArn": "arn:aws:cloudfront::111111111111:distribution/E2EXAMPLE"}}
     reader = {"Effect": "Allow", "Principal": {"Service": "cloudfront.amazonaws.com"}, "Condition": condition}
     assert json.loads(text) == [
@@ -261,13 +261,13 @@ def test_a_stack_elsewhere_is_refused(region: str) -> None:
         site(stack(region=region))
 
 
-def test_whose_tokens_count_is_said_once(tmp_path: Path) -> None:
+def test_issuers_are_named_in_one_way(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="whose tokens count"):
         site(stack(), user_pool_client_id=None)
-    with pytest.raises(SettingsError, match="say already"):
+    with pytest.raises(SettingsError, match="name the issuers already"):
         site(stack(), settings=tmp_path / "stagedoor.toml", user_pool_id=POOL, user_pool_client_id=CLIENT)
 
 
-def test_what_is_no_pool_is_refused() -> None:
+def test_an_invalid_pool_id_is_refused() -> None:
     with pytest.raises(SettingsError, match="not the id of a user pool"):
         site(stack(), user_pool_id="Abc123")

@@ -119,14 +119,14 @@ class Api:
     """The function behind `/-/*`, in this process, with the environment that the template gives it."""
 
     def __init__(self, file: Path, environ: dict[str, str]) -> None:
-        self._function = lambda_function.make(file, environ)
+        self._function = lambda_function.start(file, environ)
         self._function.outside.warm()  # as when Lambda starts it
         self.log = io.StringIO()
 
     def __call__(self, asked: Event) -> Event:
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(self.log):
             patch.setattr(outside, "ASK_WITHIN", 60.0)  # a machine with much to do is no fault here
-            patch.setattr(lambda_function, "_starting", SimpleNamespace(function=lambda: self._function))
+            patch.setattr(lambda_function, "_starter", SimpleNamespace(function=lambda: self._function))
             return lambda_function.handler(asked)
 
     def close(self) -> None:

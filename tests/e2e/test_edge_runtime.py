@@ -1,4 +1,4 @@
-"""The exact zip as Lambda runs it: a process of its own, 128 MB, a small share of a processor, nothing else of ours."""
+"""The exact zip as Lambda runs it: in a process of its own, with 128 MB and a small share of a processor."""
 
 from __future__ import annotations
 
@@ -76,29 +76,29 @@ def test_it_decides(objects: Function) -> None:
 
 
 @pytest.mark.parametrize("asked", [None, {}, [], "x", {"Records": [{}]}, {"Records": [{"cf": {"request": {}}}]}])
-def test_whatever_comes_gets_a_reply(objects: Function, asked: object) -> None:
+def test_every_event_gets_an_answer(objects: Function, asked: object) -> None:
     assert ask(objects, asked)["status"] == "400"
 
 
-def test_the_api_lets_its_own_through_with_credentials(content: bytes) -> None:
+def test_requests_for_the_api_are_sent_on_with_credentials(content: bytes) -> None:
     with Function(content, bundle.API) as api:
         asked = event("/-/whoami?x=1", "POST", authorization="Bearer x", cookie="a=b")
         assert ask(api, asked) == request_of(asked)
         assert ask(api, event("/public/a"))["status"] == "404"
 
 
-def test_it_says_once_what_it_is_and_never_who_asked(content: bytes) -> None:
+def test_it_logs_its_settings_once_and_no_token(content: bytes) -> None:
     with Function(content, bundle.OBJECTS) as function:
         ann = fresh_token()
         for target in ("/users/ann/a", "/users/ben/a"):
             ask(function, event(target, authorization=bearer(ann)))
-        said = json.loads(function.log.splitlines()[0])
-        assert said["config"] == json.loads(zipfile.ZipFile(io.BytesIO(content)).read("config.json"))["hash"]
+        logged = json.loads(function.log.splitlines()[0])
+        assert logged["config"] == json.loads(zipfile.ZipFile(io.BytesIO(content)).read("config.json"))["hash"]
         assert ann not in function.log
         assert len(function.log.splitlines()) == 1
 
 
-def test_an_issuer_that_cannot_be_reached_is_no_reason_to_wait_or_to_open(objects: Function) -> None:
+def test_an_issuer_that_cannot_be_reached_is_not_waited_for(objects: Function) -> None:
     """There is no network and no such host: the answer comes within the five seconds after which `Function` stops."""
     asked = event("/users/ann/a", authorization=bearer(fresh_token_of_another_key()))
     assert ask(objects, asked)["status"] == "503"
@@ -108,7 +108,7 @@ def fresh_token_of_another_key() -> str:
     return token(claims(exp=time.time() + 600), rsa_signer(kid="rsa-9"))
 
 
-def test_memory_and_time_are_as_small_as_they_have_to_be(content: bytes, record_property: Any) -> None:
+def test_memory_and_time_stay_within_limits(content: bytes, record_property: Any) -> None:
     with Function(content, bundle.OBJECTS, cpu=CPU_SHARE) as function:
         asked = event("/users/ann/a", authorization=bearer(fresh_token()))
         used = [function.cpu_seconds]
@@ -123,8 +123,8 @@ def test_memory_and_time_are_as_small_as_they_have_to_be(content: bytes, record_
         assert warm < 0.005
 
 
-def test_callers_that_are_remembered_do_not_use_up_its_memory(content: bytes) -> None:
-    """Each token is good, new and of the longest kind, and what is read from it takes seven times its text."""
+def test_remembered_callers_do_not_use_up_its_memory(content: bytes) -> None:
+    """Each token is valid, new and of the greatest length; its claims take seven times its text."""
     groups = [f"group-{number:04}" for number in range(840)]
     with Function(content, bundle.OBJECTS) as function:
         for number in range(700):
@@ -135,7 +135,7 @@ def test_callers_that_are_remembered_do_not_use_up_its_memory(content: bytes) ->
 
 
 def test_a_zip_that_does_not_start_is_a_failure() -> None:
-    """Of the harness: it must not take an error for an answer."""
+    """The harness must not take an error for an answer."""
     raw = io.BytesIO()
     with zipfile.ZipFile(raw, "w") as archive:
         archive.writestr("broken.py", "raise RuntimeError('no')")

@@ -1,4 +1,4 @@
-"""The function behind `/-/*` as Lambda runs it: the exact zip in AWS's runtime client, with S3 and SSM that answer."""
+"""The function behind `/-/*` as Lambda runs it: the exact zip in AWS's runtime client, with moto's S3 and SSM."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import boto3
 import pytest
 
 from stagedoor.aws import packing
-from stagedoor.aws.api.bundle import HANDLER, ApiBundle, make_api_zip
+from stagedoor.aws.api.bundle import HANDLER, make_api_zip
+from stagedoor.aws.packing import Bundle
 from stagedoor.settings import load
 from tests.helpers import lambda_runtime
 from tests.helpers.http_api import event
@@ -39,7 +40,7 @@ AT_DEPLOYMENT = ("STAGEDOOR_SITE_URL", "STAGEDOOR_SITE_STORE")
 
 @pytest.fixture(scope="module")
 def environ() -> dict[str, str]:
-    """What the function is given: a role's credentials, and what is known only at deployment."""
+    """The function's variables: a role's credentials, and what only the deployment knows."""
     keys = {"aws_access_key_id": "owner", "aws_secret_access_key": "owner", "region_name": REGION}
     ssm = boto3.client("ssm", endpoint_url=endpoint(), **keys)
     for name, value in (("session", "a session key of more than 32 bytes!"), ("private", KEYS["ec"]["priv"])):
@@ -58,7 +59,7 @@ def environ() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, environ: dict[str, str]) -> ApiBundle:
+def made(tmp_path_factory: pytest.TempPathFactory, environ: dict[str, str]) -> Bundle:
     folder: Path = tmp_path_factory.mktemp("site")
     prepare(folder)
     (folder / "stagedoor.toml").write_text(settings_text('store = "./files"', MORE))
@@ -69,11 +70,13 @@ def made(tmp_path_factory: pytest.TempPathFactory, environ: dict[str, str]) -> A
                 patch.setenv(name, value)
         patch.setattr(packing, "RUNTIME", f"{sys.version_info[0]}.{sys.version_info[1]}")  # what runs it here
         settings = load(folder / "stagedoor.toml", {})
-        return make_api_zip(settings, given=frozenset(AT_DEPLOYMENT), wheels=put_wheels(folder / "wheels"), environ={})
+        return make_api_zip(
+            settings, variables=frozenset(AT_DEPLOYMENT), wheels=put_wheels(folder / "wheels"), environ={}
+        )
 
 
 @pytest.fixture(scope="module")
-def function(made: ApiBundle, environ: dict[str, str]) -> Iterator[Function]:
+def function(made: Bundle, environ: dict[str, str]) -> Iterator[Function]:
     plain = lambda_runtime._environment
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lambda_runtime, "_environment", lambda *arguments: {**plain(*arguments), **environ})
@@ -101,11 +104,11 @@ def test_it_answers_at_both_entrances(function: Function) -> None:
 
 
 @pytest.mark.parametrize("asked", [None, [], {}, "x", {"version": "1.0", "httpMethod": "GET", "path": "/"}])
-def test_whatever_comes_gets_an_answer(function: Function, asked: object) -> None:
+def test_every_event_gets_an_answer(function: Function, asked: object) -> None:
     assert function(asked).value["statusCode"] == 400
 
 
-def test_it_starts_within_lambdas_time_and_stays_small(made: ApiBundle, function: Function) -> None:
+def test_it_starts_within_lambdas_time_and_stays_small(made: Bundle, function: Function) -> None:
     """`Function` does not wait longer than Lambda does."""
     assert function.peak_mb < MEMORY_MB / 2
     assert made.hash in function.log.splitlines()[0]

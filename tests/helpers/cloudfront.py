@@ -1,4 +1,4 @@
-"""CloudFront's side of Lambda@Edge: the events that it makes, and a strict look at every answer.
+"""CloudFront's side of Lambda@Edge: the events that it makes, and a strict check of every answer.
 
 Source: CloudFront Developer Guide, "Lambda@Edge event structure", "Restrictions on edge functions" and "Quotas".
 """
@@ -21,7 +21,7 @@ from typing import Any
 DOMAIN = "d111111abcdef8.cloudfront.net"
 MAX_ANSWER_BYTES = 40_960
 READ_ONLY = ("cdn-loop", "content-length", "host", "transfer-encoding", "via")
-"""Of a viewer request: a function may neither add nor change nor remove them."""
+"""Header fields of a viewer request that a function may not add, change or remove."""
 FORBIDDEN = (
     *("connection", "expect", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
     *("trailer", "upgrade", "x-accel-buffering", "x-accel-charset", "x-accel-limit-rate", "x-accel-redirect"),
@@ -59,7 +59,7 @@ def request_of(asked: Event) -> Event:
 
 
 def check(asked: object, answer: object) -> Event:
-    """Take an answer as strictly as CloudFront does, where anything else is a 502; return it."""
+    """Return an answer that CloudFront would accept; for any other, where CloudFront answers 502, raise an error."""
     json.dumps(answer, ensure_ascii=True)  # it leaves the function as JSON
     assert isinstance(answer, dict)
     if "status" in answer:
@@ -98,7 +98,7 @@ def _method(asked: Event) -> object:
 
 
 def _check_request(asked: object, answer: Event) -> None:
-    """The request that goes on: what a function may not touch is as it came."""
+    """Check a request that is sent on: what a function may not change is unchanged."""
     assert isinstance(asked, dict)
     before = request_of(asked)
     assert set(answer) <= {*before, "body"}
@@ -140,11 +140,11 @@ def _check_headers(headers: Mapping[str, Any]) -> None:
 
 
 class Edge:
-    """The two functions of a zip, loaded from it in this process; every answer is looked at.
+    """The two functions of a zip, loaded into this process; every answer is checked.
 
     Args:
         folder: where the zip was unpacked.
-        now: what its clock says; None: the time of day.
+        now: the time on its clock, in epoch seconds; None: the current time.
     """
 
     def __init__(self, folder: Path, now: float | None = None) -> None:
@@ -177,7 +177,7 @@ class Edge:
 
     @contextmanager
     def _own_modules(self) -> Iterator[None]:
-        """What is imported meanwhile comes from the zip, and the package that is installed here comes back after."""
+        """Import from the zip inside the block; afterwards the installed package is back."""
         others = _take_modules()
         sys.modules.update(self._modules)
         try:

@@ -1,14 +1,14 @@
-"""CloudFront on this machine, for one distribution of a synthesised template; it costs nothing and asks nobody.
+"""A model of CloudFront on this machine, for one distribution of a synthesised template.
 
-It does what the site relies on, in CloudFront's order: a behaviour by the normalised path, HTTPS, methods, key groups,
-the function at viewer-request, the cache, the origin, and headers for the viewer. What the distribution says of any of
-these is read from the template; a policy or kind of origin that is not known here is an error.
+It does what the site relies on, in CloudFront's order: choose a behaviour by the normalised path, check HTTPS, method
+and key groups, run the function at viewer-request, use the cache, ask the origin, add headers for the viewer. The
+template says how; a policy or kind of origin that the model does not know is an error.
 
-Where CloudFront's pages leave something open, the model takes what is worse for the site: a response headers policy
-adds nothing to answers that the function at viewer-request made.
+Where CloudFront's documentation leaves something open, the model does what is worse for the site: a response headers
+policy adds nothing to answers that the function at viewer-request made.
 
-Not modelled: the firewall, compression, HTTP/2 and 3, many edge locations, and origin shields. Objects are fetched
-whole, and parts are cut from the copy; CloudFront may fetch parts.
+Not modelled: the firewall, compression, HTTP/2 and 3, several edge locations, and origin shields. Objects are fetched
+whole, and ranges are cut from the copy; CloudFront may fetch ranges.
 
 Sources: CloudFront Developer Guide, "Cache behavior settings", "Understand cache policies", "Manage how long content
 stays in the cache", "Restrict access to an Amazon S3 origin", "Restrictions on edge functions".
@@ -36,20 +36,20 @@ Pairs = list[tuple[str, str]]
 
 VIEWER, EDGE = "203.0.113.7", "198.51.100.9"
 ERROR_TTL = 10
-""""Error caching minimum TTL", if the distribution says nothing else of a status."""
+""""Error caching minimum TTL" of a status that the distribution does not mention."""
 _MANAGED: Mapping[str, Mapping[str, Any]] = {
     "4135ea2d-6df8-44a3-9df3-4b5a84be39ad": {"MinTTL": 0, "DefaultTTL": 0, "MaxTTL": 0},  # CachingDisabled
     "658327ea-f89d-4fab-a63d-7e88639e58f6": {"MinTTL": 1, "DefaultTTL": 86_400, "MaxTTL": 31_536_000},  # …Optimized
 }
 _OF_S3 = (("x-amz-server-side-encryption", "AES256"), ("x-amz-version-id", "3HL4kqtJvjVBH40Nrjfkd"))
-"""What S3 says of each object and moto does not (API Reference, "GetObject"): the site's own affair."""
+"""Header fields of S3 that moto does not send (API Reference, "GetObject")."""
 _ALL_BUT_HOST = "b689b0a8-53d0-40ab-baf2-68738e2966ac"  # AllViewerExceptHostHeader
 _UNRESERVED = re.compile(r"%(2[dDeE]|3[0-9]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aAeE])")
 _MAX_AGE = re.compile(r"(?:^|[ ,])(?:s-maxage|max-age)=(\d+)")
 
 
 class Clock:
-    """The time of day, and later if wished."""
+    """The current time, and later if `ahead` is set."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -59,21 +59,21 @@ class Clock:
 
 
 class Answer(NamedTuple):
-    """What a viewer or an edge location gets."""
+    """An answer to a viewer or to an edge location."""
 
     status: int
     headers: Pairs
     body: bytes = b""
 
     def field(self, name: str) -> str | None:
-        """A header field; None if it is not there. The same field twice is an error."""
+        """The value of a header field, or None. A field that occurs twice is an error."""
         values = [value for found, value in self.headers if found.lower() == name.lower()]
         assert len(values) < 2, values
         return values[0] if values else None
 
 
 class Asked(NamedTuple):
-    """What an origin was asked."""
+    """A request to an origin."""
 
     origin: str
     method: str
@@ -93,14 +93,14 @@ class CloudFront:
 
     Args:
         stack: with one distribution.
-        hook: makes the function of a zip and a handler's name, as an edge location runs it.
+        hook: loads a function from its zip and its handler's name, as an edge location runs it.
         api: answers events of the HTTP API.
-        clock: tells the time.
+        clock: returns the time.
 
     Attributes:
-        asked: what origins were asked, in order.
+        asked: the requests to origins, in order.
         log: the access log, with the fields that the template names.
-        cache: what is kept, by its key.
+        cache: copies, by cache key.
         down: True: no origin answers.
     """
 
@@ -126,7 +126,7 @@ class CloudFront:
         scheme: str = "https",
         **fields: str | Sequence[str],
     ) -> Answer:
-        """Ask as a viewer does: a raw target, and header fields as keywords."""
+        """Send a viewer's request: a raw target, and header fields as keywords."""
         asked = event(target, method, client=VIEWER, **fields)
         answer = self._answered(asked, body, scheme)
         self._note(asked, answer)
@@ -155,7 +155,7 @@ class CloudFront:
     # --- behaviours
 
     def _behavior(self, path: str) -> Any:
-        """By the normalised path (RFC 3986 §6.2.2), while the raw one goes on."""
+        """The behaviour for a path, by its normalised form (RFC 3986 §6.2.2); the raw path is sent on."""
         normal = _without_dots(_UNRESERVED.sub(lambda found: unquote(found[0]), path))
         for behavior in self._config.get("CacheBehaviors", []):
             pattern = behavior["PathPattern"]
@@ -174,7 +174,7 @@ class CloudFront:
     # --- passes
 
     def _check_pass(self, behavior: Mapping[str, Any], request: Event) -> Answer | None:
-        """CloudFront's own check of signed URLs and cookies; a pass leaves the request then."""
+        """CloudFront's own check of signed URLs and cookies, which also removes the pass from the request."""
         if "TrustedKeyGroups" not in behavior:
             return None
         fields, rest = native_passes.from_query(request["querystring"])
@@ -204,14 +204,14 @@ class CloudFront:
             return self._origin(behavior, request, body)
         key = (request["headers"]["host"][0]["value"], request["uri"])
         kept = self.cache.get(key)
-        told = "Hit"
+        result = "Hit"
         if kept is None or kept.until <= self._clock():
             whole = {**request, "method": "GET"}
             answer = self._origin(behavior, whole, b"")
             kept = self.cache[key] = Kept(answer, self._clock() + self._ttl(policy, answer))
-            told = "Miss" if answer.status == 200 else "Error"
+            result = "Miss" if answer.status == 200 else "Error"
         answer = _part(kept.answer, request)
-        return answer._replace(headers=[*answer.headers, ("x-cache", f"{told} from cloudfront")])
+        return answer._replace(headers=[*answer.headers, ("x-cache", f"{result} from cloudfront")])
 
     def _cache_policy(self, id_: str) -> Mapping[str, Any]:
         if id_ in _MANAGED:
@@ -246,7 +246,7 @@ class CloudFront:
         return self._ask_api(origin, request, body)
 
     def _ask_bucket(self, origin: Mapping[str, Any], request: Event) -> Answer:
-        """Nothing but the path goes to the bucket; it is asked as this distribution, if the template says so."""
+        """Send the path alone to the bucket, signed as this distribution if the template says so."""
         bucket = origin["DomainName"].partition(".s3.")[0]
         path = origin.get("OriginPath", "") + request["uri"]
         self.asked.append(Asked(bucket, request["method"], path, [("user-agent", "Amazon CloudFront")]))
@@ -256,7 +256,7 @@ class CloudFront:
         return ask_bucket(self._stack, bucket, unquote(path[1:]), source)
 
     def _ask_api(self, origin: Mapping[str, Any], request: Event, body: bytes) -> Answer:
-        """Everything goes to the API but Host, with the origin's own header fields in the place of the viewer's."""
+        """Send everything but Host to the API; header fields of the origin replace those of the viewer."""
         api = origin["DomainName"].partition(".")[0]
         assert self._stack.only("AWS::ApiGatewayV2::Stage", ApiId=api)["StageName"] == "$default"
         assert self._stack.only("AWS::ApiGatewayV2::Route", ApiId=api)["RouteKey"] == "ANY /-/{proxy+}"
@@ -291,7 +291,7 @@ class CloudFront:
         return page._replace(status=pages[0]["ResponseCode"]) if page.status == 200 else answer
 
     def _dressed(self, behavior: Mapping[str, Any], origin: str, answer: Answer) -> Answer:
-        """The response headers policy, on what came from an origin or the cache; `origin` is whose script asks."""
+        """Apply the response headers policy to an answer of an origin or the cache; `origin` is the script's."""
         policy = self._stack.properties(self._stack.named(behavior["ResponseHeadersPolicyId"]))
         config = policy["ResponseHeadersPolicyConfig"]
         gone = {one["Header"] for one in config.get("RemoveHeadersConfig", {}).get("Items", [])}
@@ -323,7 +323,7 @@ class CloudFront:
 
 
 def ask_bucket(stack: Deployed, bucket: str, key: str, source: str | None, *, tls: bool = True) -> Answer:
-    """Ask S3 for an object, as the distribution `source` or as nobody; its bucket's policy decides."""
+    """Ask S3 for an object, as the distribution `source` or anonymously; the bucket's policy decides."""
     principal = {"Service": "cloudfront.amazonaws.com"} if source else {}
     about = {"aws:SecureTransport": str(tls).lower(), "s3:TlsVersion": "1.3"}
     if source:
@@ -365,7 +365,7 @@ def _generated(answer: Event) -> Answer:
 
 
 def _part(answer: Answer, request: Event) -> Answer:
-    """What a conditional request or one for a single range gets from a copy."""
+    """Answer a conditional request, or one for a single range, from a copy."""
     headers = {name: fields[0]["value"] for name, fields in request["headers"].items()}
     if answer.status != 200:
         return answer
@@ -403,7 +403,7 @@ def _policy_headers(config: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]
 
 
 def _cors_headers(config: Mapping[str, Any] | None, origin: str) -> Iterator[tuple[str, str, bool]]:
-    """Headers for scripts of an origin that is listed; of preflights nothing comes here."""
+    """Header fields for scripts of a listed origin; preflights are answered before."""
     if config is None or origin not in config["AccessControlAllowOrigins"]["Items"]:
         return
     override = config["OriginOverride"]
@@ -414,14 +414,14 @@ def _cors_headers(config: Mapping[str, Any] | None, origin: str) -> Iterator[tup
 
 
 def _without_dots(path: str) -> str:
-    """Dot segments taken out (RFC 3986 §5.2.4)."""
+    """The path without dot segments (RFC 3986 §5.2.4)."""
     out: list[str] = []
     segments = path.split("/")[1:]
-    for place, segment in enumerate(segments):
+    for position, segment in enumerate(segments):
         if segment == "..":
             del out[-1:]
         elif segment != ".":
             out.append(segment)
-        if segment in (".", "..") and place == len(segments) - 1:
+        if segment in (".", "..") and position == len(segments) - 1:
             out.append("")
     return "/" + "/".join(out)

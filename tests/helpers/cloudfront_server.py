@@ -1,4 +1,4 @@
-"""The model of CloudFront as a web server with TLS on 127.0.0.1, for programs that ask over a network."""
+"""The model of CloudFront as a web server with TLS on 127.0.0.1, for tests over a network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ITS_OWN = ("host", "connection", "content-length", "transfer-encoding", "x-cach
 
 @contextmanager
 def serving(front: CloudFront, folder: Path) -> Iterator[str]:
-    """Serve it with the certificate in a folder (`cert.pem`, `key.pem`); its origin."""
+    """Serve it with the certificate in a folder (`cert.pem`, `key.pem`); yield its origin."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(folder / "cert.pem", folder / "key.pem")
     one_by_one = threading.Lock()
@@ -36,7 +36,7 @@ def serving(front: CloudFront, folder: Path) -> Iterator[str]:
             self.request.close()
 
         def handle_one_request(self) -> None:
-            """Any method, and the target as it was sent."""
+            """Take any method, and the target as it was sent."""
             self.close_connection = True
             self.raw_requestline = self.rfile.readline(65_537)
             if self.raw_requestline and self.parse_request():
@@ -66,7 +66,7 @@ def serving(front: CloudFront, folder: Path) -> Iterator[str]:
         daemon_threads = True
 
         def handle_error(self, *arguments: object) -> None:
-            """Viewers that leave, or speak no TLS, are their own affair."""
+            """Ignore viewers that leave or do not speak TLS."""
 
     with Server((HOST, 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})

@@ -1,6 +1,6 @@
-"""A synthesised stack as if it had been deployed: its buckets, table and secrets are moto's, the rest are names.
+"""A synthesised stack as if it were deployed: moto has its buckets, table and secrets, everything else is a name.
 
-Of CloudFormation's functions those are known that the templates use; any other one is an error.
+Only the functions of CloudFormation that the templates use are known; any other is an error.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Deployed:
         return [name for name, one in self.resources.items() if one["Type"] == kind]
 
     def properties(self, name: str) -> Any:
-        """Properties of a resource, with everything in them resolved."""
+        """Properties of a resource, resolved."""
         return self.resolve(self.resources[name].get("Properties", {}))
 
     def only(self, kind: str, **same: Any) -> Any:
@@ -82,22 +82,22 @@ class Deployed:
         return _PSEUDO.get(name) or self._refs[name]
 
     def named(self, ref: str) -> str:
-        """Logical id of the resource that `Ref` gives this value."""
+        """Logical id of the resource whose `Ref` has this value."""
         (found,) = (name for name, value in self._refs.items() if value == ref)
         return found
 
     def zip_of(self, function: str) -> bytes:
-        """The code of a function, as it lies in the assembly."""
+        """The code of a function, as it is in the assembly."""
         key = self.properties(function)["Code"]["S3Key"]
         (path,) = {
             one["source"]["path"]
             for one in self._assets
-            if any(place["objectKey"] == key for place in one["destinations"].values())
+            if any(target["objectKey"] == key for target in one["destinations"].values())
         }
         return (self._folder / str(path)).read_bytes()
 
     def resolve(self, value: Any) -> Any:
-        """A value of the template with its functions done."""
+        """A value of the template, with CloudFormation's functions applied."""
         if isinstance(value, list):
             return [self.resolve(one) for one in value]
         if not isinstance(value, dict):
@@ -127,7 +127,7 @@ class Deployed:
         }.get(attribute, f"{ref}.{attribute}")
 
     def _dynamic(self, text: str) -> str:
-        """Secrets that CloudFormation puts in at deployment."""
+        """A text, or the secret that CloudFormation puts in its place."""
         found = _DYNAMIC.fullmatch(text)
         return self._client("secretsmanager").get_secret_value(SecretId=found[1])["SecretString"] if found else text
 
@@ -157,13 +157,13 @@ class Deployed:
     def allows(
         self, bucket: str, action: str, key: str, principal: Mapping[str, str], about: Mapping[str, str]
     ) -> bool:
-        """Evaluate a bucket's policy: nobody is let in whom no statement allows, or whom one denies.
+        """Evaluate a bucket's policy: True if a statement allows it, and none denies it.
 
         Args:
             bucket: its name.
             action: `s3:GetObject`, …
             key: of the object; "" for the bucket itself.
-            principal: `{"Service": …}`, `{"AWS": …}`, or nothing for anonymous requests.
+            principal: `{"Service": …}`, `{"AWS": …}`, or empty for anonymous requests.
             about: the request's condition keys.
         """
         resource = f"arn:aws:s3:::{bucket}" + (f"/{key}" if key else "")
@@ -194,12 +194,12 @@ def _is_about(
 
 
 def _is_meant(wanted: Any, principal: Mapping[str, str]) -> bool:
-    everybody = wanted == "*" or "*" in _list(wanted.get("AWS", []))
-    return everybody or any(value in _list(wanted.get(kind, [])) for kind, value in principal.items())
+    anyone = wanted == "*" or "*" in _list(wanted.get("AWS", []))
+    return anyone or any(value in _list(wanted.get(kind, [])) for kind, value in principal.items())
 
 
 def _holds(test: str, wanted: Mapping[str, Any], about: Mapping[str, str]) -> bool:
-    """A condition; a key that the request does not have meets none of these."""
+    """Is the condition met? A key that the request does not have meets none."""
     facts = {name.lower(): value for name, value in about.items()}
     tests: Mapping[str, Callable[[str, Any], bool]] = {
         "StringEquals": lambda fact, value: fact == value,

@@ -1,7 +1,7 @@
-"""Events of an API Gateway HTTP API, payload format 2.0, made of a request as API Gateway is known to make them.
+"""Events of an API Gateway HTTP API, payload format 2.0, as API Gateway makes them of a request.
 
-The shape: API Gateway Developer Guide, "Create AWS Lambda proxy integrations for HTTP APIs". That `rawPath` is decoded,
-and ends at a question mark that was decoded, is not in there; it was seen by those who recorded live events.
+The shape is from the API Gateway Developer Guide, "Create AWS Lambda proxy integrations for HTTP APIs". Recordings of
+live events add that `rawPath` is decoded, and cut off at a decoded question mark.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def event(
     """The event of a request.
 
     Args:
-        target: path as at the API's own URL, so with its stage, and query.
+        target: path, which at the API's own URL begins with the stage, and query.
         method, lines: as for `serving.ask`.
         body: None: the event has no such member.
         stage: of the API.
-        peer: who is connected to API Gateway.
-        packed: True: the body comes in base64.
+        peer: address of the client of API Gateway.
+        packed: True: the body is in base64.
     """
     path, _, query = target.partition("?")
     decoded = unquote(path).partition("?")[0]
@@ -77,5 +77,5 @@ def event(
 
 
 def pairs(answer: dict[str, Any]) -> Sequence[tuple[str, str]]:
-    """The header fields that a client would get."""
+    """The header fields that a client gets."""
     return [*answer["headers"].items(), *(("set-cookie", cookie) for cookie in answer.get("cookies", ()))]

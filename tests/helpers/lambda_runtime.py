@@ -1,8 +1,8 @@
 """AWS Lambda on this machine: the Runtime API, and AWS's own Python client of it in a process with limits.
 
 The zip is unpacked and run as Lambda runs it: `awslambdaric` imports the handler, asks for events, posts answers.
-What limits the process depends on the machine: memory and processor by control groups where they can be written,
-else the address space alone; `Function.limits` says which.
+Control groups limit memory and processor where this machine permits it, and otherwise `ulimit` limits the address
+space alone; `Function.limits` says which.
 
 Source: Lambda Developer Guide, "Using the Lambda runtime API for custom runtimes".
 """
@@ -31,21 +31,21 @@ from typing import Any, NamedTuple, Self
 
 MEMORY_MB = 128
 CPU_SHARE = 0.072
-"""Of one processor, for 128 MB: 1,769 MB have a whole one (Lambda Developer Guide, "Configure memory")."""
+"""Share of one processor for 128 MB; 1,769 MB get a whole one (Lambda Developer Guide, "Configure memory")."""
 INIT_SECONDS, SECONDS = 10.0, 5.0
 ADDRESS_SPACE_MB = 384
-"""Where only the address space can be limited: most of it is never touched (stacks of threads, libraries)."""
+"""More than the memory, because most of the address space is never used (stacks of threads, libraries)."""
 
 _GROUPS = Path("/sys/fs/cgroup")
 _PERIOD = 100_000  # microseconds; the kernel's default
 
 
 class FunctionFailed(Exception):
-    """It did not start, ended, raised or took too long; the message holds what it wrote."""
+    """It did not start, ended, raised or took too long; the message holds its log."""
 
 
 class Answer(NamedTuple):
-    """What came of one event, and after how many seconds."""
+    """The answer to one event, and the seconds that it took."""
 
     value: Any
     seconds: float
@@ -58,9 +58,9 @@ class Function:
         content: the zip.
         handler: as Lambda's setting names it.
         python: interpreter that has `awslambdaric`.
-        client: another client of the Runtime API, instead of that one; it gets the handler behind its arguments.
-        cpu: share of one processor, or None for all of it; more than one it never has.
-        init_cpu: the same while it starts.
+        client: command of another client of the Runtime API; the handler is its last argument.
+        cpu: share of one processor; None: one whole processor.
+        init_cpu: the same, while it starts.
     """
 
     def __init__(
@@ -133,12 +133,12 @@ class Function:
 
     @property
     def log(self) -> str:
-        """What it wrote so far."""
+        """What it has written so far."""
         return os.pread(self._log.fileno(), 1_000_000, 0).decode("utf-8", "replace")
 
     @property
     def peak_mb(self) -> float:
-        """Most memory that it has had resident."""
+        """The peak of its resident memory."""
         for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
@@ -146,12 +146,12 @@ class Function:
 
     @property
     def cpu_seconds(self) -> float:
-        """Processor time that it has used so far, in all threads that it still has; whatever else the machine does."""
+        """Processor time that it has used so far, in all threads that are still running."""
         tasks = Path(f"/proc/{self._process.pid}/task").glob("*/schedstat")
         return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
     def close(self) -> None:
-        """Stop it, and look whether it wrote where nothing can be written."""
+        """Stop it, and check that it wrote nothing into its read-only folder."""
         self._process.kill()
         self._process.wait()
         self._api.close()
@@ -174,7 +174,7 @@ class Function:
 
 
 def _environment(root: Path, address: str) -> dict[str, str]:
-    """What a function at the edge has: no credentials, nothing of this machine."""
+    """The environment of a function at the edge: no credentials, nothing of this machine."""
     return {
         "AWS_LAMBDA_RUNTIME_API": address,
         "AWS_LAMBDA_FUNCTION_NAME": "us-east-1.edge",
@@ -228,7 +228,7 @@ class _RuntimeApi(socketserver.ThreadingTCPServer):
 
 
 class _Handler(socketserver.StreamRequestHandler):
-    """As much HTTP/1.1 as the clients speak, for what a general server does here takes longer than the function."""
+    """As much HTTP/1.1 as the clients speak, because a general server would take longer than the function."""
 
     server: _RuntimeApi
     wbufsize = -1
@@ -250,7 +250,7 @@ class _Handler(socketserver.StreamRequestHandler):
             yield name.lower(), value.strip()
 
     def _hand_out(self) -> bool:
-        """Answer with the next event; False: there is none any more."""
+        """Answer with the next event; return False after the last one."""
         self.server.ready.set()
         waiting = self.server.events.get()
         if waiting is None:
@@ -294,7 +294,7 @@ class _Handler(socketserver.StreamRequestHandler):
 
 
 class _Groups:
-    """Control groups of one process, version 1 or 2, as far as this machine lets us make them."""
+    """Control groups of one process, version 1 or 2, as far as this machine permits them."""
 
     def __init__(self, memory_mb: int) -> None:
         self._made: list[Path] = []
@@ -312,7 +312,7 @@ class _Groups:
         }
 
     def set_cpu(self, share: float | None) -> None:
-        """Let it have this share of one processor."""
+        """Limit it to this share of one processor."""
         if self._cpu is None:
             return
         quota = None if share is None else max(1000, int(share * _PERIOD))
@@ -344,7 +344,7 @@ class _Groups:
                 try:
                     group.rmdir()
                     break
-                except OSError:  # the process that was killed is still being buried
+                except OSError:  # the kernel has not removed the killed process yet
                     if time.monotonic() > ends:
                         raise
                     time.sleep(0.02)

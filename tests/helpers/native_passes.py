@@ -1,4 +1,4 @@
-"""CloudFront's own check of signed URLs and cookies, written from its documentation: no word of it is the product's.
+"""CloudFront's own check of signed URLs and cookies, written from its documentation, without code of the product.
 
 Source: CloudFront Developer Guide, "Serve private content with signed URLs and signed cookies".
 """
@@ -42,9 +42,9 @@ def opens(fields: Fields, url: str, keys: Mapping[str, PublicKey], client: str, 
 
     Args:
         fields: of the pass, by name.
-        url: as it was asked for, without the pass.
+        url: as the client sent it, without the pass.
         keys: of the trusted key groups, by id.
-        client: address of who asks.
+        client: address of the client.
         now: epoch seconds.
     """
     key = keys.get(fields.get("Key-Pair-Id", ""))
@@ -63,11 +63,11 @@ def opens(fields: Fields, url: str, keys: Mapping[str, PublicKey], client: str, 
         return False
 
 
-def _verify(key: PublicKey, signature: bytes, text: bytes, hash_: hashes.HashAlgorithm) -> None:
+def _verify(key: PublicKey, signature: bytes, text: bytes, algorithm: hashes.HashAlgorithm) -> None:
     if isinstance(key, rsa.RSAPublicKey):
-        key.verify(signature, text, padding.PKCS1v15(), hash_)
+        key.verify(signature, text, padding.PKCS1v15(), algorithm)
     else:
-        key.verify(signature, text, ec.ECDSA(hash_))
+        key.verify(signature, text, ec.ECDSA(algorithm))
 
 
 def _disarmed(text: str) -> bytes:

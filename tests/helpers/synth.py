@@ -1,4 +1,4 @@
-"""Templates for the tests of the constructs: made once, and read as CloudFormation would."""
+"""Templates for the tests of the constructs, each made once."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Template = Mapping[str, Any]
 
 @cache
 def keys() -> Mapping[str, bytes]:
-    """What the pool publishes."""
+    """The keys that the pool publishes."""
     return {POOL_URL: json.dumps({"keys": [rsa_signer().jwk]}).encode()}
 
 
 def app() -> cdk.App:
-    """An app that leaves the check of property types to cfn-lint, which is quicker."""
+    """An app that leaves checking property types to cfn-lint, which is quicker."""
     return cdk.App(builtin_cloud_formation_validation=False)
 
 
@@ -34,14 +34,14 @@ def stack(scope: cdk.App | None = None, region: str = "us-east-1") -> cdk.Stack:
 
 
 def site(scope: cdk.Stack, **arguments: Any) -> PrivateAssetBucket:
-    """A site for the users of the pool, if nothing else is said."""
+    """A site, for the users of the pool unless `settings` are given."""
     if "settings" not in arguments:
         arguments = {"user_pool_id": POOL, "user_pool_client_id": CLIENT, **arguments}
     return PrivateAssetBucket(scope, "Site", **{"issuer_keys": keys(), **arguments})
 
 
 def made(build: Callable[[cdk.Stack], object]) -> Template:
-    """The template of a stack that is built so."""
+    """The template of a stack that `build` fills."""
     scope = stack()
     build(scope)
     template: Template = assertions.Template.from_stack(scope).to_json()
@@ -50,7 +50,7 @@ def made(build: Callable[[cdk.Stack], object]) -> Template:
 
 @cache
 def plain() -> Template:
-    """What a pool and its client alone make."""
+    """The template of a site for the users of a pool, without other arguments."""
     return made(site)
 
 
@@ -71,7 +71,7 @@ def distribution(template: Template) -> Any:
 
 
 def statements(policy: Mapping[str, Any]) -> list[Any]:
-    """Statements of a policy, whatever it is for."""
+    """Statements of a policy of any type."""
     return list(policy["PolicyDocument"]["Statement"])
 
 

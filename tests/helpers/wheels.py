@@ -1,4 +1,4 @@
-"""Wheels of what is installed here, so that no test has to download them."""
+"""Wheels made of the installed packages, so that no test has to download them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 _TAGS = {"cryptography": "cp311-abi3-manylinux_2_28_", "cffi": "cp313-cp313-manylinux_2_17_"}
-"""As the ones for the runtime are named. What is in ours runs in this interpreter."""
+"""Tags of the wheels for the runtime; the files inside run in this interpreter."""
 
 
 def put_wheels(folder: Path, architecture: str = "aarch64", *, small: bool = False) -> Path:
     """Write wheels of `cryptography` and `cffi` into a folder.
 
     Args:
-        folder: where to.
-        architecture: what their names say.
-        small: True: without what is large, which is the compiled code; packing it takes seconds.
+        folder: is made if it does not exist.
+        architecture: in their names.
+        small: True: compiled code, which takes seconds to pack, is left empty.
     """
     folder.mkdir(exist_ok=True)
     for name, tags in _TAGS.items():

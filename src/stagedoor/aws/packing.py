@@ -1,8 +1,9 @@
-"""Zips of functions: what of ours a handler needs, and its bytecode; of the same files always the same bytes."""
+"""Zips of Lambda functions: the modules that a handler needs, and their bytecode. Same files, same bytes."""
 
 from __future__ import annotations
 
 import ast
+import hashlib
 import io
 import shutil
 import subprocess
@@ -12,31 +13,82 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
+
+from ..settings import LISTS, TABLE, Settings
+from ..settings.reader import Reader
 
 RUNTIME = "3.13"
-"""Python of the Lambda runtime that all functions are made for, `python3.13`."""
+"""Python version of the Lambda runtime that every function uses (`python3.13`)."""
 
 _PACKAGE = Path(__file__).parents[1]
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
+class Bundle(NamedTuple):
+    """A zip that is ready to be uploaded.
+
+    Attributes:
+        content: its bytes.
+        hash: of what it was made from; the functions log it when they start.
+        compiled: True: it holds bytecode for the runtime, so that functions start in half the time.
+        files: name -> size in bytes.
+        secret: True: it holds session keys.
+    """
+
+    content: bytes
+    hash: str
+    compiled: bool
+    files: Mapping[str, int]
+    secret: bool = False
+
+
+def pack(files: Mapping[str, bytes], hash: str, *, secret: bool = False) -> Bundle:  # noqa: A002 - as the attribute
+    """Make a bundle of sources and data, with bytecode if it can be made here.
+
+    Args:
+        files: name in the zip -> content.
+        hash, secret: as in `Bundle`.
+    """
+    compiled = bytecode(files)
+    packed = {**files, **compiled}
+    sizes = {name: len(content) for name, content in sorted(packed.items())}
+    return Bundle(zipped(packed), hash, bool(compiled), sizes, secret)
+
+
+def sha256(content: bytes) -> str:
+    """The digest, in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def stagedoor_version() -> str:
-    """Of this installation; "0" if it is none."""
+    """Version of this installation; "0" where Stagedoor runs without being installed."""
     try:
         return version("stagedoor")
     except PackageNotFoundError:
         return "0"
 
 
+def read_again(settings: Settings, environ: Mapping[str, str]) -> Reader:
+    """Read the settings file again: to copy what it says, or to name the line of a setting in an error.
+
+    Args:
+        settings: as they were loaded.
+        environ: environment variables that win over the file.
+    """
+    text = settings.source.read_text(encoding="utf-8") if settings.source is not None else ""
+    return Reader(TABLE, LISTS, text, settings.source, environ)
+
+
 def sources(entry: str, *, leave_out: frozenset[str] = frozenset()) -> dict[str, bytes]:
-    """A module of ours and all that it imports of ours, directly or not, with the packages that they are in.
+    """A module of Stagedoor and every module of Stagedoor that it imports, directly or not, with their packages.
 
     Args:
         entry: path of the module in the package.
-        leave_out: paths of modules whose imports are never reached.
+        leave_out: paths of modules that are never imported at run time.
 
     Returns:
-        Sources, by their names in the zip. That of the package itself imports nothing.
+        Name in the zip -> source. The zip's own `stagedoor/__init__.py` imports nothing.
     """
     found: set[str] = set()
     waiting = [entry]
@@ -44,66 +96,67 @@ def sources(entry: str, *, leave_out: frozenset[str] = frozenset()) -> dict[str,
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            waiting += (one for one in _imports(name) if one not in leave_out)
+            waiting += (path for path in _imports(name) if path not in leave_out)
     files = {f"stagedoor/{name}": (_PACKAGE / name).read_bytes() for name in sorted(found)}
     return files | {"stagedoor/__init__.py": b'"""As much of Stagedoor as a function needs."""\n'}
 
 
 def _imports(name: str) -> Iterator[str]:
+    """Paths of the modules that one module imports, and of the packages that it is in."""
     folder = Path(name).parent
     yield from (f"{package}/__init__.py" for package in (folder, *folder.parents) if package != Path())
     for node in ast.walk(ast.parse((_PACKAGE / name).read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level:
             package = (folder, *folder.parents)[node.level - 1]
             module = package / (node.module or "").replace(".", "/")
-            for one in (module, *(module / alias.name for alias in node.names)):
-                found = (f"{one}.py", f"{one}/__init__.py")
-                yield from (path for path in found if path != "./__init__.py" and (_PACKAGE / path).is_file())
+            for candidate in (module, *(module / alias.name for alias in node.names)):
+                paths = (f"{candidate}.py", f"{candidate}/__init__.py")
+                yield from (path for path in paths if path != "./__init__.py" and (_PACKAGE / path).is_file())
 
 
-def compiled(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Bytecode for the runtime, if its Python is here; it counts without looking at the source (PEP 552).
+def bytecode(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Compile for the runtime, if its Python is on this machine. The bytecode is used unchecked (PEP 552).
 
     Args:
-        files: by their names in the zip; only sources are looked at.
+        files: name in the zip -> content; only Python sources are compiled.
 
     Returns:
-        Files of bytecode; nothing if no such Python is here.
+        Name in the zip -> bytecode; empty if there is no such Python here.
     """
     python = _python(RUNTIME)
     if python is None:
         return {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, body in files.items():
+        for name, content in files.items():
             if name.endswith(".py"):
                 path = Path(folder, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(body)
-        # -I: PYTHONOPTIMIZE and the like would make files of other names, or elsewhere
+                path.write_bytes(content)
+        # -I: variables such as PYTHONOPTIMIZE would change the files' names or their folder
         command = [python, "-I", "-m", "compileall", "-q", "-s", folder, "-p", "/var/task"]
         subprocess.run([*command, "--invalidation-mode", "unchecked-hash", folder], check=True, capture_output=True)
-        made = sorted(Path(folder).rglob("*.pyc"))
-        return {str(path.relative_to(folder)): path.read_bytes() for path in made}
+        compiled = sorted(Path(folder).rglob("*.pyc"))
+        return {str(path.relative_to(folder)): path.read_bytes() for path in compiled}
 
 
-def _python(runtime: str) -> str | None:
-    """The interpreter of the runtime's version; others write bytecode that it cannot read."""
-    for candidate in (sys.executable, shutil.which(f"python{runtime}")):
+def _python(version: str) -> str | None:
+    """An interpreter of exactly this version, because other versions cannot read its bytecode."""
+    for candidate in (sys.executable, shutil.which(f"python{version}")):
         if candidate:
-            asked = [candidate, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-            told = subprocess.run(asked, capture_output=True, text=True, check=False)
-            if told.stdout.strip() == runtime:
+            command = [candidate, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+            answer = subprocess.run(command, capture_output=True, text=True, check=False)
+            if answer.stdout.strip() == version:
                 return candidate
     return None
 
 
 def zipped(files: Mapping[str, bytes]) -> bytes:
-    """A zip of these files; of the same files it always has the same bytes."""
+    """Zip these files: name -> content. Order, dates and permissions are fixed."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, body in sorted(files.items()):
+        for name, content in sorted(files.items()):
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.external_attr = 0o644 << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, body, compresslevel=9)
+            archive.writestr(entry, content, compresslevel=9)
     return out.getvalue()

@@ -1,7 +1,7 @@
-"""The site on AWS, as constructs for the AWS CDK: `PrivateAssetBucket`, and `ContentApi` for what is under `/-/`.
+"""The site on AWS, as constructs for the AWS CDK: `PrivateAssetBucket`, and `ContentApi` for `/-/*`.
 
-They need `stagedoor[cdk]` and Node.js, and make every resource in us-east-1, where CloudFront wants its certificate,
-its firewall and its edge functions to be.
+They need `stagedoor[cdk]` and Node.js. Every resource is in us-east-1, because CloudFront takes its certificate, its
+firewall and its edge functions from there alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""CloudFront's access log, by standard logging (v2): the fields that hold no credential.
+"""CloudFront's access log, with the fields that hold no credential.
 
 Source: CloudFront Developer Guide, "Standard logging (v2)".
 """
@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from aws_cdk import Names, Stack
 from aws_cdk import aws_cloudfront as cloudfront
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from .bucket import let_service_write
+
 LEFT_OUT = ("cs-uri-query", "cs(Cookie)", "cs(Referer)")
-"""Tokens and passes travel in them."""
+"""Fields that may hold tokens and passes."""
 FIELDS = (
     *("date", "time", "x-edge-location", "sc-bytes", "c-ip", "cs-method", "cs(Host)", "cs-uri-stem", "sc-status"),
     *("cs(User-Agent)", "x-edge-result-type", "x-edge-request-id", "x-host-header", "cs-protocol", "cs-bytes"),
@@ -24,7 +25,7 @@ FIELDS = (
 
 
 def access_log(scope: Construct, distribution: cloudfront.Distribution, bucket: s3.Bucket) -> None:
-    """Write the log to `cloudfront/` in a bucket, as JSON, by day."""
+    """Write the log into the folder `cloudfront/` of a bucket, as JSON, in a folder for each day."""
     name = Names.unique_resource_name(distribution, max_length=50, separator="-", allowed_special_characters="-")
     source = logs.CfnDeliverySource(
         scope,
@@ -49,22 +50,8 @@ def access_log(scope: Construct, distribution: cloudfront.Distribution, bucket: 
         s3_suffix_path="{yyyy}/{MM}/{dd}",
     )
     delivery.node.add_dependency(source)
-    _let_it_write(scope, bucket, f"{name}-source")
+    stack = Stack.of(scope)
+    source_arn = f"arn:{stack.partition}:logs:{stack.region}:{stack.account}:delivery-source:{name}-source"
+    let_service_write(bucket, "cloudfront", "delivery.logs.amazonaws.com", source_arn)
     if bucket.policy:
         delivery.node.add_dependency(bucket.policy)
-
-
-def _let_it_write(scope: Construct, bucket: s3.Bucket, source: str) -> None:
-    stack = Stack.of(scope)
-    source_arn = f"arn:{stack.partition}:logs:{stack.region}:{stack.account}:delivery-source:{source}"
-    bucket.add_to_resource_policy(
-        iam.PolicyStatement(
-            principals=[iam.ServicePrincipal("delivery.logs.amazonaws.com")],
-            actions=["s3:PutObject"],
-            resources=[bucket.arn_for_objects("cloudfront/*")],
-            conditions={
-                "StringEquals": {"aws:SourceAccount": stack.account},
-                "ArnLike": {"aws:SourceArn": source_arn},
-            },
-        )
-    )

@@ -1,4 +1,4 @@
-"""What CloudFront keeps, and what it tells viewers about it."""
+"""What CloudFront caches, and the header fields that it adds for viewers."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from constructs import Construct
 from ..core.door import ASKED_HEADERS, EXPOSED_HEADERS
 from ..gateway.objects import SANDBOX
 
-KEPT_FOR = Duration.days(1)
-"""How long an object without a Cache-Control of its own is kept: content that seldom changes."""
-KEPT_AT_MOST = Duration.days(365)
+DEFAULT_TTL = Duration.days(1)
+"""For objects that have no Cache-Control."""
+MAX_TTL = Duration.days(365)
 HSTS_FOR = Duration.days(365)
-FOR_VIEWERS = "private, no-cache"
-"""Cache-Control that viewers get: they may keep a copy and ask each time whether it is still theirs.
+VIEWER_CACHE_CONTROL = "private, no-cache"
+"""Viewers may keep a copy, and ask before each use whether they may still read it.
 
-The object's own Cache-Control stays between S3 and CloudFront, where `private` would switch the cache off.
+CloudFront itself obeys the object's Cache-Control in S3. There `private` would switch the cache off.
 """
 PREFLIGHT_FOR = Duration.minutes(10)
-ABOUT_THE_BUCKET = (
+BUCKET_HEADERS = (
     "x-amz-server-side-encryption",
     "x-amz-server-side-encryption-aws-kms-key-id",
     "x-amz-server-side-encryption-bucket-key-enabled",
     "x-amz-version-id",
 )
-"""What S3 says of itself, and viewers need not know: a key's ARN holds the number of the account."""
+"""Header fields of S3 that viewers do not need; a key's ARN holds the number of the account."""
 
 
 def cache_policy(scope: Construct, *, cache: bool) -> cloudfront.ICachePolicy:
-    """One copy of each object for all who may read it: no cookie, header or query is part of its name.
+    """One copy of an object for all who may read it: no cookie, header or query is part of the cache key.
 
-    (For compression CloudFront keeps one copy for each encoding that a viewer takes, and passes no other header on.)
+    The exception is compression: CloudFront keeps one copy for each encoding that viewers accept.
     """
     if not cache:
         return cloudfront.CachePolicy.CACHING_DISABLED
@@ -42,8 +42,8 @@ def cache_policy(scope: Construct, *, cache: bool) -> cloudfront.ICachePolicy:
         "Cache",
         comment="Stagedoor: one copy of an object for all who may read it",
         min_ttl=Duration.seconds(0),
-        default_ttl=KEPT_FOR,
-        max_ttl=KEPT_AT_MOST,
+        default_ttl=DEFAULT_TTL,
+        max_ttl=MAX_TTL,
         cookie_behavior=cloudfront.CacheCookieBehavior.none(),
         header_behavior=cloudfront.CacheHeaderBehavior.none(),
         query_string_behavior=cloudfront.CacheQueryStringBehavior.none(),
@@ -53,11 +53,11 @@ def cache_policy(scope: Construct, *, cache: bool) -> cloudfront.ICachePolicy:
 
 
 def object_headers(scope: Construct, *, origins: Iterable[str], trust_html: bool) -> cloudfront.ResponseHeadersPolicy:
-    """Headers of objects.
+    """Header fields of objects.
 
     Args:
         scope: of the policy.
-        origins: whose scripts may read objects.
+        origins: other origins whose scripts may read objects.
         trust_html: True: scripts in objects run in the site's origin.
     """
     sandbox = cloudfront.ResponseHeadersContentSecurityPolicy(content_security_policy=SANDBOX.decode(), override=True)
@@ -67,21 +67,21 @@ def object_headers(scope: Construct, *, origins: Iterable[str], trust_html: bool
         comment="Stagedoor: objects are for this viewer alone, and run no script",
         custom_headers_behavior=cloudfront.ResponseCustomHeadersBehavior(
             custom_headers=[
-                cloudfront.ResponseCustomHeader(header="Cache-Control", value=FOR_VIEWERS, override=True),
+                cloudfront.ResponseCustomHeader(header="Cache-Control", value=VIEWER_CACHE_CONTROL, override=True),
             ]
         ),
         security_headers_behavior=_security(None if trust_html else sandbox),
         cors_behavior=_cors(sorted(origins)),
-        remove_headers=list(ABOUT_THE_BUCKET),
+        remove_headers=list(BUCKET_HEADERS),
     )
 
 
 def api_headers(scope: Construct) -> cloudfront.ResponseHeadersPolicy:
-    """Headers of what is under `/-/`, beside those that the API sends itself."""
+    """Header fields of `/-/*`, added to those that the API sends itself."""
     return cloudfront.ResponseHeadersPolicy(
         scope,
         "ApiHeaders",
-        comment="Stagedoor: the API says the rest itself",
+        comment="Stagedoor: the API sends the rest itself",
         security_headers_behavior=cloudfront.ResponseSecurityHeadersBehavior(
             content_type_options=cloudfront.ResponseHeadersContentTypeOptions(override=True),
             strict_transport_security=_hsts(),
@@ -103,14 +103,14 @@ def _security(
 
 
 def _hsts() -> cloudfront.ResponseHeadersStrictTransportSecurity:
-    """For this host alone: what is below it may be somebody else's."""
+    """For this host alone, because its subdomains may belong to others."""
     return cloudfront.ResponseHeadersStrictTransportSecurity(
         access_control_max_age=HSTS_FOR, include_subdomains=False, override=True
     )
 
 
 def _names(headers: bytes) -> list[str]:
-    """A list as the door writes it into a header."""
+    """The names in a header field of the door, which are joined with commas."""
     return headers.decode().split(", ")
 
 

@@ -8,7 +8,7 @@ from constructs import Construct
 
 
 def table(scope: Construct) -> dynamodb.TableV2:
-    """A table as `stagedoor catalogue` fills it: encrypted, paid by the request, and its past kept for 35 days."""
+    """The table that `stagedoor catalogue` fills: encrypted, paid per request, restorable for 35 days."""
     return dynamodb.TableV2(
         scope,
         "Catalogue",

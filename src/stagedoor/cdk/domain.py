@@ -1,4 +1,4 @@
-"""A domain name of one's own: its certificate, and the records that lead to the distribution."""
+"""The site's own domain name: its certificate, and the records that lead to the distribution."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ..core.errors import SettingsError
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})+")
-"""RFC 1123 §2.1, in lower case, as browsers write it into the origins that cookies and passes are for."""
+"""RFC 1123 §2.1, in lower case, as in the origins that browsers send."""
 
 
 @dataclass(frozen=True, slots=True)
 class CustomDomain:
-    """Where the site is to be found.
+    """The site's own domain name.
 
     Attributes:
-        hosted_zone: of Route 53; its records prove to the certificate's issuer whose domain it is.
+        hosted_zone: of Route 53; its records show the certificate's issuer that the domain is yours.
         domain_name: in that zone, for example `assets.example.com`.
 
     Raises:
-        SettingsError: this is no host name, or not in that zone.
+        SettingsError: it is not a host name, or not in that zone.
     """
 
     hosted_zone: route53.IHostedZone
@@ -37,11 +37,11 @@ class CustomDomain:
     def __post_init__(self) -> None:
         zone, name = self.hosted_zone.zone_name, self.domain_name
         if Token.is_unresolved(name):
-            return  # the site, whose cookies and passes are for this name, says what to do
+            return  # `PrivateAssetBucket` refuses it, and says what to do
         if not _HOST.fullmatch(name):
             bare = re.sub(r".*?://", "", name.lower()).partition("/")[0].partition(":")[0].removesuffix(".")
             write = bare if _HOST.fullmatch(bare) else "for example assets.example.com"
-            raise SettingsError(f"{name!r} is no host name", setting="custom_domain", mend=f"write {write}")
+            raise SettingsError(f"{name!r} is not a host name", setting="custom_domain", mend=f"write {write}")
         if not Token.is_unresolved(zone) and not f".{name}".endswith(f".{zone.removesuffix('.').lower()}"):
             raise SettingsError(
                 f"{name} is not in the zone {zone}",
@@ -51,7 +51,7 @@ class CustomDomain:
 
 
 def certificate(scope: Construct, domain: CustomDomain) -> acm.Certificate:
-    """A certificate for the domain, which renews itself as long as its records stay."""
+    """A certificate for the domain; AWS renews it as long as the DNS records stay."""
     validation = acm.CertificateValidation.from_dns(domain.hosted_zone)
     return acm.Certificate(scope, "Certificate", domain_name=domain.domain_name, validation=validation)
 

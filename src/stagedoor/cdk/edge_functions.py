@@ -1,4 +1,4 @@
-"""The edge functions: one zip, two handlers, within the strictest limits that CloudFront has had for them.
+"""The edge functions: one zip with two handlers, within the strictest limits in CloudFront's documentation.
 
 Source: CloudFront Developer Guide, "Restrictions on Lambda@Edge" and "Quotas on Lambda@Edge".
 """
@@ -18,28 +18,23 @@ from ..aws import packing
 from ..aws.edge import bundle
 from ..settings import Settings
 from . import scratch
-from .functions import RUNTIME
+from .functions import RUNTIME, warn_without_bytecode
 from .nag import acknowledge, acknowledge_wildcard
 
 MEMORY_MB = 128
 TIMEOUT = Duration.seconds(5)
 
-_NO_BYTECODE = (
-    f"the edge functions go without bytecode, for there is no python{packing.RUNTIME} here: whenever one starts, "
-    f"a visitor waits while Python compiles it. Install python{packing.RUNTIME}, and make the template again"
-)
-_KEYS_INSIDE = (
-    "session keys are in the code of the edge functions: whoever may read the functions, cdk.out or CDK's bucket of "
-    "assets can make sessions"
+_SESSION_KEYS_INSIDE = (
+    "session keys are in the code of the edge functions: everyone who may read the functions, cdk.out or CDK's bucket "
+    "of assets can make sessions"
 )
 
 
 class EdgeFunctions(Construct):
-    """Functions of one distribution; each is made when a behaviour first needs it.
+    """The functions of one distribution; each is made when a behaviour first needs it.
 
     Args:
-        settings, keys: as for `bundle.make`.
-        own_domain: False: CloudFront chooses the domain name, and tells the function with each request.
+        settings, keys, own_domain: as for `bundle.make`.
     """
 
     def __init__(
@@ -49,30 +44,30 @@ class EdgeFunctions(Construct):
         self._settings, self._keys, self._own_domain = settings, keys, own_domain
 
     @cached_property
-    def bundle(self) -> bundle.Bundle:
-        """Their zip; the owner hears what is special about it."""
+    def bundle(self) -> packing.Bundle:
+        """Their zip; annotations say what the owner should know about it."""
         made = bundle.make(self._settings, self._keys, own_domain=self._own_domain)
-        if not made.compiled:
-            Annotations.of(self).add_warning_v2("stagedoor:noBytecode", _NO_BYTECODE)
+        cost = "at each cold start a visitor waits while Python compiles it"
+        warn_without_bytecode(self, made, "the zip of the edge functions", cost)
         if made.secret:
-            Annotations.of(self).add_info(_KEYS_INSIDE)
+            Annotations.of(self).add_info(_SESSION_KEYS_INSIDE)
         return made
 
     @cached_property
     def objects(self) -> cloudfront.EdgeLambda:
-        """Decides about objects, before the cache is asked."""
+        """Checks requests for objects, before the cache is used."""
         return self._viewer_request("Objects", bundle.OBJECTS)
 
     @cached_property
     def api(self) -> cloudfront.EdgeLambda:
-        """Lets requests for `/-/*` through to the API, in one spelling."""
+        """Sends requests for `/-/*` on to the API, each in its canonical spelling."""
         return self._viewer_request("Api", bundle.API)
 
     def _viewer_request(self, id_: str, handler: str) -> cloudfront.EdgeLambda:
-        trusted = iam.CompositePrincipal(
+        services = iam.CompositePrincipal(
             iam.ServicePrincipal("lambda.amazonaws.com"), iam.ServicePrincipal("edgelambda.amazonaws.com")
         )
-        role = iam.Role(self, f"{id_}Role", assumed_by=trusted)
+        role = iam.Role(self, f"{id_}Role", assumed_by=services)
         function = lambda_.Function(
             self,
             id_,
@@ -84,7 +79,7 @@ class EdgeFunctions(Construct):
             memory_size=MEMORY_MB,
             timeout=TIMEOUT,
             role=role,
-            # the edge keeps copies of a version for hours; and an old version is the way back
+            # replicas of a version stay at the edge for hours, and rolling back needs the old version
             current_version_options=lambda_.VersionOptions(removal_policy=RemovalPolicy.RETAIN),
         )
         self._let_it_log(id_, role, function)
@@ -95,16 +90,16 @@ class EdgeFunctions(Construct):
 
     def _code(self) -> lambda_.Code:
         file = scratch.write("edge.zip", self.bundle.content)
-        file.chmod(0o600)  # CDK keeps a copy in its own folder, with these permissions; session keys may be in it
+        file.chmod(0o600)  # session keys may be in it; CDK copies the file with its permissions
         return lambda_.Code.from_asset(str(file))
 
     def _let_it_log(self, id_: str, role: iam.Role, function: lambda_.Function) -> None:
-        """The log is written in the region whose edge ran the function, under the name of its home region."""
+        """Permit the log. It is written in the region that ran the function, and named after the home region."""
         stack = Stack.of(self)
-        group = f"/aws/lambda/us-east-1.{function.function_name}"
-        logs = f"arn:{stack.partition}:logs:*:{stack.account}:log-group:{group}"
-        # the first is the ARN of the group as IAM's reference has it, the second as CloudWatch Logs writes it
-        groups, streams = [logs, f"{logs}:*"], f"{logs}:log-stream:*"
+        name = f"/aws/lambda/us-east-1.{function.function_name}"
+        group = f"arn:{stack.partition}:logs:*:{stack.account}:log-group:{name}"
+        # the group's ARN in the form of IAM's reference, and in the form of CloudWatch Logs
+        groups, streams = [group, f"{group}:*"], f"{group}:log-stream:*"
         policy = iam.Policy(
             self,
             f"{id_}Logs",
@@ -115,4 +110,4 @@ class EdgeFunctions(Construct):
             ],
         )
         for resource in (*groups, streams):
-            acknowledge_wildcard(policy, resource, "its own log alone, in whichever region the edge runs it")
+            acknowledge_wildcard(policy, resource, "its own log alone, in every region that may run it")

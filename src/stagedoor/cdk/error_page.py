@@ -1,8 +1,8 @@
-"""The page for 5xx: what viewers see while something behind CloudFront is away.
+"""The page that viewers see for a 5xx: something behind CloudFront does not answer.
 
-It is for 5xx only. A page for 403 or 404 would belong to the whole distribution, and replace what the edge function,
-the API and CloudFront's own check of passes say. It lies in a bucket of its own, which holds nothing else, so that
-no key is taken from the assets and the behaviour that serves it needs no check.
+Error pages belong to the whole distribution, so a page for 403 or 404 would replace the answers of the edge function,
+of the API and of CloudFront's own check of passes. This page has a bucket of its own, so that it takes no key from the
+assets, and so that the behaviour that serves it needs no check.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from . import functions
+from .bucket import private_bucket
 from .nag import acknowledge
 
 PATTERN = "/-/errors/*"
@@ -37,7 +38,7 @@ def handler(event, context):
     except Exception as error:
         cfnresponse.send(event, context, cfnresponse.FAILED, {}, "page", reason=str(error))
 """
-"""Runs at deployment alone; CloudFormation itself can write no object."""
+"""Runs during deployments only, because CloudFormation itself cannot write an object."""
 
 _HTML = """<!doctype html>
 <html lang="en">
@@ -52,17 +53,8 @@ _HTML = """<!doctype html>
 
 
 def behavior(scope: Construct, headers: cloudfront.ResponseHeadersPolicy) -> cloudfront.BehaviorOptions:
-    """The page, and the behaviour that serves it."""
-    bucket = s3.Bucket(
-        scope,
-        "ErrorPages",
-        block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-        object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
-        enforce_ssl=True,
-        minimum_tls_version=1.2,
-        encryption=s3.BucketEncryption.S3_MANAGED,
-        removal_policy=RemovalPolicy.DESTROY,
-    )
+    """Make the page, and the behaviour that serves it."""
+    bucket = private_bucket(scope, "ErrorPages", removal_policy=RemovalPolicy.DESTROY)
     acknowledge(bucket, S1="it holds one page, which is for everyone")
     _write(scope, bucket)
     return cloudfront.BehaviorOptions(
@@ -74,7 +66,7 @@ def behavior(scope: Construct, headers: cloudfront.ResponseHeadersPolicy) -> clo
 
 
 def responses() -> list[cloudfront.ErrorResponse]:
-    """The statuses that the page stands for; each stays what it is."""
+    """The statuses that are answered with the page; no status is changed."""
     return [
         cloudfront.ErrorResponse(
             http_status=status, response_http_status=status, response_page_path=f"/{PAGE}", ttl=Duration.seconds(0)
@@ -84,8 +76,8 @@ def responses() -> list[cloudfront.ErrorResponse]:
 
 
 def _write(scope: Construct, bucket: s3.Bucket) -> None:
-    """Put the page into its bucket at deployment, and take it out when the stack goes."""
-    role, group = functions.own_log(scope, "ErrorPageWriter")
+    """Write the page when the stack is deployed, and delete it with the stack."""
+    role, group = functions.role_and_log(scope, "ErrorPageWriter")
     writer = lambda_.Function(
         scope,
         "ErrorPageWriter",
@@ -100,7 +92,7 @@ def _write(scope: Construct, bucket: s3.Bucket) -> None:
     role.add_to_policy(
         iam.PolicyStatement(actions=["s3:PutObject", "s3:DeleteObject"], resources=[bucket.arn_for_objects(PAGE)])
     )
-    acknowledge(writer, L1="the Python that the functions at the edge have")
+    acknowledge(writer, L1="it has the same Python as the functions at the edge")
     page = {"Bucket": bucket.bucket_name, "Key": PAGE, "Html": _HTML}
     CustomResource(
         scope,

@@ -1,15 +1,14 @@
-"""The two entrances of the API: `/-/*` of the site, behind CloudFront, and a URL of its own with the stage `v1`."""
+"""The two entrances of the API: `/-/*` of the site, behind CloudFront, and a URL of its own, with the stage `v1`."""
 
 from __future__ import annotations
 
-from aws_cdk import RemovalPolicy, Stack
+from aws_cdk import Stack
 from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_apigatewayv2_authorizers as authorizers
 from aws_cdk import aws_apigatewayv2_integrations as integrations
 from aws_cdk import aws_cloudfront as cloudfront
 from aws_cdk import aws_cloudfront_origins as origins
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sns as sns
 from constructs import Construct
@@ -20,20 +19,21 @@ from ..core.errors import SettingsError
 from ..core.issuers import Issuer
 from ..settings import Settings
 from . import monitoring
+from .log_group import log_group
 from .nag import acknowledge
 
 STAGE = "v1"
 GET, POST = apigateway.HttpMethod.GET, apigateway.HttpMethod.POST
 OWN_URL = {"/s3objects": GET, "/urls": POST, "/contents/{id}": GET, "/whoami": GET}
-"""What the API's own URL answers; cookies would be of no use there, for they belong to the site."""
+"""Routes of the API's own URL. Those that set cookies are missing, because cookies belong to the site."""
 
 
 class SiteEntrance(Construct):
-    """What CloudFront asks for `/-/*`. Cookies have to count there, so the function alone decides, as a door does.
+    """The origin of `/-/*`. No authorizer stands before it, because it would not accept cookies: the function decides.
 
     Args:
-        per_second: requests of all callers together.
-        alarm_topic: who hears that it answers with 5xx.
+        per_second: limit of requests, of all callers together.
+        alarm_topic: is notified of 5xx answers.
     """
 
     def __init__(self, scope: Construct, id_: str, *, per_second: int, alarm_topic: sns.ITopic | None = None) -> None:
@@ -42,34 +42,34 @@ class SiteEntrance(Construct):
         _stage(self, self._api, "$default", per_second, alarm_topic)
 
     def origin(self, secret: secretsmanager.Secret) -> cloudfront.IOrigin:
-        """The origin for CloudFront, which shows with a secret that it is CloudFront."""
+        """Make the origin for CloudFront, which adds the secret to its requests."""
         stack = Stack.of(self)
         return origins.HttpOrigin(
             f"{self._api.api_id}.execute-api.{stack.region}.{stack.url_suffix}",
             protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY,
             origin_ssl_protocols=[cloudfront.OriginSslPolicy.TLS_V1_2],
-            # a reference in the template, which CloudFormation resolves: the secret itself is not in it
+            # the template holds a reference, which CloudFormation resolves, and not the secret
             custom_headers={ENTRANCE.decode(): secret.secret_value.unsafe_unwrap()},
         )
 
-    def answer_by(self, function: lambda_.Function) -> None:
-        """Route what comes in to the function."""
+    def route_to(self, function: lambda_.Function) -> None:
+        """Send every request to the function."""
         routes = self._api.add_routes(
             path="/-/{proxy+}",
             methods=[apigateway.HttpMethod.ANY],
             integration=integrations.HttpLambdaIntegration("Function", function),
         )
         for route in routes:
-            acknowledge(route, APIG4="the function decides, from tokens, sessions and passes: cookies must count")
+            acknowledge(route, APIG4="the function decides, because an authorizer accepts no cookies")
 
 
 class OwnUrl(Construct):
-    """The API's own URL, for programs that bring a bearer token; the function still decides about each request.
+    """The API's own URL, for programs with a bearer token. API Gateway checks the token, then the function decides.
 
     Args:
-        settings: with one issuer; API Gateway asks no more than one.
+        settings: with exactly one issuer, because an authorizer of API Gateway has one.
         per_second, alarm_topic: as for `SiteEntrance`.
-        function: answers.
+        function: answers the requests.
 
     Attributes:
         url: of the stage, with a slash at the end.
@@ -113,11 +113,11 @@ def _only_issuer(settings: Settings) -> Issuer:
             mend="own_url=False: programs can use the site's /-/ with any of them",
         )
     (issuer,) = settings.issuers
-    for other in sorted(issuer.algorithms - rsa.ALGORITHMS):
-        # API Gateway Developer Guide, "Control access to HTTP APIs with JWT authorizers": RSA alone; and the keys are
-        # those that the issuer's discovery document leads to, whatever `jwks` says
+    for algorithm in sorted(issuer.algorithms - rsa.ALGORITHMS):
+        # API Gateway Developer Guide, "Control access to HTTP APIs with JWT authorizers": it checks RSA signatures
+        # alone, and finds the keys by the issuer's discovery document, not by our setting `jwks`.
         raise SettingsError(
-            f"tokens signed with {other} would be refused there: API Gateway checks RSA signatures alone",
+            f"tokens signed with {algorithm} would be refused there: API Gateway checks RSA signatures alone",
             setting="own_url",
             mend="own_url=False: programs can use the site's /-/ with these tokens",
         )
@@ -137,10 +137,10 @@ def _cors(settings: Settings) -> apigateway.CorsPreflightOptions | None:
 def _stage(
     scope: Construct, api: apigateway.HttpApi, name: str, per_second: int, alarm_topic: sns.ITopic | None
 ) -> None:
-    """A stage with a limit, an alarm, and a log in which no query, cookie or token is written."""
+    """Make a stage with a limit, an alarm, and a log without queries, cookies and tokens."""
     monitoring.watch_api(scope, api, name, alarm_topic)
-    group = logs.LogGroup(scope, "Log", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY)
-    made = apigateway.HttpStage(
+    group = log_group(scope, "Log")
+    stage = apigateway.HttpStage(
         scope,
         "Stage",
         http_api=api,
@@ -148,9 +148,9 @@ def _stage(
         auto_deploy=True,
         throttle=apigateway.ThrottleSettings(rate_limit=per_second, burst_limit=2 * per_second),
     )
-    stage = made.node.default_child
-    assert isinstance(stage, apigateway.CfnStage)
-    stage.access_log_settings = apigateway.CfnStage.AccessLogSettingsProperty(
+    resource = stage.node.default_child
+    assert isinstance(resource, apigateway.CfnStage)
+    resource.access_log_settings = apigateway.CfnStage.AccessLogSettingsProperty(
         destination_arn=group.log_group_arn,
         format='{"request":"$context.requestId","client":"$context.identity.sourceIp",'
         '"method":"$context.httpMethod","path":"$context.path","status":"$context.status",'

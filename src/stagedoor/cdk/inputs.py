@@ -1,7 +1,7 @@
-"""From the arguments of `PrivateAssetBucket` to settings and keys, all of them known while the template is made.
+"""From the arguments of `PrivateAssetBucket` to settings and keys.
 
-What an edge function decides with is in its zip, and the zip is made before anything is deployed. So a value that
-AWS will know only then (CDK calls it a token) cannot be used, and is refused here with what to do instead.
+An edge function has its settings in its zip, which is made before anything is deployed. So a value that is known only
+after the deployment (CDK calls it a token) is refused here, with what to do instead.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from ..settings import PREFIX, Settings, load
 from . import scratch
 
 KeyDocuments: TypeAlias = Mapping[str, bytes | str | Mapping[str, Any]]
-"""JWKS document by issuer: as it is published, or as `json.loads` reads it."""
+"""Issuer's URL -> JWKS document, as it is published or as `json.loads` returns it."""
 
 REGION = "us-east-1"
-"""Where CloudFront wants certificate, firewall and edge functions to be; what they guard is worldwide."""
+"""CloudFront takes certificates, firewalls and edge functions from this region alone, and uses them worldwide."""
 UNKNOWN_ORIGIN = "https://distribution.invalid"
-"""Stands for the origin of a site whose domain name CloudFront has yet to choose (RFC 2606 §2)."""
+"""Placeholder for the origin of a site whose domain name CloudFront has yet to choose (RFC 2606 §2)."""
 FETCH_WITHIN = 10.0
-"""Seconds for an issuer to answer, while the template is made."""
+"""Seconds for an issuer to answer."""
 _CLIENT_ID = re.compile(r"[\w+]{1,128}", re.ASCII)
 """Cognito User Pools API Reference, "UserPoolClientType"."""
 
@@ -43,11 +43,11 @@ _CLIENT_ID = re.compile(r"[\w+]{1,128}", re.ASCII)
 def site_settings(
     settings: Path | str | None, user_pool_id: str | None, client_id: str | None, domain: str | None
 ) -> Settings:
-    """Read what the site decides with.
+    """Load the site's settings.
 
     Args:
-        settings: path of the settings file of the site; None: every user of the pool reads everything.
-        user_pool_id, client_id: of Cognito; instead of settings.
+        settings: path of the settings file; None: every user of the pool may read everything.
+        user_pool_id, client_id: of Cognito, instead of a settings file.
         domain: the site's own; None: CloudFront chooses one.
 
     Raises:
@@ -58,106 +58,111 @@ def site_settings(
         return _pool_settings(url, user_pool_id, client_id)
     if user_pool_id is not None or client_id is not None:
         raise SettingsError(
-            "the settings say already whose tokens count",
+            "the settings name the issuers already",
             setting="user_pool_id",
-            mend="leave user_pool_id and user_pool_client_id out, or the settings",
+            mend="leave out user_pool_id and user_pool_client_id, or the settings",
         )
     if not isinstance(settings, Path | str):
-        # the API's function reads the file, and both have to decide the same
-        raise SettingsError("this is no path", setting="settings", mend="give the file's: settings='stagedoor.toml'")
-    # secrets at AWS are where the functions read them, wherever the bucket may be
+        # the API's function reads the same file
+        raise SettingsError(
+            "this is not a path", setting="settings", mend="give the path of the file: settings='stagedoor.toml'"
+        )
+    # the functions read secrets in their own region, wherever the bucket is
     return load(settings, {**os.environ, PREFIX + "SITE_URL": url, PREFIX + "SITE_REGION": REGION})
 
 
-def winning_variables() -> list[str]:
-    """Names of the environment variables that win over a settings file here; their values may be secrets."""
-    not_these = (PREFIX + "SETTINGS", PREFIX + "SITE_URL", PREFIX + "SITE_REGION")
-    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in not_these)
+def overriding_variables() -> list[str]:
+    """Names of the environment variables that override the settings file; their values may be secrets."""
+    without_effect = (PREFIX + "SETTINGS", PREFIX + "SITE_URL", PREFIX + "SITE_REGION")
+    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in without_effect)
 
 
 def known(name: str, value: str) -> str:
-    """The value, if it is one already.
+    """Return the value of an argument, which must be known already.
 
     Raises:
-        SettingsError: AWS will know it only after this deployment.
+        SettingsError: it is known only after the deployment.
     """
     if Token.is_unresolved(value):
         raise SettingsError(
-            "this is made in the same app, and nobody knows its value until it is deployed; "
-            "the edge function needs it now, for it is written into the function's code",
+            "this is made in the same app, so its value is not known before the deployment; "
+            "the edge function needs it now, because it is written into the function's code",
             setting=name,
             mend="deploy the stack that makes it first, then write its output here as plain text",
         )
     return value
 
 
-def given_keys(settings: Settings, given: KeyDocuments | None) -> dict[str, bytes]:
-    """Key documents that are here already, by the exact URL of their issuer.
+def key_documents(settings: Settings, argument: KeyDocuments | None) -> dict[str, bytes]:
+    """The argument `issuer_keys` as bytes: issuer's exact URL -> JWKS document.
 
     Raises:
-        SettingsError: whose they are is no issuer of the settings, or this is no document.
+        SettingsError: the settings have no such issuer, or a document is of another type.
     """
     issuers = [issuer.url for issuer in settings.issuers]
-    for name in given or {}:
+    for name in argument or {}:
         if name not in issuers:
             raise SettingsError(
-                f"{name!r} is no issuer of the settings",
+                f"{name!r} is not an issuer of the settings",
                 setting="issuer_keys",
-                mend=f"each name is exactly one of theirs: {', '.join(issuers) or 'there are none'}",
+                mend=f"each name is exactly one of these: {', '.join(issuers) or 'there are none'}",
             )
-    return {name: _document(name, one) for name, one in (given or {}).items()}
+    return {name: _as_bytes(name, document) for name, document in (argument or {}).items()}
 
 
-def _document(name: str, given: bytes | str | Mapping[str, Any]) -> bytes:
-    if isinstance(given, Mapping):
-        return json.dumps(given).encode()
-    if isinstance(given, str):
-        return given.encode()
-    if not isinstance(given, bytes):
+def _as_bytes(name: str, document: bytes | str | Mapping[str, Any]) -> bytes:
+    if isinstance(document, Mapping):
+        return json.dumps(document).encode()
+    if isinstance(document, str):
+        return document.encode()
+    if not isinstance(document, bytes):
         raise SettingsError(
-            f"what is given for {name} is of the type {type(given).__name__}",
+            f"the document of {name} is of the type {type(document).__name__}",
             setting="issuer_keys",
-            mend="give the JWKS document, as text, as bytes or as json.loads reads it",
+            mend="give the JWKS document as text, as bytes or as json.loads returns it",
         )
-    return given
+    return document
 
 
-def issuer_keys(settings: Settings, given: Mapping[str, bytes]) -> dict[str, bytes]:
-    """JWKS document of each issuer, by its exact URL.
+def issuer_keys(settings: Settings, known_documents: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Fetch the JWKS document of every issuer.
 
     Args:
         settings: with the issuers.
-        given: documents that are here already; the others are asked for.
+        known_documents: issuer's exact URL -> document; the others are fetched.
+
+    Returns:
+        Issuer's exact URL -> document.
 
     Raises:
         SettingsError: an issuer does not answer with its keys.
     """
-    found = dict(given)
-    for source in Tokens(settings.issuers, signatures).issuers.values():
-        if source.issuer.url not in found:
-            found[source.issuer.url] = _published(source)
-    return found
+    documents = dict(known_documents)
+    for keys in Tokens(settings.issuers, signatures).issuers.values():
+        if keys.issuer.url not in documents:
+            documents[keys.issuer.url] = _published(keys)
+    return documents
 
 
-def _published(source: IssuerKeys) -> bytes:
-    jwks = source.issuer.jwks or ""
+def _published(keys: IssuerKeys) -> bytes:
+    jwks = keys.issuer.jwks or ""
     if jwks.startswith("file:"):
         return Path(unquote(urlsplit(jwks).path)).read_bytes()
-    run(source.refresh(time.time()), _ask)
-    if source.document is None:
-        # Cognito answers 400 for a pool that it does not have, and in a region that is none nobody answers
-        doubt = "is the pool id right? If it is: " if is_cognito(source.issuer.url) else ""
+    run(keys.refresh(time.time()), _fetch)
+    if keys.document is None:
+        # Cognito answers 400 for an unknown pool, and has no host for an unknown region
+        doubt = "is the pool id right? If it is: " if is_cognito(keys.issuer.url) else ""
         raise SettingsError(
-            source.failure,
+            keys.failure,
             setting="issuer_keys",
             mend=f"{doubt}the edge function carries the issuer's keys, so make the template where the issuer can be "
-            'asked; or save them, and write jwks = "./jwks.json" below its [[issuers]] '
+            'reached; or save them, and write jwks = "./jwks.json" below its [[issuers]] '
             "(without settings: issuer_keys={issuer: document})",
         )
-    return source.document
+    return keys.document
 
 
-def _ask(wish: Wish) -> Answered:
+def _fetch(wish: Wish) -> Answered:
     assert isinstance(wish, Fetch)
     return fetch(wish, FETCH_WITHIN)
 
@@ -168,13 +173,13 @@ def _pool_settings(url: str, user_pool_id: str | None, client_id: str | None) ->
         raise SettingsError(
             f"{client!r} is the id of a user pool",
             setting="user_pool_client_id",
-            mend="are the two swapped? user_pool_id is the pool's, and this the id of its app client",
+            mend="are the two swapped? user_pool_id is the id of the pool, and this is the id of its app client",
         )
     if not _CLIENT_ID.fullmatch(client):
         raise SettingsError(
-            f"{client!r} is no id of an app client",
+            f"{client!r} is not the id of an app client",
             setting="user_pool_client_id",
-            mend="it has letters, digits, _ and +, and 128 at most: copy it from the pool's list of app clients",
+            mend="it is up to 128 letters, digits, _ and +: copy it from the pool's list of app clients",
         )
     try:
         issuer = cognito_issuer(pool)

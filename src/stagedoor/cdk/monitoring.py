@@ -1,4 +1,4 @@
-"""Alarms and a dashboard: is the site there, do the edge functions fail, does the cache do its work?
+"""Alarms and a dashboard: does the site answer, do the edge functions fail, does the cache work?
 
 Source: CloudFront Developer Guide, "Types of metrics for CloudFront"; API Gateway Developer Guide, "Monitor CloudWatch
 metrics for HTTP APIs".
@@ -25,45 +25,45 @@ def watch(scope: Construct, distribution: cloudfront.Distribution, topic: sns.IT
 
     Args:
         scope: of the alarms.
-        distribution: with its additional metrics published.
-        topic: who hears the alarms; None: they are seen in CloudWatch alone.
+        distribution: publishes its additional metrics.
+        topic: is notified of alarms; None: CloudWatch alone shows them.
     """
-    # CDK leaves Region out, and CloudFront keeps no metric without it: such an alarm would stay silent for ever
-    place = {"DistributionId": distribution.distribution_id, "Region": "Global"}
-    unavailable = distribution.metric5xx_error_rate(period=PERIOD, dimensions_map=place)
-    refused = distribution.metric4xx_error_rate(period=PERIOD, dimensions_map=place)
+    # CDK leaves Region out, but CloudFront has no metric without it, so such an alarm would never ring
+    dimensions = {"DistributionId": distribution.distribution_id, "Region": "Global"}
+    unavailable = distribution.metric5xx_error_rate(period=PERIOD, dimensions_map=dimensions)
+    refused = distribution.metric4xx_error_rate(period=PERIOD, dimensions_map=dimensions)
     failures = [
-        distribution.metric(name, period=PERIOD, statistic="Sum", dimensions_map=place)
+        distribution.metric(name, period=PERIOD, statistic="Sum", dimensions_map=dimensions)
         for name in ("LambdaExecutionError", "LambdaValidationError", "LambdaLimitExceededErrors")
     ]
     alarms = [
         _alarm(scope, "Unavailable", unavailable, 1, "more than 1 % of the answers are 5xx"),
         *(_alarm(scope, metric.metric_name, metric, 0, "an edge function failed") for metric in failures),
     ]
-    _tell(alarms, topic)
+    _notify(alarms, topic)
     board = cloudwatch.Dashboard(scope, "Dashboard")
     board.add_widgets(
-        _graph("Requests", [distribution.metric_requests(period=PERIOD, dimensions_map=place)]),
+        _graph("Requests", [distribution.metric_requests(period=PERIOD, dimensions_map=dimensions)]),
         _graph("Refused and unavailable, %", [refused, unavailable]),
-        _graph("From the cache, %", [distribution.metric_cache_hit_rate(period=PERIOD, dimensions_map=place)]),
+        _graph("From the cache, %", [distribution.metric_cache_hit_rate(period=PERIOD, dimensions_map=dimensions)]),
         _graph("Failures of the edge functions", failures),
     )
     return board
 
 
 def watch_function(scope: Construct, function: lambda_.Function, topic: sns.ITopic | None) -> None:
-    """Hear of a function that fails or is asked too often; `topic` as for `watch`."""
+    """Watch a function for errors and throttling; `topic` as for `watch`."""
     alarms = [
         _alarm(scope, "Errors", function.metric_errors(period=PERIOD), 0, "the API failed"),
-        _alarm(scope, "Throttles", function.metric_throttles(period=PERIOD), 0, "the API had no room for a request"),
+        _alarm(scope, "Throttles", function.metric_throttles(period=PERIOD), 0, "a request to the API was throttled"),
     ]
-    _tell(alarms, topic)
+    _notify(alarms, topic)
 
 
 def watch_api(scope: Construct, api: apigateway.IHttpApi, stage: str, topic: sns.ITopic | None) -> None:
-    """Hear of an API whose answers are 5xx; `topic` as for `watch`.
+    """Watch an API for 5xx answers; `topic` as for `watch`.
 
-    A function that cannot start says so with a 500 of its own, and for Lambda that is no error.
+    A function that cannot start answers 500 itself, which Lambda does not count as an error.
     """
     failed = cloudwatch.Metric(
         namespace="AWS/ApiGateway",
@@ -72,10 +72,10 @@ def watch_api(scope: Construct, api: apigateway.IHttpApi, stage: str, topic: sns
         statistic="Sum",
         period=PERIOD,
     )
-    _tell([_alarm(scope, "Unavailable", failed, 0, "the API answered with 5xx")], topic)
+    _notify([_alarm(scope, "Unavailable", failed, 0, "the API answered with 5xx")], topic)
 
 
-def _tell(alarms: Iterable[cloudwatch.Alarm], topic: sns.ITopic | None) -> None:
+def _notify(alarms: Iterable[cloudwatch.Alarm], topic: sns.ITopic | None) -> None:
     if topic:
         for alarm in alarms:
             alarm.add_alarm_action(actions.SnsAction(topic))

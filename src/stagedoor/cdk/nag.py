@@ -1,4 +1,4 @@
-"""What cdk-nag finds and we mean: each finding is acknowledged beside the resource, with the reason."""
+"""Findings of cdk-nag that do not apply are acknowledged beside the resource, with the reason."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ def acknowledge(construct: Construct, **reasons: str) -> None:
     """Acknowledge findings of AwsSolutions.
 
     Args:
-        construct: the resource; what is below it is meant too.
-        reasons: id of the rule, without its prefix, and why it does not apply.
+        construct: the resource, with everything below it.
+        reasons: id of the rule, without its prefix -> why it does not apply.
     """
-    rules = [Acknowledgment(id=f"AwsSolutions::AwsSolutions-{rule}", reason=why) for rule, why in reasons.items()]
-    Validations.of(construct).acknowledge(*rules)
+    acknowledgments = [
+        Acknowledgment(id=f"AwsSolutions::AwsSolutions-{rule}", reason=reason) for rule, reason in reasons.items()
+    ]
+    Validations.of(construct).acknowledge(*acknowledgments)
 
 
 def acknowledge_wildcard(construct: Construct, resource: str, reason: str) -> None:
@@ -25,7 +27,7 @@ def acknowledge_wildcard(construct: Construct, resource: str, reason: str) -> No
 
 
 def _flat(value: Any) -> str:
-    """A value of a template as cdk-nag writes it: references in angle brackets."""
+    """A value of a template as cdk-nag writes it, with references in angle brackets."""
     if not isinstance(value, dict):
         return str(value)
     ((function, argument),) = value.items()

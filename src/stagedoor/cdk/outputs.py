@@ -1,4 +1,4 @@
-"""What a deployment prints."""
+"""The outputs of the stack, which a deployment prints."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from constructs import Construct
 
 
 def output(scope: Construct, name: str, value: str, description: str | None = None) -> None:
-    """Print a value under exactly this name; a second site in the same stack has its own before it."""
+    """Print a value under exactly this name. For a second site in the same stack, the site's name is put before it."""
     stack = Stack.of(scope)
-    home = scope if stack.node.try_find_child(name) else stack
-    CfnOutput(home, name, value=value, description=description)
+    parent = scope if stack.node.try_find_child(name) else stack
+    CfnOutput(parent, name, value=value, description=description)

@@ -1,4 +1,4 @@
-"""The whole site: a private bucket, a distribution in front of it, and a check on every way in."""
+"""The whole site: a private bucket, a distribution in front of it, and a check of every request."""
 
 from __future__ import annotations
 
@@ -26,42 +26,42 @@ DOORS = ("edge", "passes")
 
 
 class PrivateAssetBucket(Construct):
-    """A private bucket that people see through CloudFront, each what the policy gives them.
+    """A private bucket behind CloudFront, where the policy decides who may read which object.
 
-    With a user pool and its client alone every user of the pool may read everything; with settings the policy says
-    who may read what, as it does at every other door.
+    With `settings` it is the policy of the settings file, as at every other door. With `user_pool_id` and
+    `user_pool_client_id` instead, every user of the pool may read everything.
 
     Args:
         scope: in a stack of us-east-1.
         id_: in the scope.
         asset_bucket_name: of a new bucket; None: CDK chooses one.
-        asset_bucket_name_import: of a bucket that is there already; `asset_bucket_name` is ignored then. Its policy
-            stays as it is: add what the output `BucketPolicyStatements` says.
-        asset_bucket_region: of the imported bucket, and of no other; None: the stack's.
+        asset_bucket_name_import: of a bucket that exists already; then `asset_bucket_name` is ignored. Its policy is
+            not changed: add the statements of the output `BucketPolicyStatements` to it.
+        asset_bucket_region: of the imported bucket; None: the stack's.
         custom_domain: None: CloudFront chooses the domain name.
         user_pool_id, user_pool_client_id: of Cognito, as plain text, instead of settings.
-        settings: path of the settings file. `site.url` and `site.store` are what this construct makes; of
-            `s3://bucket/prefix` the prefix counts.
-        issuer_keys: JWKS document by issuer; whose is missing is asked for it while the template is made.
+        settings: path of the settings file. This construct sets `site.url` and `site.store` itself; it uses only the
+            prefix of a store `s3://bucket/prefix`.
+        issuer_keys: issuer's URL -> JWKS document; the keys of other issuers are fetched while the template is made.
         door: `edge`: a function checks tokens, sessions and passes. `passes`: CloudFront checks signed URLs and
-            cookies itself, which is quicker and cheaper; a `ContentApi` hands them out.
+            cookies itself, which is quicker and cheaper; a `ContentApi` issues them.
         cache: False: every request goes to the bucket.
-        price_class: how much of the world has the site near.
-        firewall: False: no web ACL is made; set one yourself, or go without.
-        requests_per_address: within five minutes, before the firewall stops it.
-        alarm_topic: who hears the alarms.
-        removal_policy: what becomes of a new bucket when the stack goes.
+        price_class: the parts of the world where CloudFront serves the site.
+        firewall: False: no web ACL is made; attach one yourself, or go without.
+        requests_per_address: that the firewall allows within five minutes.
+        alarm_topic: is notified of alarms.
+        removal_policy: of a new bucket, for when the stack is deleted.
 
     Attributes:
         bucket: the assets.
         distribution: in front of them.
-        settings: what the site decides with.
+        settings: of the site, as loaded.
         url: origin of the site.
-        edge: its functions.
-        pass_keys: those that CloudFront checks with; None at the edge door.
+        edge: the edge functions.
+        pass_keys: the public keys that CloudFront checks passes with; None at the edge door.
 
     Raises:
-        SettingsError: something is missing, contradictory, not possible at this door, or not known yet.
+        SettingsError: a value is missing, contradictory, impossible at this door, or not known yet.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class PrivateAssetBucket(Construct):
         cache: bool = True,
         price_class: cloudfront.PriceClass = cloudfront.PriceClass.PRICE_CLASS_100,
         firewall: bool = True,
-        requests_per_address: int = waf.REQUESTS,
+        requests_per_address: int = waf.REQUESTS_PER_ADDRESS,
         alarm_topic: sns.ITopic | None = None,
         removal_policy: RemovalPolicy = RemovalPolicy.RETAIN,
     ) -> None:
@@ -92,7 +92,7 @@ class PrivateAssetBucket(Construct):
         name = custom_domain.domain_name if custom_domain else None
         self.settings = inputs.site_settings(settings, user_pool_id, user_pool_client_id, name)
         if settings is not None:
-            self._say_what_won()
+            self._list_overriding_variables()
         logs = bucket.log_bucket(self)
         self.bucket = (
             bucket.imported_bucket(self, asset_bucket_name_import, asset_bucket_region)
@@ -100,12 +100,12 @@ class PrivateAssetBucket(Construct):
             else bucket.asset_bucket(self, logs, asset_bucket_name, removal_policy)
         )
         self.pass_keys = self._pass_keys() if door == "passes" else None
-        self.edge = self._edge(inputs.given_keys(self.settings, issuer_keys), own_domain=custom_domain is not None)
+        self.edge = self._edge(inputs.key_documents(self.settings, issuer_keys), own_domain=custom_domain is not None)
         acl = waf.firewall(self, requests_per_address).attr_arn if firewall else None
         self.distribution = self._distribution(custom_domain, cache, price_class, acl)
         self.url = f"https://{name or self.distribution.distribution_domain_name}"
         if asset_bucket_name_import:
-            self._print_statements()
+            self._print_statements_to_add()
         if custom_domain:
             domain.records(self, custom_domain, self.distribution)
         access_log.access_log(self, self.distribution, logs)
@@ -114,18 +114,18 @@ class PrivateAssetBucket(Construct):
         output(self, "SiteUrl", self.url)
         output(self, "DistributionId", self.distribution.distribution_id)
 
-    def _say_what_won(self) -> None:
-        won = inputs.winning_variables()
-        if won:
-            Annotations.of(self).add_info(f"environment variables won over the settings file: {', '.join(won)}")
+    def _list_overriding_variables(self) -> None:
+        names = inputs.overriding_variables()
+        if names:
+            Annotations.of(self).add_info(f"environment variables override the settings file: {', '.join(names)}")
 
     def _pass_keys(self) -> passes.PassKeys:
         passes.refuse_what_passes_cannot(self.settings)
         return passes.PassKeys(self, "PassKeys", settings=self.settings)
 
-    def _edge(self, given: Mapping[str, bytes], *, own_domain: bool) -> EdgeFunctions:
+    def _edge(self, documents: Mapping[str, bytes], *, own_domain: bool) -> EdgeFunctions:
         settings = passes.for_api_alone(self.settings) if self.pass_keys else self.settings
-        keys = inputs.issuer_keys(settings, given)
+        keys = inputs.issuer_keys(settings, documents)
         return EdgeFunctions(self, "Edge", settings=settings, keys=keys, own_domain=own_domain)
 
     def _distribution(
@@ -136,7 +136,7 @@ class PrivateAssetBucket(Construct):
         acl: str | None,
     ) -> cloudfront.Distribution:
         self._api_headers = caching.api_headers(self)
-        made = cloudfront.Distribution(
+        distribution = cloudfront.Distribution(
             self,
             "Distribution",
             comment="Stagedoor: private files",
@@ -154,17 +154,17 @@ class PrivateAssetBucket(Construct):
         )
         reasons = {
             "CFR1": "who may read is decided by the policy, not by country",
-            "CFR3": "standard logging (v2) is on, which leaves tokens out; the rule knows the old logging alone",
+            "CFR3": "standard logging (v2) is on, which leaves tokens out; the rule looks for the old logging only",
         }
         if not custom_domain:
-            reasons["CFR4"] = "without a domain of one's own CloudFront sets the versions of TLS"
+            reasons["CFR4"] = "without a custom domain CloudFront chooses the versions of TLS"
         if not acl:
             reasons["CFR2"] = "the owner has switched the firewall off"
-        acknowledge(made, **reasons)
-        return made
+        acknowledge(distribution, **reasons)
+        return distribution
 
     def _objects(self, cache: bool) -> cloudfront.BehaviorOptions:
-        """How objects are served: the check first, then the cache, then the bucket."""
+        """The behaviour that serves objects: the check first, then the cache, then the bucket."""
         checks = [self.edge.objects] if self.pass_keys is None else None
         return cloudfront.BehaviorOptions(
             origin=origins.S3BucketOrigin.with_origin_access_control(
@@ -183,9 +183,11 @@ class PrivateAssetBucket(Construct):
         )
 
     def _levels(self) -> list[cloudfront.AccessLevel]:
-        """At the edge a missing object is a 404, for which S3 wants ListBucket; the function asks for no empty key.
+        """What CloudFront may do with the bucket.
 
-        A pass is for a URL as it is written, so there `/` must not list the bucket, and a missing object is a 403.
+        At the edge door it may list, because otherwise S3 answers 403 for a missing object; the edge function never
+        asks for the empty key, which would list the bucket. At the passes door nothing refuses that key, so CloudFront
+        may not list, and a missing object is a 403.
         """
         if self.pass_keys is not None:
             return [cloudfront.AccessLevel.READ]
@@ -196,22 +198,23 @@ class PrivateAssetBucket(Construct):
 
     @property
     def prefix(self) -> str | None:
-        """What the names of all objects start with in the bucket, with a slash before it."""
+        """The folder of the bucket that all objects are in, with a slash before it; None: the whole bucket."""
         store = urlsplit(self.settings.store or "")
         return store.path.rstrip("/") or None if store.scheme == "s3" else None
 
-    def _print_statements(self) -> None:
+    def _print_statements_to_add(self) -> None:
         prefix = f"{self.prefix.removeprefix('/')}/" if self.prefix else ""
-        bucket.statement_to_merge(self, self.distribution, self.bucket, prefix, listed=self.pass_keys is None)
+        can_list = self.pass_keys is None
+        bucket.print_statements_to_add(self, self.distribution, self.bucket, prefix, can_list=can_list)
 
     def add_api(self, origin: cloudfront.IOrigin) -> None:
-        """Let `/-/*` go to an API that answers for the site, with every credential and nothing from a cache.
+        """Send `/-/*` to the site's API, with all credentials and without a cache.
 
         Raises:
-            SettingsError: the site has one already.
+            SettingsError: the site has an API already.
         """
         if self._has_api:
-            problem = "this site has an API already, and everything under /-/ goes to one"
+            problem = "this site has an API already, and /-/* can go to one only"
             raise SettingsError(problem, setting="site", mend="make one ContentApi for each site")
         self._has_api = True
         self.distribution.add_behavior(
@@ -227,12 +230,12 @@ class PrivateAssetBucket(Construct):
 
 
 def _check_arguments(door: object, custom_domain: object, imported: str | None, region: str | None) -> None:
-    """Refuse what types would have refused, where nobody looked at types."""
+    """Refuse wrong arguments that a type checker would have found, and a region that does not fit."""
     if door not in DOORS:
         raise SettingsError(f"there is no door {door!r}", setting="door", mend=f"it is one of {', '.join(DOORS)}")
     if custom_domain is not None and not isinstance(custom_domain, CustomDomain):
         raise SettingsError(
-            f"{custom_domain!r} has no zone for the certificate and the records",
+            f"{custom_domain!r} names no zone for the certificate and the records",
             setting="custom_domain",
             mend='give CustomDomain(zone, "assets.example.com")',
         )
@@ -240,22 +243,22 @@ def _check_arguments(door: object, custom_domain: object, imported: str | None, 
         return
     if not imported:
         raise SettingsError(
-            f"a new bucket is where its stack is, in {REGION}",
+            f"a new bucket is in the region of its stack, {REGION}",
             setting="asset_bucket_region",
             mend="leave it out, or import a bucket: asset_bucket_name_import",
         )
     if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d+", region):
         raise SettingsError(
-            f"{region!r} is no name of a region", setting="asset_bucket_region", mend="for example eu-central-1"
+            f"{region!r} is not the name of a region", setting="asset_bucket_region", mend="for example eu-central-1"
         )
 
 
 def _require_region(construct: Construct) -> None:
     region = Stack.of(construct).region
     if region != REGION:
-        where = "no region" if Token.is_unresolved(region) else region
+        place = "no region" if Token.is_unresolved(region) else region
         raise SettingsError(
-            f"the stack is in {where}, and CloudFront takes functions, firewall and certificate from {REGION} alone",
+            f"the stack is in {place}, but CloudFront takes functions, firewall and certificate from {REGION} alone",
             setting="env",
-            mend=f'give the stack env=cdk.Environment(region="{REGION}"); a bucket elsewhere can be imported',
+            mend=f'give the stack env=cdk.Environment(region="{REGION}"); a bucket of another region can be imported',
         )

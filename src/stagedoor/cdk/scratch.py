@@ -1,4 +1,4 @@
-"""Files that CDK copies into its own folder, for as long as this process lasts."""
+"""Files for CDK to copy into its own folder; they are deleted when this process ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def write(name: str, content: bytes) -> Path:
-    """Write a file into a folder of its own."""
+    """Write a file into a new folder; return its path."""
     folder = Path(tempfile.mkdtemp(dir=_folder()))
     file = folder / name
     file.write_bytes(content)

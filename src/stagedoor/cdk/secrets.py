@@ -1,4 +1,4 @@
-"""Secrets: those that the settings say AWS keeps, and those that AWS makes up when the site is deployed."""
+"""Secrets: those that the settings name, and those that AWS generates when the site is deployed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .nag import acknowledge
 LENGTH = 64
 
 
-def made_up(scope: Construct, name: str, purpose: str, why_it_stays: str) -> secretsmanager.Secret:
-    """A random text that nobody ever sees.
+def generated(scope: Construct, name: str, purpose: str, no_rotation: str) -> secretsmanager.Secret:
+    """A random text that AWS generates and no one needs to see.
 
     Args:
         scope, name: of the secret.
         purpose: what it is for.
-        why_it_stays: why it does not rotate by itself.
+        no_rotation: why it does not rotate automatically.
     """
     secret = secretsmanager.Secret(
         scope,
@@ -26,24 +26,24 @@ def made_up(scope: Construct, name: str, purpose: str, why_it_stays: str) -> sec
         description=f"Stagedoor: {purpose}",
         generate_secret_string=secretsmanager.SecretStringGenerator(password_length=LENGTH, exclude_punctuation=True),
     )
-    acknowledge(secret, SMG4=why_it_stays)
+    acknowledge(secret, SMG4=no_rotation)
     return secret
 
 
-def reads(scope: Construct, secret: str) -> iam.PolicyStatement:
-    """Leave to read one secret.
+def read_permission(scope: Construct, secret: str) -> iam.PolicyStatement:
+    """The permission to read one secret.
 
     Args:
-        scope: in the stack whose account and region have it, if its name does not say.
+        scope: in the stack whose account and region the secret is in, unless its name is an ARN.
         secret: `ssm:/name` or `secretsmanager:name-or-arn`, as in the settings.
     """
     stack = Stack.of(scope)
     scheme, _, name = secret.partition(":")
-    home = f"{stack.region}:{stack.account}"
-    whole = name.startswith("arn:") or Token.is_unresolved(name)  # of a secret of this app nothing but its ARN is named
+    region_and_account = f"{stack.region}:{stack.account}"
+    is_arn = name.startswith("arn:") or Token.is_unresolved(name)  # secrets of this app are named by their ARN alone
     if scheme == "ssm":
-        arn = name if whole else f"arn:{stack.partition}:ssm:{home}:parameter/{name.lstrip('/')}"
+        arn = name if is_arn else f"arn:{stack.partition}:ssm:{region_and_account}:parameter/{name.lstrip('/')}"
         return iam.PolicyStatement(actions=["ssm:GetParameter"], resources=[arn])
-    # AWS puts six random characters behind the name (Secrets Manager User Guide, "Secret ARN")
-    arn = name if whole else f"arn:{stack.partition}:secretsmanager:{home}:secret:{name}-??????"
+    # AWS appends six random characters to the name (Secrets Manager User Guide, "Secret ARN")
+    arn = name if is_arn else f"arn:{stack.partition}:secretsmanager:{region_and_account}:secret:{name}-??????"
     return iam.PolicyStatement(actions=["secretsmanager:GetSecretValue"], resources=[arn])

@@ -15,8 +15,7 @@ from .options import AsJson, SettingsFile, load_settings
 from .output import complain, help_without_command, remark, say, say_json
 
 if TYPE_CHECKING:
-    from ..aws.api.bundle import ApiBundle
-    from ..aws.edge.bundle import Bundle
+    from ..aws.packing import Bundle
     from ..settings import Settings
 
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="folder for the zip; default: dist")]
@@ -117,7 +116,7 @@ def api(
     from ..aws.api.bundle import HANDLER, make_api_zip
 
     settings = load_settings(file, warn=True)
-    made = make_api_zip(settings, given=frozenset(variables or ()), architecture=architecture.value, wheels=wheels)
+    made = make_api_zip(settings, variables=frozenset(variables or ()), architecture=architecture.value, wheels=wheels)
     path = _write(out / "api.zip", made)
     if as_json:
         facts = {"bundle": made.hash, "architecture": architecture.value, "handler": HANDLER}
@@ -144,7 +143,7 @@ def _issuers_keys(settings: Settings) -> dict[str, bytes] | None:
     return documents if len(documents) == len(issuers) else None
 
 
-def _write(path: Path, made: Bundle | ApiBundle, mode: int = 0o644) -> Path:
+def _write(path: Path, made: Bundle, mode: int = 0o644) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     path.touch(mode)
@@ -154,7 +153,7 @@ def _write(path: Path, made: Bundle | ApiBundle, mode: int = 0o644) -> Path:
     return path
 
 
-def _facts(path: Path, made: Bundle | ApiBundle) -> Mapping[str, Any]:
+def _facts(path: Path, made: Bundle) -> Mapping[str, Any]:
     return {
         "zip": str(path),
         "bytes": len(made.content),
@@ -165,7 +164,7 @@ def _facts(path: Path, made: Bundle | ApiBundle) -> Mapping[str, Any]:
     }
 
 
-def _say_zip(path: Path, made: Bundle | ApiBundle) -> None:
+def _say_zip(path: Path, made: Bundle) -> None:
     facts = _facts(path, made)
     say(f"{path}  {facts['bytes']:,} bytes, {len(made.files)} files, {facts['unpacked']:,} unpacked")
     say(f"  sha256   {facts['sha256']}")

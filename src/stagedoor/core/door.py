@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from . import credentials, paths, replies
@@ -27,8 +27,10 @@ from .errors import (
 from .messages import Flow, Pairs, Reply, Request, Serve
 from .passes import MISSING_KEY, Grant, Passes
 from .policy.decide import Allow, Policy
-from .session import Sessions
 from .tokens import CallerCache, Tokens
+
+if TYPE_CHECKING:
+    from .session import Sessions  # an edge function without session keys starts without it
 
 OBJECT_METHODS = "GET, HEAD, OPTIONS"
 ASKED_HEADERS = b"Authorization, Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Range, Range"

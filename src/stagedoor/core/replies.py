@@ -89,6 +89,11 @@ def problem(
     return Reply(status, base_headers() + content + extra, body, code, caller)
 
 
+def fault() -> Reply:
+    """Answer an error of our own; only the log says which."""
+    return problem(500, "fault", "something went wrong here; nothing was served")
+
+
 def pass_error(error: InvalidPass) -> Reply:
     """Say what CloudFront says of a pass that opens nothing; the log has the reason in our words."""
     body = (

@@ -329,7 +329,7 @@ _BROKEN_OFF = Answer(499, (), reason="broken-off")
 def _fault() -> Reply:
     """The answer where we failed ourselves: nothing is served (invariant 2)."""
     _log.exception("a fault of ours; the request was refused")
-    return replies.problem(500, "fault", "something went wrong here; nothing was served")
+    return replies.fault()
 
 
 async def _send(answer: Answer, receive: Receive, send: Send, send_file: SendFile | None, bodiless: bool) -> int:

@@ -1,16 +1,15 @@
-"""Makes the zip of the function behind `/-/*`: the package as far as it needs it, its settings, and `cryptography`.
+"""Makes the zip of the function behind `/-/*`: what it needs of this package, its settings, and `cryptography`.
 
-`cryptography` is bundled always, for there is no way around OpenSSL here: passes are signed with a private key, which
-arithmetic of Python's own would give away by the time that it takes; issuers may sign with elliptic curves; cursors
-are sealed with AES. boto3 and botocore are part of the runtime and are left out, as is whatever serves and shows.
+`cryptography` is always included, because Python's own arithmetic cannot do this function's work safely: signing with a
+private key would leak the key by the time that it takes, issuers may sign with elliptic curves, and cursors are sealed
+with AES. boto3 and botocore belong to the runtime and are left out, as are the gateway, the commands and the demo.
 
-No secret gets into the zip. Whoever may look at the function's code would have it; AWS keeps secrets better. Made twice
-from the same settings, with the same release of `cryptography`, the zip has the same bytes.
+No secret gets into the zip, because everyone who may read the function's code would have it; AWS keeps secrets better.
+The same settings and the same release of `cryptography` make the same bytes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -21,196 +20,185 @@ import zipfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, NamedTuple, NoReturn, TypeAlias
+from typing import Literal, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from ...core.errors import StagedoorError
-from ...settings import LISTS, PREFIX, SECTIONS, TABLE, Settings
+from ...settings import PREFIX, SECTIONS, Settings
 from ...settings.reader import Reader
 from .. import packing
 
 Architecture: TypeAlias = Literal["arm64", "x86_64"]
-"""In Lambda's words."""
+"""Names of Lambda."""
 
 ARCHITECTURE: Architecture = "arm64"
-"""Of functions, if nobody says otherwise: the cheaper one."""
+"""The default, because it costs less."""
 HANDLER = "stagedoor.aws.api.lambda_function.handler"
 MAX_UNPACKED_BYTES = 250 * 1_048_576
 """Lambda Developer Guide, "Lambda quotas"."""
 
 _OPENAPI = "core/endpoints/openapi.json"
-_WHEELS = {"arm64": "aarch64", "x86_64": "x86_64"}
-"""Architecture, in the words of wheels (PEP 600)."""
+_WHEEL_ARCHITECTURE = {"arm64": "aarch64", "x86_64": "x86_64"}
+"""Architecture -> its name in wheels (PEP 600)."""
 _PLATFORMS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
-"""Older than the C library of the runtime's Amazon Linux 2023 (2.34)."""
-_BOUGHT = {
+"""Wheels for these run on the runtime's Amazon Linux 2023, whose C library is newer (2.34)."""
+_DEPENDENCIES = {
     "cryptography": re.compile(r"cryptography/|.*\.dist-info/"),
     "cffi": re.compile(r"_cffi_backend\.|.*\.dist-info/"),
 }
-"""Distributions that are bundled, and which of their files."""
-_LEFT_OUT = re.compile(r".*(\.pyi|py\.typed|/RECORD|/sboms/.*)")
-_NOT_CALLED = frozenset(("catalogue/sqlite.py", "store/folder.py", "store/memory.py", "store/s3.py"))
-"""Files whose imports are never reached: `checked` settings name other places."""
-_AT_HOME = ("gateway",)
-"""Sections that say nothing to the function."""
+"""Distribution -> beginnings of the names of its files that are needed."""
+_NOT_NEEDED = re.compile(r".*(\.pyi|py\.typed|/RECORD|/sboms/.*)")
+_NEVER_IMPORTED = frozenset(("catalogue/sqlite.py", "store/folder.py", "store/memory.py", "store/s3.py"))
+"""Modules for stores and catalogues that the function refuses."""
+_UNUSED_SECTIONS = ("gateway",)
 _SECRETS = ("passes.private_key", "passes.passphrase", "login.session_keys")
-_PUBLIC = "passes.public_keys"
+_PUBLIC_KEYS = "passes.public_keys"
 
 
 class BundleError(StagedoorError):
-    """The zip cannot be made, for a reason that is not in the settings."""
-
-
-class ApiBundle(NamedTuple):
-    """A zip that is ready to be uploaded.
-
-    Attributes:
-        content: its bytes.
-        hash: of settings and code without dependencies.
-        compiled: True: bytecode for the runtime is in it, and it starts in half the time.
-        files: names, with sizes in bytes.
-    """
-
-    content: bytes
-    hash: str
-    compiled: bool
-    files: Mapping[str, int]
+    """The zip cannot be made, and the settings are not the reason."""
 
 
 def make_api_zip(
     settings: Settings,
     *,
-    given: frozenset[str] = frozenset(),
+    variables: frozenset[str] = frozenset(),
     architecture: Architecture = ARCHITECTURE,
     wheels: Path | None = None,
     environ: Mapping[str, str] | None = None,
-) -> ApiBundle:
+) -> packing.Bundle:
     """Make the zip.
 
     Args:
-        settings: of the site, as `settings.load` gave them.
-        given: names of environment variables that the function will have; what they set need not be in the settings
-            (`STAGEDOOR_SITE_STORE`, `STAGEDOOR_PASSES_PRIVATE_KEY`, …).
+        settings: of the site, as `settings.load` returned them.
+        variables: names of environment variables that the function will have (`STAGEDOOR_SITE_STORE`,
+            `STAGEDOOR_PASSES_PRIVATE_KEY`, …); what they set is left out of the zip, and not checked.
         architecture: of the function.
-        wheels: folder with wheels of `cryptography` and `cffi` for it; default: pip downloads them.
+        wheels: folder with wheels of `cryptography` and `cffi` for this architecture; default: pip downloads them.
         environ: the environment that `settings` were loaded with; default: the process's own.
 
+    Returns:
+        The bundle; its hash is of settings and code, without the dependencies.
+
     Raises:
-        SettingsError: the function could not do what a setting asks for, or a secret would get into the zip.
-        BundleError: pip could not get the wheels.
+        SettingsError: the function cannot do what a setting asks for, or a secret would get into the zip.
+        BundleError: pip could not download the wheels, they do not fit, or the zip is too large.
     """
-    files = baked(settings, given, os.environ if environ is None else environ)
-    files |= packing.sources("aws/api/lambda_function.py", leave_out=_NOT_CALLED)
+    files = settings_files(settings, variables, os.environ if environ is None else environ)
+    files |= packing.sources("aws/api/lambda_function.py", leave_out=_NEVER_IMPORTED)
     files[f"stagedoor/{_OPENAPI}"] = Path(__file__).parents[2].joinpath(_OPENAPI).read_bytes()
-    hash_ = _digest(json.dumps({name: _digest(body) for name, body in sorted(files.items())}).encode())[:12]
-    files["bundle.json"] = json.dumps({"stagedoor": packing.stagedoor_version(), "bundle": hash_}).encode()
+    hashes = {name: packing.sha256(content) for name, content in sorted(files.items())}
+    bundle_hash = packing.sha256(json.dumps(hashes).encode())[:12]
+    files["bundle.json"] = json.dumps({"stagedoor": packing.stagedoor_version(), "bundle": bundle_hash}).encode()
     with tempfile.TemporaryDirectory() as folder:
-        files |= _bought(wheels or _downloaded(architecture, Path(folder)), architecture)
-    compiled = packing.compiled(files)
-    files |= compiled
-    sizes = {name: len(body) for name, body in sorted(files.items())}
-    if sum(sizes.values()) > MAX_UNPACKED_BYTES:
+        files |= _dependencies(wheels or _download(architecture, Path(folder)), architecture)
+    bundle = packing.pack(files, bundle_hash)
+    if sum(bundle.files.values()) > MAX_UNPACKED_BYTES:
         raise BundleError(f"unpacked the zip has more than {MAX_UNPACKED_BYTES} bytes")
-    return ApiBundle(packing.zipped(files), hash_, bool(compiled), sizes)
+    return bundle
 
 
 # --- settings
 
 
-def secrets_read(settings: Settings, given: frozenset[str], environ: Mapping[str, str]) -> list[tuple[str, str]]:
-    """What the function reads when it starts, for nothing of it is in the zip; arguments as for `make_api_zip`.
+def named_secrets(settings: Settings, variables: frozenset[str], environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """List the secrets that the function reads when it starts; arguments as for `make_api_zip`.
 
     Returns:
-        Setting, and what it says: `ssm:…`, `secretsmanager:…`, or what the function could not read.
+        Name and value of each setting: `ssm:…` or `secretsmanager:…`, or what the function cannot read.
     """
-    read = _reader(settings, environ)
-    named = [(name, text) for name in _SECRETS for text in read.texts(name)]
-    keys = [(_PUBLIC, text) for text in read.table(_PUBLIC).values() if not text.startswith("file:")]
-    return [(name, text) for name, text in (*named, *keys) if _variable(name) not in given]
+    reader = packing.read_again(settings, environ)
+    secrets = [(name, text) for name in _SECRETS for text in reader.texts(name)]
+    public = [(_PUBLIC_KEYS, text) for text in reader.table(_PUBLIC_KEYS).values() if not text.startswith("file:")]
+    return [(name, text) for name, text in (*secrets, *public) if _variable(name) not in variables]
 
 
-def _reader(settings: Settings, environ: Mapping[str, str]) -> Reader:
-    text = settings.source.read_text(encoding="utf-8") if settings.source is not None else ""
-    return Reader(TABLE, LISTS, text, settings.source, environ)
+def settings_files(settings: Settings, variables: frozenset[str], environ: Mapping[str, str]) -> dict[str, bytes]:
+    """Write `stagedoor.toml` for the function, and copy the files of public keys that it names.
 
-
-def baked(settings: Settings, given: frozenset[str], environ: Mapping[str, str]) -> dict[str, bytes]:
-    """`stagedoor.toml` as the function reads it, and the files of public keys that it names.
+    Returns:
+        Name in the zip -> content.
 
     Arguments and errors as for `make_api_zip`.
     """
-    return _Baker(_reader(settings, environ), given).files()
+    return _SettingsWriter(packing.read_again(settings, environ), variables).write()
 
 
-class _Baker:
-    def __init__(self, read: Reader, given: frozenset[str]) -> None:
-        self._read, self._given = read, given
-        self._files: dict[str, bytes] = {}
+class _SettingsWriter:
+    """Copies settings, without what the function has no use for, gets from its variables, or must not have.
 
-    def files(self) -> dict[str, bytes]:
+    Args:
+        reader: of the settings.
+        variables: as for `make_api_zip`.
+    """
+
+    def __init__(self, reader: Reader, variables: frozenset[str]) -> None:
+        self._reader, self._variables = reader, variables
+        self._copies: dict[str, bytes] = {}
+
+    def write(self) -> dict[str, bytes]:
         for name in _SECRETS:
             self._check_secret(name)
-        self._check_place("site.store", "s3:", "the function reads from S3 alone", "s3://bucket")
-        self._check_place("catalogue.url", "dynamodb:", "no database file lasts in a function", "dynamodb://table")
-        self._check_agreement()
-        sections = {name: self._section(name) for name in SECTIONS if name not in _AT_HOME}
+        self._check_scheme("site.store", "s3:", "the function reads from S3 alone", "s3://bucket")
+        self._check_scheme("catalogue.url", "dynamodb:", "a function keeps no database file", "dynamodb://table")
+        self._check_session_keys()
+        sections = {name: self._section(name) for name in SECTIONS if name not in _UNUSED_SECTIONS}
         lines = [f"{name} = {_toml(content)}\n" for name, content in sections.items() if content]
-        return {"stagedoor.toml": "".join(lines).encode(), **self._files}
+        return {"stagedoor.toml": "".join(lines).encode(), **self._copies}
 
     def _section(self, name: str) -> object:
-        content = self._read.get(name)
+        content = self._reader.get(name)
         if name == "issuers":
-            return [self._issuer(f"issuers[{number}]", one) for number, one in enumerate(self._read.tables(name))]
+            issuers = self._reader.tables(name)
+            return [self._issuer(f"issuers[{number}]", issuer) for number, issuer in enumerate(issuers)]
         if not isinstance(content, dict):
             return content
-        kept = {key: value for key, value in content.items() if not self._is_given(f"{name}.{key}")}
-        kept.pop("client_secret", None)  # signing in is not the function's part
+        kept = {key: value for key, value in content.items() if not self._is_variable(f"{name}.{key}")}
+        kept.pop("client_secret", None)  # this function signs no one in
         if "public_keys" in kept:
-            kept["public_keys"] = {key: self._public(_PUBLIC, text) for key, text in self._read.table(_PUBLIC).items()}
+            keys = self._reader.table(_PUBLIC_KEYS)
+            kept["public_keys"] = {key: self._public_key(text) for key, text in keys.items()}
         return kept
 
-    def _issuer(self, place: str, issuer: Mapping[str, object]) -> dict[str, object]:
-        jwks = self._read.text(f"{place}.jwks")
+    def _issuer(self, name: str, issuer: Mapping[str, object]) -> dict[str, object]:
+        jwks = self._reader.text(f"{name}.jwks")
         if jwks is None or re.match("https?:", jwks):
             return dict(issuer)
         path = unquote(urlsplit(jwks).path) if jwks.startswith("file:") else jwks
-        return {**issuer, "jwks": self._baked(f"{place}.jwks", path)}
+        return {**issuer, "jwks": self._copy(f"{name}.jwks", path)}
 
-    def _public(self, name: str, text: str) -> str:
+    def _public_key(self, text: str) -> str:
         scheme, _, path = text.partition(":")
-        return f"file:{self._baked(name, path)}" if scheme == "file" else text
+        return f"file:{self._copy(_PUBLIC_KEYS, path)}" if scheme == "file" else text
 
-    def _baked(self, name: str, path: str) -> str:
-        """Take a file along; where it is in the zip."""
-        content = self._read.file(name, path).read_bytes()
-        target = f"files/{_digest(content)[:16]}{Path(path).suffix}"
-        self._files[target] = content
+    def _copy(self, name: str, path: str) -> str:
+        """Put the file that a setting names into the zip; return its path there."""
+        content = self._reader.file(name, path).read_bytes()
+        target = f"files/{packing.sha256(content)[:16]}{Path(path).suffix}"
+        self._copies[target] = content
         return target
 
     def _check_secret(self, name: str) -> None:
-        for text in () if self._is_given(name) else self._read.texts(name):
+        for text in () if self._is_variable(name) else self._reader.texts(name):
             if not text.startswith(("ssm:", "secretsmanager:", "env:")):
-                variable = _variable(name)
-                self._fail(name, "a secret does not go into the zip", f'"ssm:/…", or {variable} for the function')
+                mend = f'"ssm:/…", or {_variable(name)} for the function'
+                self._reader.fail(name, "a secret does not go into the zip", mend)
 
-    def _check_place(self, name: str, scheme: str, problem: str, better: str) -> None:
-        text = None if self._is_given(name) else self._read.text(name)
+    def _check_scheme(self, name: str, scheme: str, problem: str, better: str) -> None:
+        text = None if self._is_variable(name) else self._reader.text(name)
         if text is not None and not text.startswith(scheme):
-            self._fail(name, problem, f'"{better}", or {_variable(name)} for the function')
+            self._reader.fail(name, problem, f'"{better}", or {_variable(name)} for the function')
 
-    def _check_agreement(self) -> None:
-        """As the function itself does, when it is too late."""
+    def _check_session_keys(self) -> None:
+        """Refuse what `lambda_function.with_shared_keys` would refuse after the deployment."""
         name = "login.session_keys"
-        stored = self._is_given("site.store") or self._read.text("site.store") is not None
-        if stored and not self._is_given(name) and not self._read.texts(name):
-            problem = "cursors of listings and sessions count at every instance only with keys that all of them know"
-            self._fail(name, problem, f'["ssm:/…"], or {_variable(name)} for the function')
+        has_store = self._is_variable("site.store") or self._reader.text("site.store") is not None
+        if has_store and not self._is_variable(name) and not self._reader.texts(name):
+            problem = "every instance of the function needs the same keys, for sessions and for cursors of listings"
+            self._reader.fail(name, problem, f'["ssm:/…"], or {_variable(name)} for the function')
 
-    def _is_given(self, name: str) -> bool:
-        return _variable(name) in self._given
-
-    def _fail(self, name: str, problem: str, mend: str) -> NoReturn:
-        self._read.fail(name, problem, mend)
+    def _is_variable(self, name: str) -> bool:
+        return _variable(name) in self._variables
 
 
 def _variable(name: str) -> str:
@@ -218,24 +206,24 @@ def _variable(name: str) -> str:
 
 
 def _toml(value: object) -> str:
-    """A value in TOML, on one line; JSON's texts are TOML's too, but for DEL."""
+    """Write a value in TOML, on one line. A JSON string is a TOML string, but for DEL."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_toml(name)} = {_toml(one)}" for name, one in value.items()) + "}"
+        return "{" + ", ".join(f"{_toml(name)} = {_toml(member)}" for name, member in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-# --- files
+# --- dependencies
 
 
-def _downloaded(architecture: Architecture, folder: Path) -> Path:
-    """The wheels of the release that runs here, for the function's system; pip looks where it is told to look."""
-    wanted = [f"{name}=={version(name)}" for name in _BOUGHT]
+def _download(architecture: Architecture, folder: Path) -> Path:
+    """Download wheels of the releases that run here, from the index that pip is configured with."""
+    wanted = [f"{name}=={version(name)}" for name in _DEPENDENCIES]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--dest", str(folder), "--python-version", packing.RUNTIME, "--only-binary", ":all:"]
     for platform in _PLATFORMS:
-        command += ["--platform", f"{platform}_{_WHEELS[architecture]}"]
+        command += ["--platform", f"{platform}_{_WHEEL_ARCHITECTURE[architecture]}"]
     done = subprocess.run([*command, *wanted], capture_output=True, text=True, check=False)
     if done.returncode:
         mend = "put wheels of both into a folder, and name it"
@@ -243,19 +231,18 @@ def _downloaded(architecture: Architecture, folder: Path) -> Path:
     return folder
 
 
-def _bought(folder: Path, architecture: Architecture) -> dict[str, bytes]:
-    """What is needed of the wheels in a folder."""
+def _dependencies(folder: Path, architecture: Architecture) -> dict[str, bytes]:
+    """Unpack what is needed of the wheels in a folder."""
+    suffix = _WHEEL_ARCHITECTURE[architecture]
     files: dict[str, bytes] = {}
-    for name, wanted in _BOUGHT.items():
-        found = sorted(folder.glob(f"{name}-*{_WHEELS[architecture]}.whl"))
+    for distribution, wanted in _DEPENDENCIES.items():
+        found = sorted(folder.glob(f"{distribution}-*{suffix}.whl"))
         if len(found) != 1:
-            raise BundleError(f"there are {len(found)} wheels of {name} for {_WHEELS[architecture]}, and one is wanted")
+            raise BundleError(
+                f"there are {len(found)} wheels of {distribution} for {suffix}, and exactly one is needed"
+            )
         with zipfile.ZipFile(found[0]) as wheel:
-            for one in wheel.namelist():
-                if wanted.match(one) and not one.endswith("/") and not _LEFT_OUT.fullmatch(one):
-                    files[one] = wheel.read(one)
+            for name in wheel.namelist():
+                if wanted.match(name) and not name.endswith("/") and not _NOT_NEEDED.fullmatch(name):
+                    files[name] = wheel.read(name)
     return files
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

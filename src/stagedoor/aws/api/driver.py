@@ -1,4 +1,4 @@
-"""How the function answers wishes: one after the other, with the standard library and the runtime's own botocore."""
+"""Answers the wishes of flows, one after the other, with the standard library and the runtime's own botocore."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from ...settings import Settings
 from ...store.s3_listing import Listing, ask_once, fault
 
 FETCH_WITHIN = 2.0
-"""Seconds that an issuer may take to answer."""
+"""Seconds for an issuer to answer."""
 ASK_WITHIN = 3.0
-"""Seconds of one request after which nothing more is asked for. The last question may take 8 s more (DynamoDB's: twice
-4 s), so a function with a timeout of 15 s always answers itself.
+"""Seconds into a request after which AWS and issuers are asked nothing more. The last question may take another 8 s
+(two attempts of 4 s at DynamoDB), so a function with a timeout of 15 s always gives an answer of its own.
 """
 
 _log = logging.getLogger("stagedoor")
 
 
 class Outside:
-    """Answers the wishes of a flow. Clients are made when they are needed first, and kept.
+    """Answers the wishes of a flow. Clients are made when they are first needed, and kept.
 
     Args:
-        settings: name store, catalogue and region.
+        settings: for the store, the catalogue and the region.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -45,7 +45,7 @@ class Outside:
             self._catalogue = open_catalogue(settings.catalogue, region=settings.aws_region)
 
     def begin(self) -> None:
-        """A request begins, and with it the time that it has."""
+        """Start the time of a request."""
         self._ends = time.monotonic() + ASK_WITHIN
 
     def __call__(self, wish: Wish) -> Answered:
@@ -56,27 +56,27 @@ class Outside:
         try:
             if late:
                 kind = StoreUnavailable if isinstance(wish, List) else CatalogueUnavailable
-                raise kind(f"nothing more is asked for after {ASK_WITHIN:g} s")
+                raise kind(f"the request has taken {ASK_WITHIN:g} s already, so this was not asked")
             return self._listed(wish) if isinstance(wish, List) else self._found(wish.id)
         except StagedoorError as error:
             _log.error("%s: %s", error.code, error)
             raise
 
     def warm(self) -> None:
-        """Make the client of S3, which costs a tenth of a second of a whole processor; nobody is asked yet."""
+        """Make the S3 client, which takes a whole processor a tenth of a second; nothing is sent yet."""
         if (self._settings.store or "").startswith("s3:"):
-            with contextlib.suppress(BotoCoreError, ValueError):  # said when somebody wants a listing
+            with contextlib.suppress(BotoCoreError, ValueError):  # the first listing reports it
                 self._connected()
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         if self._s3 is not None:
             self._s3.close()
         if self._catalogue is not None:
             self._catalogue.close()
 
-    def _found(self, id_: str) -> Content | None:
-        return None if self._catalogue is None else self._catalogue.find(id_)
+    def _found(self, content_id: str) -> Content | None:
+        return None if self._catalogue is None else self._catalogue.find(content_id)
 
     def _listed(self, wish: List) -> Listed:
         parts = urlsplit(self._settings.store or "")
@@ -90,7 +90,7 @@ class Outside:
         except ClientError as error:
             raise fault(error, listing.place) from error
         except NoCredentialsError as error:
-            raise StoreRefused("there are no AWS credentials: has the function a role?") from error
+            raise StoreRefused("there are no AWS credentials; does the function have a role?") from error
         except (BotoCoreError, ValueError) as error:
             raise StoreUnavailable(f"{listing.place}: {type(error).__name__}: {error}") from error
         return listing.read(answer)

@@ -1,10 +1,10 @@
-"""The function: what the gateway answers under `/-/`, for one event after the other.
+"""The Lambda function behind `/-/*`: it answers as the gateway does, one event after the other.
 
-Settings come from `stagedoor.toml` in the zip, what is known only at deployment from environment variables
-(STAGEDOOR_SITE_URL, …), secrets from SSM Parameter Store or Secrets Manager when the function starts. Besides these
-`ENTRANCE_SECRET` holds what CloudFront sends to show that it is CloudFront: the text, or where AWS keeps it.
+Settings come from `stagedoor.toml` in the zip; what only the deployment knows, from environment variables
+(STAGEDOOR_SITE_URL, …); secrets, from SSM Parameter Store or Secrets Manager when the function starts. The variable
+ENTRANCE_SECRET holds the secret by which CloudFront is recognised, or the name under which AWS keeps it.
 
-The entrance makes no difference to what anybody may do: each request is decided on its own credential.
+Both entrances give the same rights: each request is decided on its own credential.
 """
 
 from __future__ import annotations
@@ -27,47 +27,48 @@ from ...core.messages import Reply, Request
 from ...outside import aws
 from ...settings import Settings, load
 from ...settings.site import make_door
+from ..events import Event
 from .driver import Outside
-from .event import Event, Read, read, written
+from .event import Incoming, read, write
 
 ENTRANCE_VARIABLE = "ENTRANCE_SECRET"
 MAX_HEADER_BYTES = 32_768
 TRY_AGAIN = 5.0
-"""Seconds until a function that could not start tries again; until then it asks nobody."""
+"""Seconds until a function that could not start tries again; until then it sends no request to AWS."""
 
 _FILE = Path(__file__).parents[3] / "stagedoor.toml"
 _log = logging.getLogger("stagedoor")
 
 
 class Function:
-    """A site that is ready to answer.
+    """Answers the requests of one site.
 
     Args:
         settings: of the site.
         entrance: see `event.read`.
 
     Raises:
-        SettingsError: instances of the function could not agree with one another.
-        InvalidKey, StoreRefused, Unavailable: the keys of passes cannot be had.
+        SettingsError: see `with_shared_keys`.
+        InvalidKey, StoreRefused, Unavailable: the keys of passes cannot be read.
     """
 
     def __init__(self, settings: Settings, entrance: bytes | None = None) -> None:
-        self.settings, self.entrance = checked(settings), entrance
+        self.settings, self.entrance = with_shared_keys(settings), entrance
         self.door = make_door(self.settings)
         self.outside = Outside(self.settings)
         self._told: dict[str, str] = {}
 
-    def answer(self, asked: Read, now: float) -> Reply:
-        """Answer one request; what goes wrong on our side is told to nobody but the log."""
-        request = asked.request
+    def answer(self, incoming: Incoming, now: float) -> Reply:
+        """Answer one request at `now`, in epoch seconds. What goes wrong on our side is reported in the log alone."""
+        request = incoming.request
         self.outside.begin()
-        refused = self._refused(asked)
-        if refused is not None:
-            return refused._replace(headers=self.door.dressed(request, refused.headers))
+        refusal = self._refusal(incoming)
+        if refusal is not None:
+            return refusal._replace(headers=self.door.dressed(request, refusal.headers))
         self._keep_keys_fresh(request, now)
         answer = run(self.door.answer(request, now), self.outside)
         self._tell_failures()
-        assert isinstance(answer, Reply), "an object, though only /-/ is answered here"
+        assert isinstance(answer, Reply), "the door served an object under /-/"
         return answer
 
     def _tell_failures(self) -> None:
@@ -77,12 +78,13 @@ class Function:
                 self._told[name] = keys.failure
                 _log.warning("%s", keys.failure or f"keys of issuer {name}: they are here again")
 
-    def _refused(self, asked: Read) -> Reply | None:
-        request = asked.request
-        if asked.bypassed:
-            return replies.problem(403, "entrance", f"ask at {self.settings.url}, which stands before this")
-        if asked.refused is not None:
-            return self.door.problem(request, 400, asked.refused.code, str(asked.refused))
+    def _refusal(self, incoming: Incoming) -> Reply | None:
+        """The answer to a request that the door need not see."""
+        request = incoming.request
+        if incoming.bypassed:
+            return replies.problem(403, "entrance", f"send requests to {self.settings.url}, not to the API behind it")
+        if incoming.refused is not None:
+            return self.door.problem(request, 400, incoming.refused.code, str(incoming.refused))
         if not request.path.startswith(b"/-/"):
             return self.door.problem(request, 404, "not-found", "there is nothing of this name")
         size = sum(len(name) + len(value) for name, values in request.headers.items() for value in values)
@@ -93,24 +95,27 @@ class Function:
         return None
 
     def _keep_keys_fresh(self, request: Request, now: float) -> None:
-        """A key that its issuer has withdrawn stops to count. Nothing runs between requests, so one of them waits."""
+        """Fetch the issuers' keys again from time to time, so that a withdrawn key stops counting.
+
+        Nothing runs between requests, so one request waits for it.
+        """
         if not {b"authorization", b"cookie"}.isdisjoint(request.headers) or request.query:
             for keys in self.door.tokens.issuers.values():
                 if keys.keys and keys.stale(now):
                     run(keys.refresh(now), self.outside)
 
 
-def checked(settings: Settings) -> Settings:
-    """Refuse settings with which one instance of the function could not read what another one has written.
+def with_shared_keys(settings: Settings) -> Settings:
+    """Settings whose session keys are the same at every instance of the function: those that are set, or none.
 
     Raises:
-        SettingsError: there are cursors, and no key that all instances know.
+        SettingsError: none are set, and listings need one.
     """
     if not settings.session_keys_are_temporary:
         return settings
     if settings.store is not None:
         raise SettingsError(
-            "pages of a listing go on at any instance of the function, which needs a key that all of them know",
+            "any instance of the function may be asked for the next page of a listing, so all need the same key",
             setting="login.session_keys",
             mend='["ssm:/stagedoor/session-key"], made with: openssl rand -base64 48',
         )
@@ -120,41 +125,41 @@ def checked(settings: Settings) -> Settings:
 # --- Lambda
 
 
-class _Starting:
-    """The one `Function` of this process, made as soon as it can be."""
+class _Starter:
+    """Starts the one `Function` of this process, again after a while if that fails."""
 
     def __init__(self) -> None:
         self._function: Function | None = None
-        self._failed: StagedoorError | None = None
-        self._tried = -TRY_AGAIN
+        self._error: StagedoorError | None = None
+        self._failed_at = 0.0
 
     def function(self) -> Function:
-        """The function.
+        """Return the function.
 
         Raises:
-            StagedoorError: it could not be made, now or a moment ago.
+            StagedoorError: it cannot start, or could not less than `TRY_AGAIN` ago.
         """
         if self._function is None:
-            if self._failed is not None and time.monotonic() - self._tried < TRY_AGAIN:
-                raise self._failed
+            if self._error is not None and time.monotonic() - self._failed_at < TRY_AGAIN:
+                raise self._error
             try:
-                self._function = make(_FILE, os.environ)
+                self._function = start(_FILE, os.environ)
             except StagedoorError as error:
-                self._failed, self._tried = error, time.monotonic()
+                self._error, self._failed_at = error, time.monotonic()
                 _log.error("%s: %s", error.code, error)
                 raise
         return self._function
 
 
-_starting = _Starting()
+_starter = _Starter()
 
 
-def make(file: Path, environ: Mapping[str, str]) -> Function:
-    """Make the function of a settings file and environment variables.
+def start(file: Path, environ: Mapping[str, str]) -> Function:
+    """Make the function that a settings file and environment variables describe.
 
     Raises:
         SettingsError: a setting is wrong.
-        InvalidKey, StoreRefused, Unavailable: a secret cannot be had.
+        InvalidKey, StoreRefused, Unavailable: a secret cannot be read.
     """
     settings = load(file, environ)
     secret = environ.get(ENTRANCE_VARIABLE)
@@ -164,13 +169,13 @@ def make(file: Path, environ: Mapping[str, str]) -> Function:
 
 
 def handler(event: Event, context: object = None) -> Event:  # noqa: ARG001 - Lambda's signature
-    """Answer one event of the HTTP API. Whatever happens there is an answer, and no exception tells anything."""
-    started, asked, log = time.perf_counter(), None, True
+    """Answer one event of the HTTP API. Every exception becomes an answer too, which gives nothing away."""
+    began, incoming, logged = time.perf_counter(), None, True
     try:
-        function = _starting.function()
-        log = function.settings.access_log != "off"
-        asked = read(event, function.entrance)
-        reply = function.answer(asked, time.time())
+        function = _starter.function()
+        logged = function.settings.access_log != "off"
+        incoming = read(event, function.entrance)
+        reply = function.answer(incoming, time.time())
     except InvalidRequest as error:
         reply = replies.problem(400, error.code, str(error))
     except Unavailable as error:
@@ -179,30 +184,30 @@ def handler(event: Event, context: object = None) -> Event:  # noqa: ARG001 - La
     except Exception as error:
         if not isinstance(error, StagedoorError):
             _log.exception("a fault of ours; the request was refused")
-        reply = replies.problem(500, "fault", "something went wrong here; nothing was served")
-    if log:
-        _note(asked, reply, started)
-    return written(reply, asked.request.method if asked else "")
+        reply = replies.fault()
+    if logged:
+        _log_access(incoming, reply, time.perf_counter() - began)
+    return write(reply, incoming.request.method if incoming else "")
 
 
-def _note(asked: Read | None, reply: Reply, started: float) -> None:
-    """One line for each request, with the names that the gateway's log has; no query, cookie or referrer is in it."""
-    request = asked.request if asked else Request("-", b"-", b"", {}, b"", "-")
+def _log_access(incoming: Incoming | None, reply: Reply, seconds: float) -> None:
+    """Write one line, with the member names of the gateway's access log; it holds no query, cookie or referrer."""
+    request = incoming.request if incoming else Request("-", b"-", b"", {}, b"", "-")
     line = {
         "client": request.client,
         "method": request.method,
         "path": request.path.decode("latin-1"),
         "status": reply.status,
         "bytes": len(reply.body),
-        "ms": round((time.perf_counter() - started) * 1000, 2),
+        "ms": round(seconds * 1000, 2),
         "caller": reply.caller,
         "reason": reply.reason,
-        "request": asked.id if asked else "-",
+        "request": incoming.id if incoming else "-",
     }
     sys.stdout.write(json.dumps(line) + "\n")
 
 
-if _FILE.exists():  # now, while a function that starts has the whole processor
+if _FILE.exists():  # now, while a function that starts has a whole processor
     sys.stdout.write(_FILE.with_name("bundle.json").read_text(encoding="utf-8") + "\n")
-    with contextlib.suppress(StagedoorError):  # said in the log; the first request tries again
-        _starting.function().outside.warm()
+    with contextlib.suppress(StagedoorError):  # it is in the log, and the first request tries again
+        _starter.function().outside.warm()

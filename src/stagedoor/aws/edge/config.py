@@ -1,102 +1,91 @@
-"""What the edge decides with: settings, policy and keys, as the bundler wrote them down."""
+"""What the edge decides with: settings, policy and keys, as the bundler wrote them into `config.json`."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ...core import rsa
 from ...core.credentials import Sources
 from ...core.door import Door, Site
 from ...core.issuers import Issuer
 from ...core.passes import Passes
-from ...core.policy.decide import Policy, compile_rules
-from ...core.session import Sessions
+from ...core.policy.decide import compile_rules
 from ...core.tokens import Tokens
 
+if TYPE_CHECKING:
+    from ...core.session import Sessions
+
 FORM = 2
-"""Version of the form of `config.json`; the bundle's code reads this one alone."""
+"""Version of the form of `config.json`; a bundle's code reads no other."""
 REMEMBERED_BYTES, DECISIONS = 512 * 1024, 128
-"""Tokens, and as much of sessions, in bytes of their text; decisions, each of which keeps its caller. The function has
-128 MB, and the claims of one token of the longest kind take 0.1 MB.
+"""Limits of what is remembered: bytes of token text (as many again of session text), and decisions with their callers.
+
+The function has 128 MB; the claims of one token of the greatest length take 0.1 MB.
 """
 
 
-class Config(NamedTuple):
+class Config:
     """The settings of one bundle.
+
+    Args:
+        document: the content of `config.json`.
 
     Attributes:
         version: of Stagedoor.
-        hash: of everything below, to tell in a log which settings decided.
+        hash: of everything else in the document; in a log it names the settings that decided.
         url: origin of the site; None: `https://` and the distribution's domain name.
-        site, issuers, sessions, passes: arguments of the core's values, as plain data.
-        policy: the rules.
-        baked: key sets that stand in for files, by the URL that asks for them.
+        key_files: JWKS documents that issuers have in a file, by the `file:` URL that asks for them.
     """
 
-    version: str
-    hash: str
-    url: str | None
-    site: Mapping[str, Any]
-    issuers: tuple[Mapping[str, Any], ...]
-    sessions: Mapping[str, Any] | None
-    passes: Mapping[str, Mapping[str, object]]
-    policy: Policy
-    baked: Mapping[str, bytes]
-
-    @classmethod
-    def read(cls, document: Mapping[str, Any]) -> Config:
-        """Read the content of `config.json`."""
+    def __init__(self, document: Mapping[str, Any]) -> None:
         if document["form"] != FORM:
             raise ValueError("config.json was made by another version; bundle again")
-        return cls(
-            document["version"],
-            document["hash"],
-            document["url"],
-            document["site"],
-            tuple(document["issuers"]),
-            document["sessions"],
-            document["passes"],
-            compile_rules(document["rules"], remember=DECISIONS),
-            {
-                one["jwks"]: one["keys"].encode()
-                for one in document["issuers"]
-                if (one["jwks"] or "").startswith("file:")
-            },
-        )
+        self.version: str = document["version"]
+        self.hash: str = document["hash"]
+        self.url: str | None = document["url"]
+        self._site, self._sessions, self._passes = document["site"], document["sessions"], document["passes"]
+        self._issuers = document["issuers"]
+        self._policy = compile_rules(document["rules"], remember=DECISIONS)
+        self.key_files: Mapping[str, bytes] = {
+            issuer["jwks"]: issuer["keys"].encode()
+            for issuer in self._issuers
+            if (issuer["jwks"] or "").startswith("file:")
+        }
 
     def door(self, domain: str) -> Door:
-        """The door for a distribution of this domain name. Nobody has asked the issuers for keys since the bundling."""
+        """Make the door for a distribution of this domain name; the issuers' keys are those of the bundle at first."""
         url = self.url or f"https://{domain}"
-        issuers = tuple(_issuer(one) for one in self.issuers)
+        issuers = tuple(map(_issuer, self._issuers))
         tokens = Tokens(issuers, rsa, remember=REMEMBERED_BYTES)
-        for issuer, one in zip(issuers, self.issuers, strict=True):
-            tokens.issuers[issuer.url].install(one["keys"].encode(), -math.inf)
-        passes = Passes(url, {name: rsa.load_for_passes(jwk) for name, jwk in self.passes.items()})
-        return Door(self._site(url), self.policy, tokens, self._sessions(url, issuers), passes)
+        for issuer, values in zip(issuers, self._issuers, strict=True):
+            tokens.issuers[issuer.url].install(values["keys"].encode(), -math.inf)
+        passes = Passes(url, {name: rsa.load_for_passes(jwk) for name, jwk in self._passes.items()})
+        sessions = self._make_sessions(url, issuers) if self._sessions else None
+        return Door(self._make_site(url), self._policy, tokens, sessions, passes)
 
-    def _site(self, url: str) -> Site:
-        sources = {**self.site["sources"], "order": tuple(self.site["sources"]["order"])}
-        origins = frozenset(self.site["origins"])
-        return Site(url, Sources(**sources), self.site["index"], None, self.site["login_page"], origins)
+    def _make_site(self, url: str) -> Site:
+        values = self._site
+        sources = Sources(**{**values["sources"], "order": tuple(values["sources"]["order"])})
+        return Site(url, sources, values["index"], None, values["login_page"], frozenset(values["origins"]))
 
-    def _sessions(self, url: str, issuers: tuple[Issuer, ...]) -> Sessions | None:
-        if self.sessions is None:
-            return None
-        keys = tuple(bytes.fromhex(key) for key in self.sessions["keys"])
+    def _make_sessions(self, url: str, issuers: tuple[Issuer, ...]) -> Sessions:
+        from ...core.session import Sessions  # many sites have no session keys here, and start without it
+
+        keys = tuple(map(bytes.fromhex, self._sessions["keys"]))
         names = {issuer.url: issuer.name for issuer in issuers}
-        return Sessions(url, keys, names, self.sessions["lifetime"], self.site["sources"]["session"])
+        return Sessions(url, keys, names, self._sessions["lifetime"], self._site["sources"]["session"])
 
 
-def _issuer(one: Mapping[str, Any]) -> Issuer:
+def _issuer(values: Mapping[str, Any]) -> Issuer:
     return Issuer(
-        one["issuer"],
-        frozenset(one["audience"]),
-        one["name"],
-        frozenset(one["token_use"]),
-        one["jwks"],
-        frozenset(one["algorithms"]),
-        one["claims"],
-        one["leeway"],
+        values["issuer"],
+        frozenset(values["audience"]),
+        values["name"],
+        frozenset(values["token_use"]),
+        values["jwks"],
+        frozenset(values["algorithms"]),
+        values["claims"],
+        values["leeway"],
     )

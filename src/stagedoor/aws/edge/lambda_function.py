@@ -1,7 +1,7 @@
-"""The two functions of the bundle: `objects` for everything that is an object, `api` for `/-/*`.
+"""The two Lambda@Edge functions of the bundle: `objects` checks objects, `api` passes `/-/*` on to the API.
 
-They run where nothing can be installed: this file and what it imports are the standard library and the core. What
-they decide with is `config.json` beside the package, written by the bundler.
+Nothing can be installed where they run, so this file imports the standard library and the core alone. What they decide
+with is in `config.json` beside the package, written by the bundler.
 """
 
 from __future__ import annotations
@@ -14,60 +14,61 @@ from typing import Any
 from ...core import paths, replies
 from ...core.door import Door
 from ...core.drivers import run
-from ...core.errors import InvalidTarget, Unavailable
+from ...core.errors import InvalidRequest, InvalidTarget, Unavailable
 from ...core.issuers import is_safe_url
 from ...core.messages import Answered, Fetch, Fetched, Reply, Request, Serve, Wish
+from ..events import Event
 from .config import Config
-from .event import Event, Malformed, read, written
+from .event import read, write
 
 FETCH_WITHIN = 1.5
-"""Seconds that asking issuers for their keys may take in one request, of the five that the function has."""
+"""Seconds that one request may spend on fetching issuers' keys; the function has five seconds."""
 MAX_TARGET_BYTES = 8192
 """CloudFront takes no longer URL ("Quotas")."""
 
-_BESIDE = __file__.rpartition("/stagedoor/")[0]
-with open(f"{_BESIDE}/config.json", encoding="utf-8") as _file:  # noqa: PTH123 - pathlib costs each cold start 3 ms
-    _config = Config.read(json.load(_file))
+_FOLDER = __file__.rpartition("/stagedoor/")[0]
+with open(f"{_FOLDER}/config.json", encoding="utf-8") as _file:  # noqa: PTH123 - pathlib costs each cold start 3 ms
+    _config = Config(json.load(_file))
 _doors: dict[str, Door] = {}
 if _config.url is not None:
-    _doors[_config.url] = _config.door("")  # now, while a function that starts has the whole processor
+    _doors[_config.url] = _config.door("")  # now, while a function that starts has a whole processor
 print(json.dumps({"stagedoor": _config.version, "config": _config.hash}))  # noqa: T201 - one line for each cold start
 
 
 def objects(event: Event, context: object = None) -> Any:  # noqa: ARG001 - Lambda's signature
-    """Decide about an object: send the request on, for its key alone and without any credential, or answer it."""
-    return _answered(event, _object)
+    """Decide about an object: send the request on for exactly its key and without credentials, or answer it."""
+    return _answer(event, _object)
 
 
 def api(event: Event, context: object = None) -> Any:  # noqa: ARG001 - Lambda's signature
-    """Let requests for `/-/…` go on to the API as they are, if their path can be read in one way only."""
-    return _answered(event, _endpoint)
+    """Send a request for `/-/…` on to the API, credentials included, if its path can be read in one way only."""
+    return _answer(event, _endpoint)
 
 
-def _answered(event: Event, answer: Callable[[Request, Event, Door], Reply | Event]) -> Event:
-    """Whatever happens there is an answer, and an exception never lets anybody in."""
+def _answer(event: Event, decide: Callable[[Request, Event, Door], Reply | Event]) -> Event:
+    """Answer an event. Every exception becomes an answer too, and none lets a request through."""
     method = ""
     try:
         request, raw, domain = read(event)
         method = request.method
-        made = answer(request, raw, _door(domain))
-    except Malformed as error:
-        made = replies.problem(400, error.code, str(error))
+        answer = decide(request, raw, _door(domain))
+    except InvalidRequest as error:
+        answer = replies.problem(400, error.code, str(error))
     except Exception as error:
         print(json.dumps({"stagedoor": _config.version, "fault": type(error).__name__}))  # noqa: T201 - CloudWatch
-        made = replies.problem(500, "fault", "something went wrong here; nothing was served")
-    return written(made, method) if isinstance(made, Reply) else made
+        answer = replies.fault()
+    return write(answer, method) if isinstance(answer, Reply) else answer
 
 
 def _object(request: Request, raw: Event, door: Door) -> Reply | Event:
     if len(request.path) + len(request.query) > MAX_TARGET_BYTES:
         return _too_long(door, request)
-    answer = run(door.answer(request, time.time()), _Asking())
+    answer = run(door.answer(request, time.time()), _KeyFetcher())
     _tell_failures(door)
     if isinstance(answer, Serve):
         return _sent_on(raw, answer)
-    if answer.reason == "gallery":  # an API may have one; whoever asks S3 for the empty key gets a listing
-        return _refusal(door, request, 404, "not-found", "there is nothing of this name")
+    if answer.reason == "gallery":  # the empty key: S3 would answer it with a listing
+        return _not_found(door, request)
     return answer
 
 
@@ -77,11 +78,15 @@ def _endpoint(request: Request, raw: Event, door: Door) -> Reply | Event:
     except InvalidTarget as error:
         return _refusal(door, request, 400, error.code, str(error))
     if not key.startswith(paths.OWN_PREFIX):
-        return _refusal(door, request, 404, "not-found", "there is nothing of this name")
+        return _not_found(door, request)
     uri = paths.encode(key)
     if len(uri) + len(request.query) > MAX_TARGET_BYTES:  # the canonical encoding can be three times as long
         return _too_long(door, request)
     return {**raw, "uri": uri}
+
+
+def _not_found(door: Door, request: Request) -> Reply:
+    return _refusal(door, request, 404, "not-found", "there is nothing of this name")
 
 
 def _too_long(door: Door, request: Request) -> Reply:
@@ -89,22 +94,22 @@ def _too_long(door: Door, request: Request) -> Reply:
 
 
 def _refusal(door: Door, request: Request, status: int, code: str, detail: str) -> Reply:
-    made = door.problem(request, status, code, detail)
-    return made._replace(headers=door.dressed(request, made.headers))
+    reply = door.problem(request, status, code, detail)
+    return reply._replace(headers=door.dressed(request, reply.headers))
 
 
 def _door(domain: str) -> Door:
-    """The door for this distribution; without a domain of its own the site's origin is known only now."""
-    name = _config.url or domain
-    door = _doors.get(name)
+    """The door for this distribution. A site without a domain of its own learns its origin from the event."""
+    origin = _config.url or domain
+    door = _doors.get(origin)
     if door is None:
         _doors.clear()
-        door = _doors[name] = _config.door(domain)
+        door = _doors[origin] = _config.door(domain)
     return door
 
 
 def _sent_on(raw: Event, serve: Serve) -> Event:
-    """The same request for exactly the key that was authorised, without what the store has no use for."""
+    """The request for exactly the authorised key, without credentials, query and body."""
     headers = {name: fields for name, fields in raw["headers"].items() if name.lower() not in _CREDENTIALS}
     kept = {name: value for name, value in raw.items() if name != "body"}
     return {**kept, "uri": paths.encode(serve.key), "querystring": "", "headers": headers}
@@ -113,21 +118,21 @@ def _sent_on(raw: Event, serve: Serve) -> Event:
 _CREDENTIALS = ("authorization", "cookie")
 
 
-class _Asking:
-    """Asks issuers for their keys, the one thing that is asked for here; the questions of one request share a limit."""
+class _KeyFetcher:
+    """Fetches issuers' keys, the only wish that is answered here. All fetches of one request share a time limit."""
 
     def __init__(self) -> None:
         self._ends = 0.0
 
     def __call__(self, wish: Wish) -> Answered:
         if not isinstance(wish, Fetch):
-            raise Unavailable("nothing but keys can be asked for here")
-        if wish.url in _config.baked:
-            return Fetched(_config.baked[wish.url])
+            raise Unavailable("only keys can be asked for at the edge")
+        if wish.url in _config.key_files:
+            return Fetched(_config.key_files[wish.url])
         if not is_safe_url(wish.url):
             return Fetched(b"", "this is not an https address")
         self._ends = self._ends or time.monotonic() + FETCH_WITHIN
-        from ...outside.fetch_sync import fetch  # heavy, and hardly ever needed
+        from ...outside.fetch_sync import fetch  # slow to import, and rarely needed
 
         return fetch(wish, self._ends - time.monotonic())
 
