@@ -27,6 +27,8 @@ from .provider import CLIENT_ID, PEOPLE, Provider
 HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
 PORTS_TO_TRY = 100
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends the demo."""
 FILES = Path(__file__).with_name("files")
 """The site's files, laid out as they are served; each rule below allows some of them and refuses others."""
 
@@ -99,7 +101,7 @@ def run(port: int | None, open_browser: bool) -> int:
         Exit code: 0, or 1 if the demo could not start.
     """
     # By default these signals end Python without clean-up; a KeyboardInterrupt leaves through every `with`.
-    for name in (signal.SIGTERM, signal.SIGHUP):
+    for name in SIGNALS:
         signal.signal(name, signal.default_int_handler)
     for variable in ("no_proxy", "NO_PROXY"):  # the provider is on this machine: no proxy can reach it
         os.environ[variable] = HOST
@@ -107,14 +109,23 @@ def run(port: int | None, open_browser: bool) -> int:
         with (
             _listen(port) as site,
             _listen(None, site.getsockname()[1] + 1) as issuer,
-            tempfile.TemporaryDirectory(prefix="stagedoor-demo-") as folder,
+            _temporary_folder() as folder,
         ):
-            return _run(site, issuer, Path(folder), open_browser)
+            return _run(site, issuer, folder, open_browser)
     except OSError as error:
         Console(stderr=True).print(f"the demo cannot start: {error}; try another port", highlight=False)
         return 1
     except KeyboardInterrupt:
         return 0
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Generator[Path, None, None]:
+    """A folder that is deleted at the end, even if a signal comes while it is made."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    with tempfile.TemporaryDirectory(prefix="stagedoor-demo-") as folder:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        yield Path(folder)
 
 
 def _run(site: socket.socket, issuer: socket.socket, folder: Path, open_browser: bool) -> int:
@@ -196,7 +207,7 @@ async def _serve(apps: tuple[tuple[Any, socket.socket], ...], url: str, folder: 
         for server in servers:
             server.should_exit = True
 
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for name in SIGNALS:
         asyncio.get_running_loop().add_signal_handler(name, stop)
     async with asyncio.TaskGroup() as group:
         for server, (_, sock) in zip(servers, apps, strict=True):  # the provider first: the gateway asks for its keys
