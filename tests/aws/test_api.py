@@ -512,8 +512,9 @@ def test_an_issuer_that_does_not_answer_is_not_waited_for_longer_than_allowed(
     assert "no answer in time" in caplog.text
 
 
-def test_header_fields_beyond_32_kb_are_refused_unread(function: Function) -> None:
-    answer = answered(function, "/-/whoami", "GET", bearer_line(ANN), "X-Long: " + "a" * 32_768)
+@pytest.mark.parametrize("lines", [["X-Long: " + "a" * 32_768], [f"X-{number}: a" for number in range(101)]])
+def test_header_fields_beyond_the_bound_are_refused_unread(function: Function, lines: list[str]) -> None:
+    answer = answered(function, "/-/whoami", "GET", bearer_line(ANN), *lines)
     assert (answer["statusCode"], content(answer)["code"]) == (431, "headers")
 
 

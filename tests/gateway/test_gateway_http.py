@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.gateway import app, protocol
+from stagedoor.core import replies
+from stagedoor.gateway import protocol
 from stagedoor.store import folder as folder_store
 from stagedoor.store.memory import MemoryStore
 from stagedoor.store.port import Meta, Open, Opened, nothing
@@ -402,7 +403,7 @@ async def test_long_request_targets_are_refused(served: Served) -> None:
 
 async def test_a_header_section_within_the_bound_is_read_in_however_many_pieces(served: Served) -> None:
     raw = message("/public/a.txt", "GET", *(f"X-{number}: {'a' * 1000}" for number in range(28)))
-    assert len(raw) < app.MAX_HEADER_BYTES
+    assert len(raw) < replies.MAX_HEADER_BYTES
     for size in (len(raw), 10_000, 1_000):
         async with served.wire() as connection:
             for start in range(0, len(raw), size):
@@ -556,7 +557,7 @@ def site(tmp_path: Path) -> Path:
 
 def test_the_limits_are_those_that_are_promised() -> None:
     assert (protocol.HEADER_WITHIN, protocol.IDLE_AFTER, protocol.STALLED_AFTER) == (10.0, 75.0, 60.0)
-    assert (app.MAX_HEADER_BYTES, app.MAX_HEADER_FIELDS) == (32_768, 100)
+    assert (replies.MAX_HEADER_BYTES, replies.MAX_HEADER_NAMES) == (32_768, 100)
 
 
 @pytest.mark.usefixtures("hurried")

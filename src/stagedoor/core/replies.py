@@ -21,6 +21,9 @@ _PHRASES = {
 }
 """The usual ones at the edge, so that a cold start need not wait for the import of `http`."""
 
+MAX_HEADER_BYTES = 32_768
+MAX_HEADER_NAMES = 100
+
 
 def phrase(status: int) -> str:
     """The reason phrase of a status (RFC 9110 §15)."""
@@ -92,6 +95,17 @@ def problem(
 def fault() -> Reply:
     """Answer an error of our own; only the log says which."""
     return problem(500, "fault", "something went wrong here; nothing was served")
+
+
+def headers_too_large() -> Reply:
+    """Refuse a header section (RFC 6585 §5)."""
+    return problem(431, "headers", f"send less than {MAX_HEADER_BYTES} bytes and {MAX_HEADER_NAMES} names of header")
+
+
+def judge_headers(headers: Headers) -> Reply | None:
+    """Return a refusal if a header section is larger than what any door takes; None if it is not."""
+    size = sum(len(name) + len(value) for name, values in headers.items() for value in values)
+    return headers_too_large() if len(headers) > MAX_HEADER_NAMES or size > MAX_HEADER_BYTES else None
 
 
 def pass_error(error: InvalidPass) -> Reply:

@@ -36,9 +36,6 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
-MAX_HEADER_BYTES = 32_768
-MAX_HEADER_FIELDS = 100
-TOO_LARGE = f"send less than {MAX_HEADER_BYTES} bytes and {MAX_HEADER_FIELDS} names of header"
 PIECE_WITHIN = 300.0
 """Seconds that one piece of a body may take to leave, under whatever server; `protocol` is stricter."""
 LOOKUPS = 8
@@ -163,7 +160,7 @@ class Gateway:
             The complete answer; else what has been begun, for `__call__` to go on with (scope key `BEGUN`).
         """
         started, now = time.perf_counter(), self._clock()
-        if self._ask_now is None or request.path in _HEALTH or len(request.headers) > MAX_HEADER_FIELDS:
+        if self._ask_now is None or request.path in _HEALTH or len(request.headers) > replies.MAX_HEADER_NAMES:
             return None
         trusted = self.settings.trusted_proxies
         if trusted:
@@ -206,9 +203,9 @@ class Gateway:
     async def _answer(
         self, request: Request, receive: Receive, begun: Begun, now: float
     ) -> tuple[Answer, Serve | None]:
-        size = sum(len(name) + len(value) for name, values in request.headers.items() for value in values)
-        if len(request.headers) > MAX_HEADER_FIELDS or size > MAX_HEADER_BYTES:
-            return self._dressed(request, replies.problem(431, "headers", TOO_LARGE)), None
+        too_large = replies.judge_headers(request.headers)
+        if too_large is not None:
+            return self._dressed(request, too_large), None
         if request.path in _HEALTH:
             return self._dressed(request, await self._health(request)), None
         if request.method == "POST" and request.path in self.door.endpoints:

@@ -19,9 +19,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ..core import replies
 from ..core.errors import StoreUnavailable
-from ..core.messages import Request, collect
+from ..core.messages import Reply, Request, collect
 from ..store.folder import in_memory
-from .app import BEGUN, MAX_HEADER_BYTES, SEND_FILE, TOO_LARGE, Begun, Gateway
+from .app import BEGUN, SEND_FILE, Begun, Gateway
 from .objects import Answer, Fields, of_reply
 
 HEADER_WITHIN = 10.0
@@ -104,8 +104,8 @@ class StrictProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._in_head and not self._first_feed and self.parser is not None:
             self._fed_bytes += len(data)  # a line without an end is in no callback yet
-            if self._fed_bytes > MAX_HEADER_BYTES:
-                self._refuse(431, "headers", TOO_LARGE)
+            if self._fed_bytes > replies.MAX_HEADER_BYTES:
+                self._refuse(replies.headers_too_large())
 
     def on_message_begin(self) -> None:
         self.url, self.headers, self.expect_100_continue = b"", [], False
@@ -120,7 +120,7 @@ class StrictProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:  # a trailer: nothing that comes after the body says who asks or for what
             self._fed_bytes += len(name) + len(value) + 4
-            if self._fed_bytes > MAX_HEADER_BYTES:
+            if self._fed_bytes > replies.MAX_HEADER_BYTES:
                 self.transport.abort()
             return
         self._head_bytes += len(name) + len(value) + 4
@@ -134,7 +134,7 @@ class StrictProtocol(HttpToolsProtocol):
             return
         refusal = self._misread()
         if refusal is not None:
-            self._refuse(*refusal)
+            self._refuse(refusal)
             return
         begun = self._try_short_way(self._gateway) if self._gateway is not None else None
         if not self._short:
@@ -157,23 +157,23 @@ class StrictProtocol(HttpToolsProtocol):
             self.loop.call_soon(self._feed_backlog)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's name and words
-        self._refuse(400, "request", "this is not an HTTP/1.1 request that can be understood")
+        self._refuse(replies.problem(400, "request", "this is not an HTTP/1.1 request that can be understood"))
 
     def _unsupported_upgrade_warning(self) -> None:
         """No upgrade is offered; the request is answered as if none had been asked for (RFC 9110 §7.8)."""
 
-    def _misread(self) -> tuple[int, str, str] | None:
-        """Status, code and words if two readers could take this head for different requests (RFC 9112 §3.2)."""
-        if self._head_bytes > MAX_HEADER_BYTES:
-            return 431, "headers", TOO_LARGE
+    def _misread(self) -> Reply | None:
+        """A refusal if two readers could take this head for different requests (RFC 9112 §3.2)."""
+        if self._head_bytes > replies.MAX_HEADER_BYTES:
+            return replies.headers_too_large()
         version = self.parser.get_http_version()
         if version not in ("1.1", "1.0"):
-            return 505, "version", "this server speaks HTTP/1.1 and HTTP/1.0 here"
+            return replies.problem(505, "version", "this server speaks HTTP/1.1 and HTTP/1.0 here")
         hosts = [value for name, value in self.headers if name == b"host"]
         if len(hosts) > 1 or (not hosts and version == "1.1"):
-            return 400, "host", "send exactly one Host header"
+            return replies.problem(400, "host", "send exactly one Host header")
         if b"#" in self.url:
-            return 400, "target", "the request target holds a fragment"
+            return replies.problem(400, "target", "the request target holds a fragment")
         if not self.url.startswith(b"/"):
             scheme, _, rest = self.url.partition(b"://")
             authority, slash, path = rest.partition(b"/")
@@ -182,11 +182,11 @@ class StrictProtocol(HttpToolsProtocol):
             elif scheme.lower() in (b"http", b"https") and authority.lower() in self._own_authorities():
                 self.url = (slash or b"/") + path
             else:
-                return 400, "target", "the request target is for another host, or no path"
+                return replies.problem(400, "target", "the request target is for another host, or no path")
         if not self.url.isascii():
-            return 400, "target", "the request target holds a character that must be percent-encoded"
-        if self.parser.should_upgrade() and self._has_body():
-            return 400, "upgrade", "a request to upgrade has no body"  # the parser would read it as the next request
+            return replies.problem(400, "target", "the request target holds a character that must be percent-encoded")
+        if self.parser.should_upgrade() and self._has_body():  # the parser would read it as the next request
+            return replies.problem(400, "upgrade", "a request to upgrade has no body")
         return None
 
     def _has_body(self) -> bool:
@@ -277,7 +277,7 @@ class StrictProtocol(HttpToolsProtocol):
             StrictProtocol._defaults = given, wire
         return wire
 
-    def _refuse(self, status: int, code: str, detail: str) -> None:
+    def _refuse(self, refusal: Reply) -> None:
         """Answer what is not worth a request, and end the connection."""
         if self.transport.is_closing():
             return
@@ -285,7 +285,7 @@ class StrictProtocol(HttpToolsProtocol):
         if self._leaving or (self.cycle is not None and not self.cycle.response_complete):
             self.transport.abort()  # an answer is under way; nothing may be written into it
             return
-        answer = of_reply(replies.problem(status, code, detail))
+        answer = of_reply(refusal)
         if self._gateway is not None:
             self._gateway.note_refused(answer, self.client[0] if self.client else "")
         self._write(answer, False, False)

@@ -32,7 +32,6 @@ from .driver import Outside
 from .event import Incoming, read, write
 
 ENTRANCE_VARIABLE = "ENTRANCE_SECRET"
-MAX_HEADER_BYTES = 32_768
 TRY_AGAIN = 5.0
 """Seconds until a function that could not start tries again; until then it sends no request to AWS."""
 
@@ -87,9 +86,9 @@ class Function:
             return self.door.problem(request, 400, incoming.refused.code, str(incoming.refused))
         if not request.path.startswith(b"/-/"):
             return self.door.problem(request, 404, "not-found", "there is nothing of this name")
-        size = sum(len(name) + len(value) for name, values in request.headers.items() for value in values)
-        if size > MAX_HEADER_BYTES:
-            return replies.problem(431, "headers", f"send less than {MAX_HEADER_BYTES} bytes of header")
+        too_large = replies.judge_headers(request.headers)
+        if too_large is not None:
+            return too_large
         if request.method == "POST" and request.path in self.door.endpoints and len(request.body) > MAX_BODY_BYTES:
             return replies.problem(413, "body", f"send at most {MAX_BODY_BYTES} bytes")
         return None
