@@ -11,7 +11,7 @@ import pytest
 
 from stagedoor.cli import main
 from stagedoor.core.messages import Fetch, Fetched
-from stagedoor.outside.fetch_async import Fetcher
+from stagedoor.outside import fetch_sync
 from tests.helpers.support import NOW, key_set, rsa_signer
 
 WEB = {
@@ -41,7 +41,7 @@ def say(capsys: pytest.CaptureFixture[str], *words: str) -> Said:
     return Said(code, *capsys.readouterr())
 
 
-async def _from_web(self: Fetcher, wish: Fetch) -> Fetched:
+def _from_web(wish: Fetch, within: float) -> Fetched:
     return Fetched(WEB[wish.url]) if wish.url in WEB else Fetched(b"", "connection refused")
 
 
@@ -56,7 +56,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setattr("time.time", lambda: NOW)
-    monkeypatch.setattr(Fetcher, "_get", _from_web)
+    monkeypatch.setattr(fetch_sync, "_get", _from_web)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "jwks.json").write_bytes(key_set(rsa_signer()))
     (tmp_path / "assets").mkdir()

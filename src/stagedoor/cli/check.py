@@ -102,7 +102,7 @@ def _summary(settings: Settings) -> dict[str, Any]:
 
 
 def _passes(settings: Settings) -> dict[str, Any] | None:
-    """How passes are signed and verified; names keys and where AWS keeps them, and holds none."""
+    """How passes are signed and verified: ids of keys and their names at AWS, never a key."""
     passes = settings.passes
     if passes.key_id is None and not passes.public_keys:
         return None

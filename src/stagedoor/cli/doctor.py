@@ -85,7 +85,7 @@ def command(
       --token ann.token --other-token ben.token --settings stagedoor.toml
     """
     if rate is not None and not math.isfinite(rate):
-        raise WrongUsage("--rate is a number of requests")
+        raise WrongUsage("--rate takes a number")
     tokens = {
         "--token": token,
         "--other-token": other_token,

@@ -14,6 +14,7 @@ import typer
 from ..core.errors import InvalidToken, SettingsError
 from ..core.issuers import discovery_url
 from ..core.jose import json_object
+from ..core.messages import Fetch
 from . import new_site
 from .options import WrongUsage
 from .output import complain, remark, say
@@ -138,9 +139,9 @@ def _client_ids(text: str) -> tuple[str, ...]:
 
 def _discover(answers: new_site.Answers) -> new_site.Answers:
     """Take what settings need from the issuer's discovery document; without it they stay as they are."""
-    from .services import fetch
+    from ..outside.fetch_sync import fetch
 
-    fetched = fetch(discovery_url(answers.issuer))
+    fetched = fetch(Fetch(discovery_url(answers.issuer)))
     error, document = fetched.error, {}
     if not error:
         try:

@@ -102,9 +102,9 @@ def rotation(
     now: int,
     region: str | None = None,
 ) -> dict[str, Any]:
-    """Plan the change to a new key, in steps after each of which every gateway reloads its settings.
+    """Plan the change to a new key in three steps; after each step every gateway reloads its settings.
 
-    No valid pass is refused in between, even if one gateway is a step ahead of another.
+    No valid pass is refused, even if one gateway is a step ahead of another.
 
     Args:
         pair: the new one.
@@ -119,7 +119,7 @@ def rotation(
     """
     old = passes["key_id"]
     known = dict(passes.get("public_keys", {}))
-    if present_public is not None:  # from step 2 on the private key no longer stands for it
+    if present_public is not None:  # after step 2 nothing else holds it
         known = {old: present_public, **known}
     private, upload, notes = _private_setting(passes["private_key"], pair, region)
     first = {**passes, "public_keys": {**known, pair.id: pair.public_setting}}

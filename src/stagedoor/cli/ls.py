@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import time
-from contextlib import aclosing
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -52,15 +51,11 @@ def command(
     from .services import pages
 
     total = _Total()
-
-    async def show() -> None:
-        async with aclosing(pages(settings, caller, start, folders=folders, limit=limit)) as found:
-            async for page in found:
-                total.add(page)
-                if page.found:
-                    _say_page(page, as_json)
-
-    asyncio.run(show())
+    with closing(pages(settings, caller, start, folders=folders, limit=limit)) as found:
+        for page in found:
+            total.add(page)
+            if page.found:
+                _say_page(page, as_json)
     complain("note", *notes)
     if not as_json:
         remark(total.summary(caller))

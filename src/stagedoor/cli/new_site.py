@@ -118,7 +118,7 @@ def site_url(listen: str) -> str:
 
 
 def listen_address(url: str) -> str:
-    """The gateway's address for an origin: its port on this machine; for https, which a proxy answers, the default."""
+    """The gateway's address for an origin; a proxy answers https, so the gateway keeps the default then."""
     match = re.fullmatch(r"http://(.+?)(?::(\d+))?/?", url)
     if not match:
         return LOCAL
@@ -202,13 +202,13 @@ def settings_text(answers: Answers) -> str:
     """The text of `stagedoor.toml`."""
     cognito = is_cognito(answers.issuer)
     name = "cognito" if cognito else urlsplit(answers.issuer).hostname or "issuer"
-    later = "; your https one as soon as there is one" if answers.url.startswith("http:") else ""
+    later = "; change it when there is an https one" if answers.url.startswith("http:") else ""
     lines = [
         "# Who may read which file. What no rule allows is denied.",
         "# After a change: stagedoor check. Why a caller may read a file, or may not: stagedoor explain.",
         "",
         "[site]",
-        f"url   = {_toml(answers.url)}   # the address in browsers{later}",
+        f"url   = {_toml(answers.url)}   # the address of the site{later}",
         f"store = {_toml(answers.store)}",
         *(_S3 if answers.store.startswith("s3://") else ()),
         "",

@@ -32,7 +32,7 @@ def say_json(value: Mapping[str, object]) -> None:
 
 
 def complain(kind: str, *texts: str) -> None:
-    """Print messages on standard error, each after its kind; what to do about it stands indented below."""
+    """Print messages with their kind on standard error; what to do about one is its second line, indented."""
     for text in texts:
         _print(f"{kind}: {_without_tokens(text)}", {"error": "red", "warning": "yellow"}.get(kind, ""), stderr=True)
 

@@ -1,34 +1,30 @@
 """What commands ask of the services behind a site: its issuers, its store, its catalogue, AWS.
 
-They are asked as the gateway asks them, so that a command says what the site would do. Importing this takes long, so
-commands do it where they ask.
+Importing this takes long, so commands do it where they ask.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, closing
-from typing import TypeVar
 
 from ..catalogue import open_catalogue
-from ..core import messages
 from ..core.caller import Caller
-from ..core.drivers import arun
+from ..core.drivers import run
 from ..core.errors import StagedoorError
 from ..core.issuers import IssuerKeys
 from ..core.listing import MAX_NAMES, visible
-from ..core.messages import Answered, Fetch, Fetched, Flow, List, Listed, Wish
+from ..core.messages import Answered, Fetch, List, Listed, Wish
 from ..core.policy.reach import Reach
 from ..core.tokens import Tokens
 from ..keys import signatures
 from ..keys.pass_keys import open_passes
-from ..outside.fetch_async import Fetcher
+from ..outside.fetch_sync import fetch
 from ..settings import Settings
 from ..store import open_store
 from ..store.port import Store
-
-T = TypeVar("T")
 
 STORE_WITHIN = 15.0
 """Seconds that the store has to say that it is ready."""
@@ -37,42 +33,30 @@ STORE_WITHIN = 15.0
 # --- issuers
 
 
-def fetch(url: str) -> Fetched:
-    """Fetch one document."""
-    return _drive(messages.fetch(Fetch(url)))[0]
-
-
 def verify(token: str, settings: Settings, now: float) -> Caller:
     """Verify a token; errors as for `Tokens.verify`."""
-    return _drive(Tokens(settings.issuers, signatures).verify(token, now))[0]
+    return run(Tokens(settings.issuers, signatures).verify(token, now), _fetch)
 
 
 def refresh(settings: Settings, now: float) -> list[IssuerKeys]:
     """Ask every issuer for its keys, all at the same time."""
     issuers = list(Tokens(settings.issuers, signatures).issuers.values())
-    _drive(*(keys.refresh(now) for keys in issuers))
+    with ThreadPoolExecutor(max(len(issuers), 1)) as threads:
+        list(threads.map(lambda keys: run(keys.refresh(now), _fetch), issuers))
     return issuers
 
 
-def _drive(*flows: Flow[T]) -> list[T]:
-    async def drive() -> list[T]:
-        async with aclosing(Fetcher()) as fetcher:
-
-            async def ask(wish: Wish) -> Answered:
-                assert isinstance(wish, Fetch)
-                return await fetcher(wish)
-
-            return await asyncio.gather(*(arun(flow, ask) for flow in flows))
-
-    return asyncio.run(drive())
+def _fetch(wish: Wish) -> Answered:
+    assert isinstance(wish, Fetch)
+    return fetch(wish)
 
 
 # --- store
 
 
-async def pages(
+def pages(
     settings: Settings, caller: Caller, prefix: str, *, folders: bool = False, limit: int | None = None
-) -> AsyncGenerator[Listed]:
+) -> Generator[Listed]:
     """List what a caller may read, with one page in memory at a time.
 
     Args:
@@ -84,33 +68,37 @@ async def pages(
     Raises:
         StoreRefused, Unavailable: the store did not answer.
     """
-    async with aclosing(_store(settings)) as store:
+    with asyncio.Runner() as runner:
+        store = _open_store(settings)
 
-        async def ask(wish: Wish) -> Answered:
+        def ask(wish: Wish) -> Answered:
             assert isinstance(wish, List)
-            return await store.list(wish)
+            return runner.run(store.list(wish))
 
         reach, after, left = Reach(settings.policy), "", limit
-        while left != 0:
-            wish = List(prefix, after, MAX_NAMES if left is None else min(left, MAX_NAMES), folders)
-            page = await arun(visible(reach, caller, wish, settings.index), ask)
-            yield page
-            if page.resume is None:
-                break
-            after = page.resume
-            left = None if left is None else left - len(page.found)
+        try:
+            while left != 0:
+                wish = List(prefix, after, MAX_NAMES if left is None else min(left, MAX_NAMES), folders)
+                page = run(visible(reach, caller, wish, settings.index), ask)
+                yield page
+                if page.resume is None:
+                    return
+                after = page.resume
+                left = None if left is None else left - len(page.found)
+        finally:
+            runner.run(store.aclose())
 
 
-def _store(settings: Settings) -> Store:
+def _open_store(settings: Settings) -> Store:
     return open_store(settings.store, region=settings.region, endpoint=settings.endpoint)
 
 
-# --- is it there? each returns why not, or "" if it is
+# --- does it answer? each of these returns why not, or "" if it does
 
 
 def store_failure(settings: Settings) -> str:
     async def ask() -> None:
-        async with aclosing(_store(settings)) as store, asyncio.timeout(STORE_WITHIN):
+        async with aclosing(_open_store(settings)) as store, asyncio.timeout(STORE_WITHIN):
             await store.ready()
 
     return _failure(lambda: asyncio.run(ask()))
