@@ -22,7 +22,7 @@ from stagedoor.core.passes import PassCheck, Passes, Signer
 from stagedoor.core.policy.decide import DECISIONS, Allow, Policy, compile_rules
 from stagedoor.core.tokens import Tokens
 from stagedoor.keys import signatures
-from stagedoor.keys.pass_keys import Kind, checks, load_signer, new_pair, read_public
+from stagedoor.keys.pass_keys import Kind, check_with, load_signer, new_pair, read_public
 
 from . import keys
 from .peers import Site, start_stagedoor
@@ -190,7 +190,7 @@ def passes(seconds: float) -> dict[str, float]:
     now, rates = int(time.time()), dict[str, float]()
     for kind, name in PASS_KEYS.items():
         pair = new_pair(kind)
-        signer, key = load_signer(pair.id, pair.private), {pair.id: checks(read_public(pair.public))}
+        signer, key = load_signer(pair.id, pair.private), {pair.id: check_with(read_public(pair.public))}
         rates[f"issued, {name}"] = per_second(partial(_issue_next, signer, count(), now + 600), seconds)
         asked = [_with_pass(signer, number, now + 600) for number in range(NEW_PASSES)]
         rates[f"new, {name}"] = max(_let_all_in(_door(key), asked, now) for _ in range(max(3, int(seconds * 10))))

@@ -27,7 +27,7 @@ from stagedoor.aws.edge import bundle
 from stagedoor.core.caller import Caller
 from stagedoor.core.passes import Hash
 from stagedoor.core.session import Sessions
-from stagedoor.keys.pass_keys import load_signer, new_pair, signs
+from stagedoor.keys.pass_keys import load_signer, new_pair, sign_with
 from stagedoor.keys.pass_keys import read_private as read_key
 from stagedoor.settings import parse
 from stagedoor.store.memory import MemoryStore
@@ -237,7 +237,7 @@ TOKENS["session-ann"] = _ANN
 
 HASHES: tuple[Hash, ...] = ("sha1", "sha256")
 PAIR, STRANGERS_PAIR, CURVE = new_pair("rsa"), new_pair("rsa"), new_pair("ec")
-SIGNERS = {name: load_signer("K1", PAIR.private, hash_=name) for name in HASHES}
+SIGNERS = {name: load_signer("K1", PAIR.private, hash=name) for name in HASHES}
 END = int(NOW) + 60
 Fields = dict[str, str]
 
@@ -259,7 +259,7 @@ def _signed(url: str, **more: Any) -> Fields:
 
 def _by_hand(policy: object, key: bytes = PAIR.private) -> Fields:
     text = json.dumps(policy, separators=(",", ":")).encode()
-    signature = _armour(signs(read_key(key))("sha256", text))
+    signature = _armour(sign_with(read_key(key))("sha256", text))
     return {"Policy": _armour(text), "Signature": signature, "Key-Pair-Id": "K1", "Hash-Algorithm": "SHA256"}
 
 

@@ -250,7 +250,7 @@ def test_an_answer_that_is_too_long_becomes_one_that_is_not() -> None:
 
 
 def signer(algorithm: Any = "sha256") -> Any:
-    return load_signer("K1", PAIR.private, hash_=algorithm)
+    return load_signer("K1", PAIR.private, hash=algorithm)
 
 
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256"])

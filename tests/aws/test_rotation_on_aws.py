@@ -175,5 +175,5 @@ def test_another_key_in_the_same_parameter_signs_nothing(owner: Owner, step: str
     """The wrong way to rotate: a function that starts then refuses, because its passes would open nothing."""
     deployment = deploy(owner, step, "edge")
     owner.parameters["ssm:/stagedoor/private-key"] = owner.pairs["mine-2"].private
-    with pytest.raises(InvalidKey, match="is not that of public key mine"):
+    with pytest.raises(InvalidKey, match="does not belong to public key mine"):
         deployment.sign()

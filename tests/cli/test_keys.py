@@ -283,7 +283,7 @@ def signer(stage: Path, passes: str) -> Signer:
     own = parse(f"{SITE}{passes}", stage / "stagedoor.toml", {}).passes
     assert own.key_id is not None
     assert own.private_key is not None
-    return load_signer(own.key_id, own.private_key, passphrase=own.passphrase, hash_=own.hash)
+    return load_signer(own.key_id, own.private_key, passphrase=own.passphrase, hash=own.hash)
 
 
 def opens(gateway: Door, url: str, now: float) -> bool:

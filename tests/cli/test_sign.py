@@ -292,7 +292,7 @@ def test_what_is_refused_gets_no_pass(words: tuple[str, ...], problem: str, stag
         ("", "there is no private key to sign with"),
         ('public_keys = { K1 = "file:K1.pem" }', "public key"),
         ('key_id = "K1"\nprivate_key = "file:nothing.pem"', "there is no file"),
-        ('key_id = "K1"\nprivate_key = "file:stagedoor.toml"', "no private key"),
+        ('key_id = "K1"\nprivate_key = "file:stagedoor.toml"', "not a private key"),
         ('key_id = "K1"\nprivate_key = "ssm:/a/K1"', "ssm:/a/K1 cannot be read"),
     ],
 )

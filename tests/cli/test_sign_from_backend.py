@@ -17,7 +17,7 @@ from stagedoor import StagedoorError, load_signer
 from stagedoor.core.drivers import run
 from stagedoor.core.messages import Reply, Serve
 from stagedoor.core.passes import Passes
-from stagedoor.keys.pass_keys import checks, new_pair, read_public
+from stagedoor.keys.pass_keys import check_with, new_pair, read_public
 from tests.helpers.support import Visitor, request
 
 PAGE = (Path(__file__).parents[2] / "docs/how-to/sign-from-your-backend.md").read_text("utf-8")
@@ -33,7 +33,7 @@ def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Visitor:
     (tmp_path / "stagedoor-shop.private.pem").write_bytes(pair.private)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "shop", SimpleNamespace(has_bought=lambda course: course == COURSE))
-    return Visitor((), passes=Passes(SITE, {"shop": checks(read_public(pair.public))}))
+    return Visitor((), passes=Passes(SITE, {"shop": check_with(read_public(pair.public))}))
 
 
 def example(number: int) -> dict[str, Any]:

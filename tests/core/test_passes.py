@@ -21,12 +21,12 @@ from stagedoor.core.credentials import COOKIE_PREFIX, PASS_PARAMETERS, Sources, 
 from stagedoor.core.errors import InvalidPass, InvalidTarget
 from stagedoor.core.messages import Request
 from stagedoor.core.passes import Grant, Hash, Passes, Signer, Terms, matches, opens
-from stagedoor.keys.pass_keys import checks, load_signer, read_public
+from stagedoor.keys.pass_keys import check_with, load_signer, read_public
 from tests.helpers.counting import lines_run
 from tests.helpers.support import NOW, SITE, VECTORS, request
 
 KEYS: Mapping[str, Mapping[str, str]] = json.loads((VECTORS / "cloudfront/keys.json").read_text("utf-8"))
-CHECKS = {key["id"]: checks(read_public(key["pub"])) for key in KEYS.values()}
+CHECKS = {key["id"]: check_with(read_public(key["pub"])) for key in KEYS.values()}
 HASHES: Mapping[str, Hash] = {"SHA1": "sha1", "SHA256": "sha256"}
 CLIENT, ELSEWHERE = "192.0.2.10", "198.51.100.1"
 AWS = {
@@ -290,7 +290,7 @@ def fields_of_url(url: str) -> dict[str, str]:
 
 @cache
 def signer(key: str = "rsa", hash_: Hash = "sha256") -> Signer:
-    return load_signer(KEYS[key]["id"], KEYS[key]["priv"], passphrase=KEYS[key].get("passphrase"), hash_=hash_)
+    return load_signer(KEYS[key]["id"], KEYS[key]["priv"], passphrase=KEYS[key].get("passphrase"), hash=hash_)
 
 
 URL = f"{SITE}/a/b.txt"

@@ -16,7 +16,7 @@ from stagedoor.core.door import Site
 from stagedoor.core.messages import Content, Reply, Serve
 from stagedoor.core.passes import Passes
 from stagedoor.core.session import Sessions
-from stagedoor.keys.pass_keys import checks, load_signer, read_public
+from stagedoor.keys.pass_keys import check_with, load_signer, read_public
 from tests.helpers.stores import ODD_KEYS
 from tests.helpers.support import (
     NOW,
@@ -36,7 +36,7 @@ from tests.helpers.support import (
 KEYS = json.loads((VECTORS / "cloudfront/keys.json").read_text("utf-8"))
 SIGNER = load_signer("K2JCJMDEHXQW5F", KEYS["rsa"]["priv"])
 STRANGER = load_signer("K2JCJMDEHXQW5F", KEYS["ec"]["priv"])
-CHECKS = {SIGNER.key_id: checks(read_public(KEYS["rsa"]["pub"]))}
+CHECKS = {SIGNER.key_id: check_with(read_public(KEYS["rsa"]["pub"]))}
 LATER = int(NOW) + 600
 HOUR = 3600
 ANN, BEN = bearer(token()), bearer(token(claims(sub="ben")))

@@ -23,7 +23,7 @@ from stagedoor.core import paths
 from stagedoor.core.credentials import PASS_PARAMETERS, Sources, find, without_pass
 from stagedoor.core.messages import Request
 from stagedoor.core.passes import Hash, Passes, Signer
-from stagedoor.keys.pass_keys import checks, load_signer, read_public
+from stagedoor.keys.pass_keys import check_with, load_signer, read_public
 from tests.helpers.support import SITE, VECTORS, request
 
 KEYS: Mapping[str, Mapping[str, str]] = json.loads((VECTORS / "cloudfront/keys.json").read_text("utf-8"))
@@ -31,7 +31,7 @@ HASHES: Mapping[str, tuple[Hash, hashes.HashAlgorithm]] = {
     "SHA1": ("sha1", hashes.SHA1()),
     "SHA256": ("sha256", hashes.SHA256()),
 }
-PASSES = Passes(SITE, {key["id"]: checks(read_public(key["pub"])) for key in KEYS.values()})
+PASSES = Passes(SITE, {key["id"]: check_with(read_public(key["pub"])) for key in KEYS.values()})
 SEED, EACH = 20_300_101, 60
 LETTERS = "abcXYZ019-._~ !'()@:;,+$&=[]{}|^`<>üÜß€🎟\u0308"
 
@@ -94,7 +94,7 @@ class Wish(NamedTuple):
 
 @cache
 def signer(key: str, algorithm: str) -> Signer:
-    return load_signer(KEYS[key]["id"], KEYS[key]["priv"], hash_=HASHES[algorithm][0])
+    return load_signer(KEYS[key]["id"], KEYS[key]["priv"], hash=HASHES[algorithm][0])
 
 
 def wishes() -> Iterator[Wish]:

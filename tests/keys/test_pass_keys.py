@@ -1,4 +1,4 @@
-"""Keys of passes in every form that people have them in; what cannot be used is told, and nothing of the key."""
+"""Keys of passes in every common form; errors say what is wrong and hold nothing of the key."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from stagedoor.keys.pass_keys import (
     PassSettings,
     PrivateKey,
     PublicKey,
-    checks,
+    check_with,
     load_signer,
     new_pair,
     open_passes,
     read_private,
     read_public,
     read_public_keys,
-    signs,
+    sign_with,
 )
 from stagedoor.outside import aws
 from stagedoor.settings import Settings, parse
@@ -174,10 +174,10 @@ OTHER_KINDS: Mapping[str, Callable[[], Any]] = {
 def test_other_kinds_of_keys_are_refused_and_the_right_ones_named(kind: str) -> None:
     key = OTHER_KINDS[kind]()
     for read, content in ((read_private, pem_of(key)), (read_public, public_pem(key))):
-        told = refusal(lambda read=read, content=content: read(content), content)  # type: ignore[misc]
-        assert "RSA with 2048 bits" in told
-        assert "P-256" in told
-        assert "stagedoor keys new" in told
+        message = refusal(lambda read=read, content=content: read(content), content)  # type: ignore[misc]
+        assert "RSA with 2048 bits" in message
+        assert "P-256" in message
+        assert "stagedoor keys new" in message
 
 
 LOCKED_FORMS = [form for form, how in FORMS.items() if how[2]]
@@ -185,66 +185,66 @@ LOCKED_FORMS = [form for form, how in FORMS.items() if how[2]]
 
 @pytest.mark.parametrize("form", LOCKED_FORMS)
 @pytest.mark.parametrize("kind", ["rsa", "ec"])
-def test_a_missing_or_wrong_passphrase_is_told(kind: str, form: str) -> None:
+def test_a_missing_or_wrong_passphrase_is_reported(kind: str, form: str) -> None:
     key = written(kind, form)
     assert "has a passphrase: name it in [passes] passphrase" in refusal(lambda: read_private(key), key)
     for wrong in ("not this one", PASSPHRASE.upper(), f"{PASSPHRASE} "):
-        told = refusal(lambda wrong=wrong: read_private(key, wrong), key, wrong)  # type: ignore[misc]
-        assert "the passphrase is wrong" in told
+        message = refusal(lambda wrong=wrong: read_private(key, wrong), key, wrong)  # type: ignore[misc]
+        assert "the passphrase is wrong" in message
 
 
-def test_a_passphrase_that_is_not_needed_is_told() -> None:
-    told = refusal(lambda: read_private(RSA["priv"], PASSPHRASE), RSA["priv"].encode(), PASSPHRASE)
-    assert "the private key has none" in told
+def test_a_passphrase_that_is_not_needed_is_reported() -> None:
+    message = refusal(lambda: read_private(RSA["priv"], PASSPHRASE), RSA["priv"].encode(), PASSPHRASE)
+    assert "the private key has none" in message
 
 
 NO_PRIVATE: Mapping[str, tuple[bytes, str]] = {
-    "nothing": (b"", "no private key in PEM or DER"),
-    "words": (b"my private key", "no private key in PEM or DER"),
-    "a path": (b"/etc/keys/private.pem", "no private key in PEM or DER"),
-    "a public key": (RSA["pub"].encode(), "no private key but a public one"),
-    "a public key in PKCS#1": (public("rsa").public_bytes(PEM, PKCS1), "no private key but a public one"),
-    "a public key in DER": (public("rsa").public_bytes(DER, SPKI), "no private key in PEM or DER"),
-    "a certificate": (certificate(), "no private key in PEM or DER"),
-    "half a key": (RSA["priv"].encode()[:400], "no private key in PEM or DER"),
-    "a key with a hole": (RSA["priv"].encode().replace(b"MIIE", b""), "no private key in PEM or DER"),
-    "a key without its end": (RSA["priv"].encode().rpartition(b"-----END")[0], "no private key in PEM or DER"),
-    "half a key in DER": (private("rsa").private_bytes(DER, PKCS8, OPEN)[:200], "no private key in PEM or DER"),
-    "UTF-16": (RSA["priv"].encode("utf-16"), "no private key in PEM or DER"),
+    "nothing": (b"", "not a private key in PEM or DER"),
+    "words": (b"my private key", "not a private key in PEM or DER"),
+    "a path": (b"/etc/keys/private.pem", "not a private key in PEM or DER"),
+    "a public key": (RSA["pub"].encode(), "not a private key but a public one"),
+    "a public key in PKCS#1": (public("rsa").public_bytes(PEM, PKCS1), "not a private key but a public one"),
+    "a public key in DER": (public("rsa").public_bytes(DER, SPKI), "not a private key in PEM or DER"),
+    "a certificate": (certificate(), "not a private key in PEM or DER"),
+    "half a key": (RSA["priv"].encode()[:400], "not a private key in PEM or DER"),
+    "a key with a hole": (RSA["priv"].encode().replace(b"MIIE", b""), "not a private key in PEM or DER"),
+    "a key without its end": (RSA["priv"].encode().rpartition(b"-----END")[0], "not a private key in PEM or DER"),
+    "half a key in DER": (private("rsa").private_bytes(DER, PKCS8, OPEN)[:200], "not a private key in PEM or DER"),
+    "UTF-16": (RSA["priv"].encode("utf-16"), "not a private key in PEM or DER"),
     "OpenSSH's form": (
         private("ec").private_bytes(PEM, serialization.PrivateFormat.OpenSSH, OPEN),
-        "no private key in PEM or DER",
+        "not a private key in PEM or DER",
     ),
 }
 NO_PUBLIC: Mapping[str, tuple[bytes, str]] = {
-    "nothing": (b"", "no public key in PEM or DER"),
-    "words": (b"my public key", "no public key in PEM or DER"),
-    "a private key": (RSA["priv"].encode(), "no public key but a private one"),
-    "a private key in PKCS#1": (written("rsa", "PKCS#1 or SEC 1"), "no public key but a private one"),
-    "a private key in DER": (written("rsa", "PKCS#8 in DER"), "no public key in PEM or DER"),
-    "a certificate": (certificate(), "no public key in PEM or DER"),
-    "half a key": (RSA["pub"].encode()[:200], "no public key in PEM or DER"),
-    "UTF-16": (RSA["pub"].encode("utf-16"), "no public key in PEM or DER"),
+    "nothing": (b"", "not a public key in PEM or DER"),
+    "words": (b"my public key", "not a public key in PEM or DER"),
+    "a private key": (RSA["priv"].encode(), "not a public key but a private one"),
+    "a private key in PKCS#1": (written("rsa", "PKCS#1 or SEC 1"), "not a public key but a private one"),
+    "a private key in DER": (written("rsa", "PKCS#8 in DER"), "not a public key in PEM or DER"),
+    "a certificate": (certificate(), "not a public key in PEM or DER"),
+    "half a key": (RSA["pub"].encode()[:200], "not a public key in PEM or DER"),
+    "UTF-16": (RSA["pub"].encode("utf-16"), "not a public key in PEM or DER"),
     "an SSH key": (
         public("ec").public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH),
-        "no public key in PEM or DER",
+        "not a public key in PEM or DER",
     ),
 }
 
 
-@pytest.mark.parametrize(("content", "told"), NO_PRIVATE.values(), ids=NO_PRIVATE)
-def test_what_is_no_private_key_is_told(content: bytes, told: str) -> None:
-    assert told in refusal(lambda: read_private(content), content)
+@pytest.mark.parametrize(("content", "message"), NO_PRIVATE.values(), ids=NO_PRIVATE)
+def test_other_content_than_a_private_key_is_refused(content: bytes, message: str) -> None:
+    assert message in refusal(lambda: read_private(content), content)
     assert "passphrase is wrong" in refusal(lambda: read_private(content, PASSPHRASE), content, PASSPHRASE)
 
 
-@pytest.mark.parametrize(("content", "told"), NO_PUBLIC.values(), ids=NO_PUBLIC)
-def test_what_is_no_public_key_is_told(content: bytes, told: str) -> None:
-    assert told in refusal(lambda: read_public(content), content)
+@pytest.mark.parametrize(("content", "message"), NO_PUBLIC.values(), ids=NO_PUBLIC)
+def test_other_content_than_a_public_key_is_refused(content: bytes, message: str) -> None:
+    assert message in refusal(lambda: read_public(content), content)
 
 
 def refusal(read: Callable[[], object], content: bytes, passphrase: str = "") -> str:
-    """What an owner is told. Neither that nor a traceback in a log may hold any of the key."""
+    """The message for the owner. Neither it nor a traceback in a log may hold any part of the key."""
     with pytest.raises(InvalidKey) as caught:
         read()
     shown = "".join(traceback.format_exception(caught.value, chain=True))
@@ -261,9 +261,9 @@ def refusal(read: Callable[[], object], content: bytes, passphrase: str = "") ->
 @pytest.mark.parametrize("kind", ["rsa", "ec"])
 @pytest.mark.parametrize("hash_", ["sha1", "sha256"])
 def test_what_a_loaded_signer_signs_opens(kind: str, hash_: Any) -> None:
-    signer = load_signer("K1", written(kind, "PKCS#8 behind a passphrase"), passphrase=PASSPHRASE, hash_=hash_)
+    signer = load_signer("K1", written(kind, "PKCS#8 behind a passphrase"), passphrase=PASSPHRASE, hash=hash_)
     assert signer.hash == hash_
-    opens(Passes(SITE, {"K1": checks(public(kind))}), signer.url(f"{SITE}/a", int(NOW) + 1))
+    opens(Passes(SITE, {"K1": check_with(public(kind))}), signer.url(f"{SITE}/a", int(NOW) + 1))
 
 
 def opens(passes: Passes, url: str) -> None:
@@ -275,7 +275,7 @@ def opens(passes: Passes, url: str) -> None:
 
 @pytest.mark.parametrize("kind", ["rsa", "ec"])
 def test_what_is_no_signature_is_no_fault_of_ours(kind: str) -> None:
-    check, good = checks(public(kind)), signs(private(kind))("sha256", b"text")
+    check, good = check_with(public(kind)), sign_with(private(kind))("sha256", b"text")
     assert check("sha256", b"text", good)
     for wrong in (b"", b"\x00", b"\x30\x00", good[:-1], good + b"\x00", bytes(256), b"\xff" * 256, b"0" * 4096):
         assert not check("sha256", b"text", wrong)
@@ -320,19 +320,19 @@ BAD_SETTINGS: Mapping[str, tuple[str, dict[str, str], str]] = {
     "a pair that is none": (
         f'{BOTH}public_keys = {{ K1 = "env:PUBLIC" }}',
         {"PUBLIC": EC["pub"]},
-        "is not that of public key K1",
+        "does not belong to public key K1",
     ),
     "a public key that is none": (
         f'{BOTH}public_keys = {{ K7 = "env:PUBLIC" }}',
         {"PUBLIC": "x"},
-        "public key K7: this is no public key",
+        "public key K7: this is not a public key",
     ),
     "public and private key exchanged": (
         f'{BOTH}public_keys = {{ K1 = "env:PUBLIC" }}',
         {"PUBLIC": RSA["priv"], "PRIVATE": RSA["pub"]},
-        "no public key but a private one",
+        "not a public key but a private one",
     ),
-    "a private key that is none": (BOTH, {"PRIVATE": "x"}, "no private key"),
+    "a private key that is none": (BOTH, {"PRIVATE": "x"}, "not a private key"),
     "a passphrase too much": (f'{BOTH}passphrase = "env:WORDS"', {"WORDS": PASSPHRASE}, "the private key has none"),
     "a passphrase too few": (BOTH, {"PRIVATE": VECTOR_KEYS["rsa_enc"]["priv"]}, r"name it in \[passes\] passphrase"),
     "a wrong passphrase": (
@@ -351,11 +351,11 @@ BAD_SETTINGS: Mapping[str, tuple[str, dict[str, str], str]] = {
 }
 
 
-@pytest.mark.parametrize(("lines", "environ", "told"), BAD_SETTINGS.values(), ids=BAD_SETTINGS)
-def test_bad_keys_are_told_with_their_setting_and_without_the_key(
-    tmp_path: Path, lines: str, environ: dict[str, str], told: str
+@pytest.mark.parametrize(("lines", "environ", "words"), BAD_SETTINGS.values(), ids=BAD_SETTINGS)
+def test_bad_keys_are_reported_with_their_setting_and_without_the_key(
+    tmp_path: Path, lines: str, environ: dict[str, str], words: str
 ) -> None:
-    with pytest.raises(SettingsError, match=told) as caught:
+    with pytest.raises(SettingsError, match=words) as caught:
         passes_of(tmp_path, lines, **{"PRIVATE": RSA["priv"], **environ})
     message = str(caught.value)
     assert re.search(r"stagedoor\.toml:\d+: passes", message)
@@ -412,20 +412,20 @@ def test_a_public_half_that_is_not_listed_comes_from_the_private_key() -> None:
         (PassSettings(public_keys={"K1": "ssm:/public"}), "passes.public_keys"),
     ],
 )
-@pytest.mark.parametrize(("region", "told"), [("eu-west-1", "in eu-west-1"), (None, "by default")])
-def test_a_key_that_aws_does_not_give_is_told_with_setting_and_region(
-    monkeypatch: pytest.MonkeyPatch, passes: PassSettings, setting: str, region: str | None, told: str
+@pytest.mark.parametrize(("region", "message"), [("eu-west-1", "in eu-west-1"), (None, "in the default region")])
+def test_a_key_that_aws_does_not_give_is_reported_with_setting_and_region(
+    monkeypatch: pytest.MonkeyPatch, passes: PassSettings, setting: str, region: str | None, message: str
 ) -> None:
     monkeypatch.setattr(aws, "read_secret", refuses)
     with pytest.raises(SettingsError, match="AccessDeniedException") as caught:
         read_public_keys(passes, region)
     assert caught.value.setting == setting
-    assert told in caught.value.problem
+    assert message in caught.value.problem
     assert ("public_keys = {" in caught.value.mend) == (setting == "passes.private_key")
 
 
-def test_a_listed_key_that_is_none_is_told_with_its_setting_and_no_region() -> None:
-    with pytest.raises(SettingsError, match="K1: this is no public key but a private one") as caught:
+def test_a_listed_secret_that_is_not_a_key_is_reported_with_its_setting_and_no_region() -> None:
+    with pytest.raises(SettingsError, match="K1: this is not a public key but a private one") as caught:
         read_public_keys(PassSettings(public_keys={"K1": RSA["priv"].encode()}), None)
     assert (caught.value.setting, "region" in caught.value.problem) == ("passes.public_keys", False)
 
@@ -442,4 +442,4 @@ def test_a_new_pair_signs_and_verifies(kind: Any, der: bool) -> None:
     assert pair.id != other.id
     assert read_private(pair.private).public_key() == read_public(pair.public)
     signer = load_signer(pair.id, pair.private)
-    opens(Passes(SITE, {pair.id: checks(read_public(pair.public))}), signer.url(f"{SITE}/a", int(NOW) + 1))
+    opens(Passes(SITE, {pair.id: check_with(read_public(pair.public))}), signer.url(f"{SITE}/a", int(NOW) + 1))

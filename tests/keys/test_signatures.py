@@ -60,7 +60,7 @@ def test_the_vectors_cover_what_is_offered() -> None:
 
 @pytest.mark.parametrize("vector", key_sets(), ids=ids)
 def test_wycheproof_key_sets(vector: Vector) -> None:
-    """Sets with secrets are refused whole: nobody may publish those."""
+    """Sets with secrets are refused whole, because secrets must not be published."""
     assert accepts(signatures, vector) is (vector.valid and not vector.secret)
 
 

@@ -212,15 +212,20 @@ FAULTS: Mapping[str, tuple[str, str, dict[str, str], type[StagedoorError], str]]
 }
 
 
-@pytest.mark.parametrize(("name", "status", "body", "kind", "told"), FAULTS.values(), ids=FAULTS)
-async def test_each_fault_is_told_with_the_secret_it_is_about(
-    monkeypatch: pytest.MonkeyPatch, name: str, status: str, body: dict[str, str], kind: type[StagedoorError], told: str
+@pytest.mark.parametrize(("name", "status", "body", "kind", "message"), FAULTS.values(), ids=FAULTS)
+async def test_each_fault_is_reported_with_its_secret(
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    status: str,
+    body: dict[str, str],
+    kind: type[StagedoorError],
+    message: str,
 ) -> None:
     seen: Recorded = []
     made = plain_answer(status, json.dumps(body).encode(), "content-type: application/x-amz-json-1.1")
     async with scripted(lambda _: made, seen) as port:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        with pytest.raises(kind, match=told) as caught:
+        with pytest.raises(kind, match=message) as caught:
             await asyncio.to_thread(aws.read_secret, name, "eu-west-3")
     assert str(caught.value).startswith(name)
     assert len(seen) == 1
@@ -228,7 +233,7 @@ async def test_each_fault_is_told_with_the_secret_it_is_about(
 
 
 @pytest.mark.parametrize("name", ["ssm:/nothing/here", "secretsmanager:nothing-here"])
-def test_what_is_not_there_is_told(name: str) -> None:
+def test_a_missing_secret_is_reported(name: str) -> None:
     with pytest.raises(InvalidKey, match=f"^{name} does not exist in this account and region"):
         aws.read_secret(name, REGION)
 
@@ -251,7 +256,7 @@ def no_profile(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (unreachable, "Could not connect"),
         (no_credentials, "there are no AWS credentials"),
@@ -259,16 +264,16 @@ def no_profile(patch: pytest.MonkeyPatch) -> None:
         (no_profile, "nobody"),
     ],
 )
-def test_what_keeps_us_from_asking_is_told(
-    monkeypatch: pytest.MonkeyPatch, spoil: Callable[[pytest.MonkeyPatch], None], told: str
+def test_errors_before_asking_are_reported(
+    monkeypatch: pytest.MonkeyPatch, spoil: Callable[[pytest.MonkeyPatch], None], message: str
 ) -> None:
     spoil(monkeypatch)
-    with pytest.raises((Unavailable, StoreRefused), match=f"^ssm:/stagedoor/there cannot be read: .*{told}"):
+    with pytest.raises((Unavailable, StoreRefused), match=f"^ssm:/stagedoor/there cannot be read: .*{message}"):
         aws.read_secret("ssm:/stagedoor/there", REGION)
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("ssm:/stagedoor/x", "region"),
         ("secretsmanager:arn:aws", "cannot be read"),
@@ -276,8 +281,8 @@ def test_what_keeps_us_from_asking_is_told(
         ("ssm:", "cannot be read"),
     ],
 )
-def test_a_name_that_cannot_be_asked_for_is_told(name: str, told: str) -> None:
-    with pytest.raises(StagedoorError, match=f"^{name} .*{told}"):
+def test_an_impossible_name_is_reported(name: str, message: str) -> None:
+    with pytest.raises(StagedoorError, match=f"^{name} .*{message}"):
         aws.read_secret(name)
 
 

@@ -20,7 +20,7 @@ async def test_a_call_is_answered_from_another_thread() -> None:
     own.close(wait=True)
 
 
-async def test_who_finds_all_busy_is_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_call_that_finds_all_threads_busy_is_refused_for_now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "WAIT", 0.05)
     own, go = Threads(1, "table", CatalogueUnavailable), threading.Event()
     slow = asyncio.create_task(own.call(go.wait))

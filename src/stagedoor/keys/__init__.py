@@ -1,1 +1,1 @@
-"""OpenSSL's part: signature checks, sealing, and the keys of passes."""
+"""What OpenSSL does: checking signatures, sealing, and the keys of passes."""

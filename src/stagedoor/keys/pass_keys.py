@@ -1,6 +1,6 @@
-"""Keys of passes: read in every form that people have them in, checked to be what CloudFront takes, made anew.
+"""Keys of passes: reading them in every common form, signing and checking with them, making new ones.
 
-CloudFront takes RSA keys of 2048 bits and ECDSA keys on P-256, and so do we, so that a site can move there and back
+As CloudFront, we accept RSA keys of 2048 bits and ECDSA keys on P-256 only, so that a site can move there and back
 (CloudFront Developer Guide, "Specify signers that can create signed URLs and signed cookies").
 """
 
@@ -32,18 +32,19 @@ _PADDING = padding.PKCS1v15()
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]*KEY)-----(.*?)-----END \1-----", re.DOTALL)
 _LEGACY = re.compile(r"\s*Proc-Type:\s*(\S+)\s+DEK-Info:\s*(\S+)\s+")
 _LIST_IT = 'list its public half, which is all that is needed here: public_keys = { your-key-id = "file:public.pem" }'
-_TAKES = "CloudFront takes RSA with 2048 bits and ECDSA on P-256: stagedoor keys new"
+_SUPPORTED = "CloudFront takes RSA with 2048 bits and ECDSA on P-256; make one with: stagedoor keys new"
 
 
 @dataclass(frozen=True, slots=True)
 class PassSettings:
-    """`[passes]`. Keys that AWS keeps are `bytes` only after they were fetched, so `open_passes` makes use of them.
+    """`[passes]`: the key that signs, and the keys that check.
+
+    Keys and the passphrase are `bytes`, or a `str` such as `ssm:/name` that says where AWS keeps them.
 
     Attributes:
-        key_id: id of the key that signs.
-        private_key, passphrase: the secret itself, or where AWS keeps it.
-        public_keys: id -> the key itself, or where AWS keeps it.
-        hash: for issuing.
+        key_id, private_key, passphrase: of the key that signs.
+        public_keys: id -> key.
+        hash: of new passes.
     """
 
     key_id: str | None = None
@@ -54,23 +55,27 @@ class PassSettings:
 
 
 def load_signer(
-    key_id: str, private_key: bytes | str, *, passphrase: bytes | str | None = None, hash_: Hash = "sha256"
+    key_id: str,
+    private_key: bytes | str,
+    *,
+    passphrase: bytes | str | None = None,
+    hash: Hash = "sha256",  # noqa: A002 - the setting's name
 ) -> Signer:
     """Make a signer of passes, for the gateway or for a backend of your own.
 
     Args:
         key_id: id of the public key at CloudFront.
-        private_key: PEM or DER, PKCS#1, SEC 1 or PKCS#8; a PEM whose line ends became spaces is read too.
-        passphrase: if the key has one.
-        hash_: `sha256`, or `sha1` for verifiers that know no other.
+        private_key: PEM or DER; PKCS#1, SEC 1 or PKCS#8. A PEM whose line ends became spaces is read too.
+        passphrase: needed if the key has one.
+        hash: `sha256`, or `sha1` for verifiers that know nothing else.
 
     Returns:
         A `Signer`: `signer.url("https://…/a.txt", timedelta(hours=1))`, `signer.cookies("https://…/course/*", …)`.
 
     Raises:
-        InvalidKey: not a private key, another kind of key than CloudFront takes, or a wrong passphrase.
+        InvalidKey: not a private key, a kind of key that CloudFront does not take, or a wrong passphrase.
     """
-    return Signer(key_id, signs(read_private(private_key, passphrase)), hash_, time.time)
+    return Signer(key_id, sign_with(read_private(private_key, passphrase)), hash, time.time)
 
 
 def read_private(content: bytes | str, passphrase: bytes | str | None = None) -> PrivateKey:
@@ -79,7 +84,7 @@ def read_private(content: bytes | str, passphrase: bytes | str | None = None) ->
     secret = passphrase.encode() if isinstance(passphrase, str) else passphrase
     try:
         if _is_pem(raw):
-            key = serialization.load_pem_private_key(_mended(raw), secret)
+            key = serialization.load_pem_private_key(_with_line_ends(raw), secret)
         else:
             key = serialization.load_der_private_key(raw, secret)
     except TypeError as error:
@@ -89,10 +94,10 @@ def read_private(content: bytes | str, passphrase: bytes | str | None = None) ->
     except (ValueError, UnsupportedAlgorithm) as error:
         wrong = ", or the passphrase is wrong" if secret is not None else ""
         public = " but a public one" if b"PUBLIC KEY" in raw else " in PEM or DER"
-        raise InvalidKey(f"this is no private key{public}{wrong}") from error
-    if isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) and _is_taken(key.public_key()):
+        raise InvalidKey(f"this is not a private key{public}{wrong}") from error
+    if isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) and _is_supported(key.public_key()):
         return key
-    raise InvalidKey(f"this kind of key is not for passes; {_TAKES}")
+    raise InvalidKey(f"passes cannot use this kind of key: {_SUPPORTED}")
 
 
 def read_public(content: bytes | str) -> PublicKey:
@@ -104,33 +109,33 @@ def read_public(content: bytes | str) -> PublicKey:
     raw = content.encode() if isinstance(content, str) else content
     try:
         if _is_pem(raw):
-            key = serialization.load_pem_public_key(_mended(raw))
+            key = serialization.load_pem_public_key(_with_line_ends(raw))
         else:
             key = serialization.load_der_public_key(raw)
     except (ValueError, UnsupportedAlgorithm) as error:
         private = " but a private one" if b"PRIVATE KEY" in raw else " in PEM or DER"
-        raise InvalidKey(f"this is no public key{private}") from error
-    if isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) and _is_taken(key):
+        raise InvalidKey(f"this is not a public key{private}") from error
+    if isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) and _is_supported(key):
         return key
-    raise InvalidKey(f"this kind of key is not for passes; {_TAKES}")
+    raise InvalidKey(f"passes cannot use this kind of key: {_SUPPORTED}")
 
 
-def signs(key: PrivateKey) -> Sign:
-    """The private-key operation of passes."""
+def sign_with(key: PrivateKey) -> Sign:
+    """The function that signs passes with this key."""
     if isinstance(key, rsa.RSAPrivateKey):
-        return lambda hash_, message: key.sign(message, _PADDING, _HASH[hash_])
-    return lambda hash_, message: key.sign(message, ec.ECDSA(_HASH[hash_]))
+        return lambda digest, message: key.sign(message, _PADDING, _HASH[digest])
+    return lambda digest, message: key.sign(message, ec.ECDSA(_HASH[digest]))
 
 
-def checks(key: PublicKey) -> PassCheck:
-    """The check with a public key."""
+def check_with(key: PublicKey) -> PassCheck:
+    """The function that checks signatures of passes with this key."""
 
-    def check(hash_: Hash, message: bytes, signature: bytes) -> bool:
+    def check(digest: Hash, message: bytes, signature: bytes) -> bool:
         try:
             if isinstance(key, rsa.RSAPublicKey):
-                key.verify(signature, message, _PADDING, _HASH[hash_])
+                key.verify(signature, message, _PADDING, _HASH[digest])
             else:
-                key.verify(signature, message, ec.ECDSA(_HASH[hash_]))
+                key.verify(signature, message, ec.ECDSA(_HASH[digest]))
         except InvalidSignature:
             return False
         return True
@@ -139,54 +144,54 @@ def checks(key: PublicKey) -> PassCheck:
 
 
 def open_passes(passes: PassSettings, region: str | None) -> tuple[Mapping[str, PassCheck], Signer | None]:
-    """Make the checks of all public keys, by id, and the signer; arguments and errors as for `read_keys`."""
+    """Make the checks of all public keys, by id, and the signer if there is one; see `read_keys`."""
     public, private = read_keys(passes, region)
-    signer = Signer(passes.key_id, signs(private), passes.hash, time.time) if private and passes.key_id else None
-    return {name: checks(key) for name, key in public.items()}, signer
+    signer = Signer(passes.key_id, sign_with(private), passes.hash, time.time) if private and passes.key_id else None
+    return {name: check_with(key) for name, key in public.items()}, signer
 
 
 def read_keys(passes: PassSettings, region: str | None) -> tuple[dict[str, PublicKey], PrivateKey | None]:
-    """Read all public keys, by id, and the private one; fetches from AWS what is kept there.
+    """Read all public keys, by id, and the private one; secrets at AWS are fetched.
 
     Args:
         passes: the settings.
-        region: where AWS keeps it; default: AWS's usual chain.
+        region: of the secrets; found as AWS's own tools find it if None.
 
     Raises:
-        InvalidKey: a key that cannot be used, or a private and a public key that are no pair.
-        StoreRefused, Unavailable: AWS did not let us have one.
+        InvalidKey: a key is unusable, or the private key does not belong to the public key of its id.
+        StoreRefused, Unavailable: a secret cannot be fetched.
     """
 
-    def fetched(secret: bytes | str) -> bytes:
+    def content(secret: bytes | str) -> bytes:
         return secret if isinstance(secret, bytes) else aws.read_secret(secret, region)
 
     public = {}
     for name, secret in passes.public_keys.items():
         try:
-            public[name] = read_public(fetched(secret))
+            public[name] = read_public(content(secret))
         except InvalidKey as error:
             raise InvalidKey(f"public key {name}: {error}") from error
     if passes.key_id is None or passes.private_key is None:
         return public, None
-    passphrase = None if passes.passphrase is None else fetched(passes.passphrase)
-    private = read_private(fetched(passes.private_key), passphrase)
+    passphrase = None if passes.passphrase is None else content(passes.passphrase)
+    private = read_private(content(passes.private_key), passphrase)
     own = public.setdefault(passes.key_id, private.public_key())
     if not is_pair(private, own):
-        raise InvalidKey(f"the private key is not that of public key {passes.key_id}")
+        raise InvalidKey(f"the private key does not belong to public key {passes.key_id}")
     return public, private
 
 
 def read_public_keys(passes: PassSettings, region: str | None) -> dict[str, PublicKey]:
     """Read all public keys, by id, for a door that checks passes and signs none.
 
-    The private key is looked at only where `public_keys` does not tell its public half: whoever makes a template or a
-    bundle need not be able to sign.
+    The private key is read only if `public_keys` lacks its public half, so that those who make a template or a bundle
+    need not be able to sign.
 
     Args:
         passes, region: as for `read_keys`.
 
     Raises:
-        SettingsError: a key cannot be had or used.
+        SettingsError: a key cannot be fetched or used.
     """
     public = _public_keys("passes.public_keys", replace(passes, key_id=None), region)
     if passes.key_id is None or passes.key_id in public:
@@ -195,18 +200,18 @@ def read_public_keys(passes: PassSettings, region: str | None) -> dict[str, Publ
 
 
 def _public_keys(setting: str, passes: PassSettings, region: str | None) -> dict[str, PublicKey]:
-    """What one setting says."""
+    """Read the keys of one setting, which errors name."""
     try:
         return read_keys(passes, region)[0]
     except (InvalidKey, StoreRefused, Unavailable) as error:
-        where = f"; it was looked for in {region or 'the region that AWS is used in here by default'}"
+        where = f"; it was looked for in {region or 'the default region'}"
         at_aws = isinstance(passes.private_key, str) or any(isinstance(key, str) for key in passes.public_keys.values())
         mend = _LIST_IT if setting == "passes.private_key" else ""
         raise SettingsError(f"{error}{where if at_aws else ''}", setting=setting, mend=mend) from error
 
 
 class Pair(NamedTuple):
-    """A new key pair, written out. `id` is a name made from the public key, for sites that are not at CloudFront."""
+    """A new key pair. `id` is derived from the public key, for sites to which CloudFront gives none."""
 
     id: str
     private: bytes
@@ -217,8 +222,8 @@ def new_pair(kind: Kind = "rsa", *, der: bool = False) -> Pair:
     """Make a key pair.
 
     Args:
-        kind: `rsa`, which every door and every AWS SDK can use, or `ec`, which signs several times faster.
-        der: True: DER, as Java's libraries want it, instead of PEM.
+        kind: `rsa`, which every door and every AWS SDK supports, or `ec`, which signs several times faster.
+        der: DER, which Java's libraries need, instead of PEM.
     """
     key: PrivateKey
     if kind == "rsa":
@@ -228,7 +233,7 @@ def new_pair(kind: Kind = "rsa", *, der: bool = False) -> Pair:
     encoding = serialization.Encoding.DER if der else serialization.Encoding.PEM
     private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     public = key.public_key().public_bytes(encoding, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return Pair(_name(key.public_key()), private, public)
+    return Pair(_id(key.public_key()), private, public)
 
 
 def is_pair(private: PrivateKey, public: PublicKey) -> bool:
@@ -236,13 +241,13 @@ def is_pair(private: PrivateKey, public: PublicKey) -> bool:
     return private.public_key() == public
 
 
-def _name(key: PublicKey) -> str:
-    """A name in the form of CloudFront's: `K` and 13 letters and digits."""
+def _id(key: PublicKey) -> str:
+    """An id like CloudFront's: `K` and 13 letters and digits."""
     der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return "K" + base64.b32encode(hashlib.sha256(der).digest())[:13].decode()
 
 
-def _is_taken(key: PublicKey) -> bool:
+def _is_supported(key: PublicKey) -> bool:
     if isinstance(key, rsa.RSAPublicKey):
         return key.key_size == RSA_BITS
     return isinstance(key.curve, ec.SECP256R1)
@@ -252,8 +257,8 @@ def _is_pem(raw: bytes) -> bool:
     return b"-----BEGIN" in raw
 
 
-def _mended(raw: bytes) -> bytes:
-    """A PEM with line ends where they must be: shells and consoles turn them into spaces or into a written `\\n`."""
+def _with_line_ends(raw: bytes) -> bytes:
+    """A PEM with its line ends restored: shells and consoles turn them into spaces or into `\\n` in letters."""
     match = _PEM.search(raw.decode("latin-1").replace("\\r", "").replace("\\n", "\n"))
     if match is None:
         return raw

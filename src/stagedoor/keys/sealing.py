@@ -1,4 +1,4 @@
-"""Sealing: what clients keep for us, hidden from them and from everybody else."""
+"""Sealing: encrypting what clients keep for us, so that they can neither read nor change it."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from ..core.errors import InvalidToken
 from ..core.jose import base64url
 
 SEAL_STEP = 256
-"""Sealed texts are filled up to a multiple of so many bytes."""
+"""Texts are padded to a multiple of this many bytes."""
 
 
 class Seal:
-    """AES-256-GCM under keys that are made from secrets of the site (NIST SP 800-38D).
+    """AES-256-GCM with keys derived from the site's secrets (NIST SP 800-38D).
 
     Args:
-        secrets: what only this site, and each of its workers, knows; the first seals, all unseal.
+        secrets: known to every worker of this site and to no one else; the first seals, all unseal.
     """
 
     def __init__(self, *secrets: bytes) -> None:
         self._ciphers = [AESGCM(hashlib.sha256(b"stagedoor seal " + secret).digest()) for secret in secrets]
 
     def seal(self, plain: str, purpose: str) -> str:
-        """Hide a text without NUL; it can be read again for the same purpose alone."""
+        """Encrypt a text that holds no NUL; only the same purpose unseals it."""
         nonce, raw = os.urandom(12), plain.encode(errors="surrogatepass")
-        raw += b"\0" * (-len(raw) % SEAL_STEP)  # its length is nobody's business either
+        raw += b"\0" * (-len(raw) % SEAL_STEP)  # so that its length stays hidden too
         sealed = self._ciphers[0].encrypt(nonce, raw, purpose.encode(errors="surrogatepass"))
         return base64.urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
 
     def unseal(self, sealed: str, purpose: str) -> str | None:
-        """The text; None if it was not sealed here for this purpose, or is written in another way than `seal` does."""
+        """Return the text; None unless `sealed` is exactly what `seal` returned for this purpose."""
         try:
             raw = base64url(sealed)
         except InvalidToken:

@@ -1,4 +1,4 @@
-"""Signature checks of issuers' tokens, by OpenSSL (`cryptography`)."""
+"""Checking the signatures of issuers' tokens with OpenSSL (`cryptography`)."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def load(jwk: Mapping[str, object]) -> SignatureCheck:
     """Make the signature check for one public key (RFC 7518 §3, RFC 8037 §3.1).
 
     Args:
-        jwk: a JWK that `tokens` has found fit to be used.
+        jwk: a JWK that `core.issuers` accepted.
 
     Returns:
-        A function of algorithm, signed bytes and signature; True means the signature is right.
+        A function of algorithm, signed bytes and signature; True means that the signature is right.
 
     Raises:
-        InvalidKeySet: the key is none that OpenSSL takes, for example a point that is not on its curve.
+        InvalidKeySet: OpenSSL refuses the key, for example because its point is not on the curve.
     """
     try:
         if jwk.get("kty") == "RSA":

@@ -1,1 +1,1 @@
-"""The one way out for each kind of question: URLs, AWS, calls that block."""
+"""Every call that leaves the process: documents by URL, AWS, and threads for whatever blocks."""

@@ -1,6 +1,6 @@
-"""The one way to AWS: a session that all clients share, and the secrets that AWS keeps.
+"""AWS: the one session that all clients share, and reading secrets.
 
-botocore is imported with the first client: it takes half a second, and most sites need none.
+botocore is imported when the first client is made, because the import takes half a second and most sites need none.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ LIMITS: dict[str, Any] = {
     "read_timeout": 5,
     "retries": {"mode": "standard", "total_max_attempts": 3},
 }
-"""Seconds and attempts of questions at start and in commands."""
+"""Defaults of every client: seconds, and attempts per call."""
 REQUEST_LIMITS: dict[str, Any] = {
     "connect_timeout": 1,
     "read_timeout": 3,
     "retries": {"mode": "standard", "total_max_attempts": 2},
 }
-"""Seconds and attempts of questions that a request waits for: 8 s in all."""
+"""For calls that a request waits for: 8 s in all."""
 
 TEMPORARY = frozenset(
     (
@@ -41,22 +41,22 @@ TEMPORARY = frozenset(
         "TooManyRequestsException",
     )
 )
-"""Error codes that mean "later"; some services send them with status 400."""
+"""Error codes that ask to try again later; DynamoDB and SSM send them with status 400."""
 
-_making = threading.Lock()  # a session must not make two clients at once
+_making = threading.Lock()  # a session is not safe for making two clients at once
 
 
 def client(service: str, region: str | None = None, *, endpoint: str | None = None, **config: Any) -> Any:
-    """Make a client; threads may share it.
+    """Make a client, which threads may share.
 
     Args:
-        service: as botocore names it, for example `s3`.
-        region: default: from AWS's usual chain, as are the credentials.
-        endpoint: URL of another server that speaks the API of this service.
-        config: arguments of `botocore.config.Config`; `LIMITS` are the defaults.
+        service: botocore's name of it, for example `s3`.
+        region: found as AWS's own tools find it if None; credentials always are.
+        endpoint: URL of another server with the same API.
+        config: arguments of `botocore.config.Config` that replace or complete `LIMITS`.
 
     Raises:
-        BotoCoreError, ValueError: no region, or a profile or endpoint that cannot be used.
+        BotoCoreError, ValueError: no region is set, or the profile or the endpoint is unusable.
     """
     from botocore.config import Config
 
@@ -68,20 +68,20 @@ def client(service: str, region: str | None = None, *, endpoint: str | None = No
 
 @cache
 def _session() -> Any:
-    """Made once: each reads the descriptions of AWS's services anew, which takes a tenth of a second."""
+    """Each new session would parse AWS's service descriptions again, which takes a tenth of a second."""
     from botocore.session import get_session
 
     return get_session()
 
 
 def forget_session() -> None:
-    """Let the next client look for profile, region and credentials again."""
+    """Make the next client look for its profile, region and credentials again."""
     with _making:
         _session.cache_clear()
 
 
 class Refusal(NamedTuple):
-    """What an error answer of AWS says."""
+    """An error response of AWS."""
 
     status: int
     code: str
@@ -89,7 +89,7 @@ class Refusal(NamedTuple):
 
     @property
     def is_temporary(self) -> bool:
-        """Can the same question be answered later?"""
+        """May the same call succeed later?"""
         return self.status >= 500 or self.status in (408, 429) or self.code in TEMPORARY
 
     @property
@@ -98,7 +98,7 @@ class Refusal(NamedTuple):
 
 
 def refusal(error: Any) -> Refusal:
-    """Read botocore's `ClientError`."""
+    """The error response in a `ClientError` of botocore."""
     details = error.response.get("Error", {})
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return Refusal(status, str(details.get("Code", "")), details)
@@ -109,11 +109,11 @@ def read_secret(secret: str, region: str | None = None) -> bytes:
 
     Args:
         secret: `ssm:` and the name of a parameter, or `secretsmanager:` and the name or ARN of a secret.
-        region: default: the ARN's, else from AWS's usual chain.
+        region: an ARN's own region comes first; found as AWS's own tools find it if None.
 
     Raises:
-        InvalidKey: there is no such secret.
-        StoreRefused: AWS does not let us read it, or nobody said in which region it is.
+        InvalidKey: the secret does not exist.
+        StoreRefused: AWS does not let us read it, or no region is set.
         Unavailable: AWS did not answer.
     """
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
@@ -129,7 +129,7 @@ def read_secret(secret: str, region: str | None = None) -> bytes:
             answer = api.get_secret_value(SecretId=name)
             return answer["SecretBinary"] if "SecretBinary" in answer else str(answer["SecretString"]).encode()
     except ClientError as error:
-        raise _refused(secret, refusal(error)) from error
+        raise _unreadable(secret, refusal(error)) from error
     except NoCredentialsError as error:
         raise StoreRefused(f"{secret} cannot be read: there are no AWS credentials") from error
     except NoRegionError as error:
@@ -137,10 +137,10 @@ def read_secret(secret: str, region: str | None = None) -> bytes:
     except (BotoCoreError, ValueError) as error:
         raise Unavailable(f"{secret} cannot be read: {error}") from error
     except KeyError as error:
-        raise Unavailable(f"{secret} cannot be read: what came is no answer of AWS") from error
+        raise Unavailable(f"{secret} cannot be read: the answer is not one that AWS gives") from error
 
 
-def _refused(secret: str, why: Refusal) -> StagedoorError:
+def _unreadable(secret: str, why: Refusal) -> StagedoorError:
     if why.code in ("ParameterNotFound", "ParameterVersionNotFound", "ResourceNotFoundException"):
         return InvalidKey(f"{secret} does not exist in this account and region")
     if why.is_temporary:

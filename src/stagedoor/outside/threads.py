@@ -1,4 +1,4 @@
-"""Threads for calls that wait for a disk or a database, with a bound on how many wait for a thread, and how long."""
+"""Threads for calls that wait for a disk or a database; calls that find all of them busy wait a bounded time."""
 
 from __future__ import annotations
 
@@ -18,46 +18,45 @@ WAIT = 2.0
 
 
 class Threads:
-    """A few threads of one's own, so that what is slow holds up nothing else.
+    """A pool for one purpose, so that slow calls hold up no others.
 
     Args:
-        count: how many calls at a time.
-        name: of the threads.
-        busy: the error for a call that found no free thread in time.
+        count: how many calls run at once.
+        name: of the threads, and in messages.
+        busy: raised when no thread became free in time.
     """
 
     def __init__(self, count: int, name: str, busy: type[Unavailable]) -> None:
         self._threads = ThreadPoolExecutor(count, name)
         self._free = asyncio.Semaphore(count)
-        self._said = f"{name}: {count} questions are under way already"
+        self._all_busy = f"{name}: {count} questions are under way already"
         self._busy = busy
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a function in a thread.
+        """Call a function in a thread and return its result.
 
         Raises:
-            Unavailable: as `busy` says; and whatever the function raises.
+            Unavailable: of the kind `busy`; besides whatever the function raises.
         """
         try:
             async with asyncio.timeout(WAIT):
                 await self._free.acquire()
         except TimeoutError:
-            raise self._busy(self._said) from None
+            raise self._busy(self._all_busy) from None
         try:
-            called = self._threads.submit(function, *args, **kwargs)
-        except RuntimeError:  # closed meanwhile
+            future = self._threads.submit(function, *args, **kwargs)
+        except RuntimeError:  # closed in the meantime
             self._free.release()
             raise self._busy("it is not served any more") from None
         loop = asyncio.get_running_loop()
 
-        def done(_: object) -> None:
-            """The thread is free, also if nobody waits for the answer any more."""
-            with contextlib.suppress(RuntimeError):  # the loop has ended before it
+        def release(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended already
                 loop.call_soon_threadsafe(self._free.release)
 
-        called.add_done_callback(done)
-        return await asyncio.wrap_future(called)
+        future.add_done_callback(release)  # when the thread is free, even if the caller no longer waits
+        return await asyncio.wrap_future(future)
 
     def close(self, *, wait: bool = False) -> None:
-        """Take no more calls; those under way come to their end, which `wait` waits for."""
+        """Take no more calls. Running calls finish; with `wait` this returns only then."""
         self._threads.shutdown(wait, cancel_futures=True)
