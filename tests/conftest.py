@@ -11,7 +11,7 @@ from functools import cache
 import pytest
 
 from stagedoor.outside import aws
-from stagedoor.store.names import forget_what_was_noted
+from stagedoor.store.names import forget_reported
 from tests.helpers import services
 
 _why_missing = cache(services.missing)
@@ -45,7 +45,7 @@ def require(service: str) -> None:
 @pytest.fixture(autouse=True)
 def _a_log_that_has_said_nothing() -> None:
     """What listings leave out is said once by a process; each test is to hear it."""
-    forget_what_was_noted()
+    forget_reported()
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from stagedoor.core import replies
 from stagedoor.gateway import protocol
 from stagedoor.store import folder as folder_store
 from stagedoor.store.memory import MemoryStore
-from stagedoor.store.port import Meta, Open, Opened, nothing
+from stagedoor.store.port import Meta, Open, Opened
 from tests.helpers.serving import (
     TLS,
     Ended,
@@ -627,7 +627,7 @@ class Endless(MemoryStore):
         if wish.key != "public/endless":
             return super().open_now(wish)
         size = 2**50
-        return Opened(Meta(size, b'"1"', 0, b"video/mp4"), 0, size, None, self._chunks, nothing)
+        return Opened(Meta(size, b'"1"', 0, b"video/mp4"), 0, size, None, self._chunks)
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         while True:

@@ -138,7 +138,7 @@ def make(kind: str, folder: Path, objects: Mapping[str, bytes], fields: Mapping[
             pairs = tuple((_header(name), value.encode()) for name, value in stored._asdict().items() if value)
             type_ = dict(pairs).get(b"content-type", b"")
             kept = tuple(pair for pair in pairs if pair[0] != b"content-type")
-            memory.put(key, body, kept, type_=type_, modified=MODIFIED)
+            memory.put(key, body, kept, media_type=type_, modified=MODIFIED)
         return memory
     bucket = new_bucket()
     for key, body in objects.items():

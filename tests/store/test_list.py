@@ -1,4 +1,4 @@
-"""Listing: every store tells the same names in the same order, in pages that fit together without gap or overlap."""
+"""Listing: every store lists the same names in the same order, in pages without gap or overlap."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 from stagedoor.core.errors import InvalidTarget, StoreRefused, StoreUnavailable
 from stagedoor.core.messages import Item, List
 from stagedoor.store import folder as folder_module
+from stagedoor.store import folder_listing
 from stagedoor.store import s3 as s3_module
-from stagedoor.store import tree
 from stagedoor.store.folder import FolderStore
 from stagedoor.store.port import Head, Store
 from stagedoor.store.s3 import S3Store
@@ -75,11 +75,11 @@ async def store(
 # --- the same for all
 
 
-async def test_all_keys_are_told_in_the_order_of_their_bytes(store: Store) -> None:
+async def test_all_keys_are_listed_in_the_order_of_their_bytes(store: Store) -> None:
     assert await listed(store) == sorted(KEYS, key=str.encode)
 
 
-async def test_what_is_told_of_an_object_is_what_head_says(store: Store) -> None:
+async def test_a_listing_describes_an_object_as_head_does(store: Store) -> None:
     for one in (await store.list(List(""))).found:
         assert isinstance(one, Item)
         meta = await store.head(Head(one.key))
@@ -135,7 +135,7 @@ async def test_text_that_no_name_can_be_compared_with_is_refused(store: Store) -
 
 
 @pytest.mark.parametrize("kind", ["memory", "s3"])
-async def test_keys_that_are_no_paths_are_told(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_keys_that_are_not_paths_are_reported(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     let_in(monkeypatch)
     keys = (*FLAT_KEYS, "trail/x", "x/y")
     store = make(kind, tmp_path, dict.fromkeys(keys, b""))
@@ -208,10 +208,10 @@ def test_folder_and_memory_tell_what_the_model_tells(
     with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
         for kind in ("memory", "folder"):
             asyncio.run(compare(make(kind, Path(place), dict.fromkeys(files, b""))))
-        patch.setattr(tree, "WINDOW_BYTES", 150)  # two or three names, so that every folder is a large one
-        patch.setattr(tree, "WORTH_REMEMBERING", 0)
-        patch.setattr(tree, "_BATCH", 2)
-        patch.setattr(tree, "AT_A_TIME", 2)
+        patch.setattr(folder_listing, "WINDOW_BYTES", 150)  # two or three names, so that every folder is a large one
+        patch.setattr(folder_listing, "WORTH_REMEMBERING", 0)
+        patch.setattr(folder_listing, "_BATCH", 2)
+        patch.setattr(folder_listing, "AT_A_TIME", 2)
         patch.setattr(folder_module, "SETTLED_AFTER", 0)
         patch.setattr(os, "scandir", lambda folder: Shuffled(folder, Random(seed)))
         asyncio.run(compare(FolderStore(str(Path(place) / "store"))))
@@ -234,7 +234,7 @@ class Site:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"")
 
-    async def tell(self, prefix: str = "", **wish: Any) -> list[str]:
+    async def names(self, prefix: str = "", **wish: Any) -> list[str]:
         return await listed(self.store, prefix, **wish)
 
 
@@ -256,7 +256,7 @@ def descriptors() -> set[str]:
     return {name for name in found if name.startswith("/") and not name.startswith(("/proc", "/dev"))}
 
 
-async def test_links_pipes_and_sockets_are_not_told(site: Site) -> None:
+async def test_links_pipes_and_sockets_are_not_listed(site: Site) -> None:
     site.write("real/a")
     (site.root / "linked").symlink_to(site.outside)
     (site.root / "real/linked").symlink_to(site.outside)
@@ -274,14 +274,14 @@ async def test_links_pipes_and_sockets_are_not_told(site: Site) -> None:
             listener.bind("socket")
         finally:
             os.chdir(here)
-        assert await site.tell() == ["real/a"]
-        assert await site.tell(folders=True) == ["real/"]
+        assert await site.names() == ["real/a"]
+        assert await site.names(folders=True) == ["real/"]
         for prefix in ("linked/", "linked/s", "up/outside/", "inner/", "real/linked/", "only-links/", "pipe/"):
             for folders in (False, True):
-                assert await site.tell(prefix, folders=folders) == [], prefix
+                assert await site.names(prefix, folders=folders) == [], prefix
 
 
-async def test_times_are_told_in_whole_seconds_as_head_tells_them(site: Site) -> None:
+async def test_times_are_listed_in_whole_seconds_as_head_gives_them(site: Site) -> None:
     site.write("a")
     os.utime(site.root / "a", (MODIFIED + 0.9, MODIFIED + 0.9))
     (one,) = (await site.store.list(List(""))).found
@@ -289,16 +289,16 @@ async def test_times_are_told_in_whole_seconds_as_head_tells_them(site: Site) ->
     assert one.modified == MODIFIED
 
 
-async def test_a_folder_without_a_file_below_is_not_told(site: Site) -> None:
+async def test_a_folder_without_a_file_below_is_not_listed(site: Site) -> None:
     (site.root / "empty/deep/er").mkdir(parents=True)
     (site.root / "empty/wide").mkdir()
     site.write("full/deep/er/a")
     (site.root / "full/a-empty").mkdir()
     for limit in (1, 2, 1000):
-        assert await site.tell(folders=True, limit=limit) == ["full/"]
-        assert await site.tell("full/", folders=True, limit=limit) == ["full/deep/"]
-        assert await site.tell(limit=limit) == ["full/deep/er/a"]
-        assert await site.tell("empty/", limit=limit) == []
+        assert await site.names(folders=True, limit=limit) == ["full/"]
+        assert await site.names("full/", folders=True, limit=limit) == ["full/deep/"]
+        assert await site.names(limit=limit) == ["full/deep/er/a"]
+        assert await site.names("empty/", limit=limit) == []
 
 
 async def test_one_page_looks_into_no_more_empty_folders_than_it_has_room_for(site: Site) -> None:
@@ -308,7 +308,7 @@ async def test_one_page_looks_into_no_more_empty_folders_than_it_has_room_for(si
     page = await site.store.list(List("", limit=5))
     assert page.found == ()
     assert page.resume == "04/\U0010ffff"
-    assert await site.tell(limit=5) == ["99/a"]
+    assert await site.names(limit=5) == ["99/a"]
 
 
 async def test_names_that_are_not_utf8_are_left_out_and_logged(site: Site, caplog: pytest.LogCaptureFixture) -> None:
@@ -317,7 +317,7 @@ async def test_names_that_are_not_utf8_are_left_out_and_logged(site: Site, caplo
         site.write(os.fsdecode(name))
     for folders in (False, True):
         for limit in (1, 2, 1000):
-            assert await site.tell(folders=folders, limit=limit) == ["a", "z"]
+            assert await site.names(folders=folders, limit=limit) == ["a", "z"]
     assert "not UTF-8" in caplog.text
 
 
@@ -327,12 +327,12 @@ async def test_names_that_no_request_could_spell_are_left_out_and_logged(
     long = "/".join(["x" * 200] * 6)
     site.write("a", "back\\slash", "new\nline", "fol\\der/a", "fol\\der/b", "b/ok", "-/ours", "z", "\x7f/\x7f", long)
     for limit in (1, 2, 1000):
-        assert await site.tell(limit=limit) == ["a", "b/ok", "z"]
+        assert await site.names(limit=limit) == ["a", "b/ok", "z"]
     for name in ("back\\slash", "new\nline", "fol\\der/", "\x7f/"):
         assert repr(name) in caplog.text
     assert "x" * 200 in caplog.text
-    assert "fol\\\\der/a" not in caplog.text, "nobody walks through a folder that nobody can ask for"
-    assert await site.tell(folders=True) == ["a", "b/", "x" * 200 + "/", "z"]
+    assert "fol\\\\der/a" not in caplog.text, "a folder whose name cannot be asked for is not read"
+    assert await site.names(folders=True) == ["a", "b/", "x" * 200 + "/", "z"]
 
 
 async def test_a_folder_as_deep_as_a_key_can_be_is_walked(site: Site) -> None:
@@ -347,16 +347,16 @@ async def test_a_folder_as_deep_as_a_key_can_be_is_walked(site: Site) -> None:
     os.close(os.open("b", os.O_CREAT | os.O_WRONLY, dir_fd=here))
     os.close(here)
     key = "a/" * 511 + "b"
-    assert await site.tell() == [key]
-    assert await site.tell(folders=True) == ["a/"]
-    assert await site.tell("a/" * 500, folders=True) == ["a/" * 501]
-    assert await site.tell("a/" * 511) == [key]
+    assert await site.names() == [key]
+    assert await site.names(folders=True) == ["a/"]
+    assert await site.names("a/" * 500, folders=True) == ["a/" * 501]
+    assert await site.names("a/" * 511) == [key]
 
 
 async def test_a_folder_that_may_not_be_read_is_left_out_and_logged(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The root of a disk has such a one, `lost+found`; the rest can be told all the same."""
+    """The root of a disk has one, `lost+found`; the rest is listed all the same."""
     site.write("a", "closed/b", "open/c")
     real = os.open
 
@@ -366,9 +366,9 @@ async def test_a_folder_that_may_not_be_read_is_left_out_and_logged(
         return real(path, flags, mode, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "open", refuse)
-    assert await site.tell() == ["a", "open/c"]
-    assert await site.tell(folders=True) == ["a", "open/"]
-    assert await site.tell("closed/") == []
+    assert await site.names() == ["a", "open/c"]
+    assert await site.names(folders=True) == ["a", "open/"]
+    assert await site.names("closed/") == []
     assert "closed/" in caplog.text
 
 
@@ -386,8 +386,8 @@ async def test_a_disk_that_fails_is_a_fault(site: Site, monkeypatch: pytest.Monk
     for wish in (List(""), List("", folders=True), List("broken/"), List("broken/", folders=True)):
         with pytest.raises(StoreUnavailable, match=r"broken.*Input/output error"):
             await site.store.list(wish)
-    assert await site.tell("open/") == ["open/c"]
-    assert await site.tell(after="broken/\U0010ffff") == ["open/c"], "what is passed over is not looked into"
+    assert await site.names("open/") == ["open/c"]
+    assert await site.names(after="broken/\U0010ffff") == ["open/c"], "what is passed over is not looked into"
 
 
 @pytest.mark.parametrize("folders", [False, True])
@@ -395,7 +395,7 @@ async def test_a_link_that_takes_a_folders_place_meanwhile_leads_nowhere(
     site: Site, monkeypatch: pytest.MonkeyPatch, folders: bool
 ) -> None:
     site.write("a", "b/c/mine", "z")
-    real = tree.descend
+    real = folder_listing.descend
     swapped = False
 
     def swap(root: int, segments: Sequence[bytes]) -> int:
@@ -406,16 +406,16 @@ async def test_a_link_that_takes_a_folders_place_meanwhile_leads_nowhere(
             (site.root / "b").symlink_to(site.outside)
         return real(root, segments)
 
-    monkeypatch.setattr(tree, "descend", swap)
-    assert await site.tell(folders=folders) == ["a", "z"]
+    monkeypatch.setattr(folder_listing, "descend", swap)
+    assert await site.names(folders=folders) == ["a", "z"]
     assert swapped
 
 
-async def test_a_file_that_became_something_else_meanwhile_is_not_told(
+async def test_a_file_that_became_something_else_meanwhile_is_not_listed(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.write("a", "b", "c", "d")
-    real = tree._read
+    real = folder_listing._read
 
     def late(descriptor: int, folder: bytes, start: bytes) -> Any:
         read = real(descriptor, folder, start)
@@ -424,11 +424,11 @@ async def test_a_file_that_became_something_else_meanwhile_is_not_told(
         (site.root / "b").symlink_to(site.outside / "secret")
         (site.root / "c").unlink()
         (site.root / "c").mkdir()
-        monkeypatch.setattr(tree, "_read", real)
+        monkeypatch.setattr(folder_listing, "_read", real)
         return read
 
-    monkeypatch.setattr(tree, "_read", late)
-    assert await site.tell() == ["d"]
+    monkeypatch.setattr(folder_listing, "_read", late)
+    assert await site.names() == ["d"]
 
 
 # --- folders with very many files
@@ -465,7 +465,7 @@ async def test_a_large_folder_is_read_once_for_many_pages(site: Site, monkeypatc
     monkeypatch.setattr(folder_module, "SETTLED_AFTER", 0)
     names = fill(site.root / "large", 3000)
     with readings() as count:
-        assert await site.tell("large/", limit=100) == [f"large/{name}" for name in names]
+        assert await site.names("large/", limit=100) == [f"large/{name}" for name in names]
         assert len(count) == 1
         await site.store.list(List("large/", "large/file-0015"))
         assert len(count) == 1
@@ -473,12 +473,14 @@ async def test_a_large_folder_is_read_once_for_many_pages(site: Site, monkeypatc
     site.write("large/file-001500-new")
     (site.root / f"large/{names[2000]}").unlink()
     changed = sorted({*names, "file-001500-new"} - {names[2000]})
-    assert await site.tell("large/", limit=1000) == [f"large/{name}" for name in changed]
+    assert await site.names("large/", limit=1000) == [f"large/{name}" for name in changed]
 
 
 async def test_a_folder_that_just_changed_is_not_remembered(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its times may not tell the next change."""
-    monkeypatch.setattr(tree, "_identity", lambda status: (status.st_ino,))  # a clock between two of its steps
+    """Its times may not show the next change."""
+    monkeypatch.setattr(
+        folder_listing, "_identity", lambda status: (status.st_ino,)
+    )  # a clock between two of its steps
     names = fill(site.root, 2000)
     first = await site.store.list(List("", limit=10))
     site.write("file-000010-new")
@@ -489,13 +491,13 @@ async def test_a_folder_that_just_changed_is_not_remembered(site: Site, monkeypa
 
 async def test_what_is_remembered_is_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder_module, "SETTLED_AFTER", 0)
-    monkeypatch.setattr(tree, "WINDOW_BYTES", 20_000)
-    monkeypatch.setattr(tree, "REMEMBERED_BYTES", 50_000)
-    monkeypatch.setattr(tree, "_BATCH", 100)
-    monkeypatch.setattr(tree, "WORTH_REMEMBERING", 100)
+    monkeypatch.setattr(folder_listing, "WINDOW_BYTES", 20_000)
+    monkeypatch.setattr(folder_listing, "REMEMBERED_BYTES", 50_000)
+    monkeypatch.setattr(folder_listing, "_BATCH", 100)
+    monkeypatch.setattr(folder_listing, "WORTH_REMEMBERING", 100)
     names = [f"{folder}/{name}" for folder in "abc" for name in fill(site.root / folder, 1500)]
     for _ in range(2):
-        assert await site.tell(limit=90) == names
+        assert await site.names(limit=90) == names
     kept = [window for windows in site.store._windows._kept.values() for window in windows]
     assert 0 < sum(window.size for window in kept) == site.store._windows._size <= 50_000
     assert all(len(window.names) < 400 for window in kept)
@@ -503,8 +505,8 @@ async def test_what_is_remembered_is_bounded(site: Site, monkeypatch: pytest.Mon
 
 async def test_memory_does_not_grow_with_the_files_of_a_folder(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """50,000 names would be 3 MB."""
-    monkeypatch.setattr(tree, "WINDOW_BYTES", 100_000)
-    monkeypatch.setattr(tree, "_BATCH", 500)
+    monkeypatch.setattr(folder_listing, "WINDOW_BYTES", 100_000)
+    monkeypatch.setattr(folder_listing, "_BATCH", 500)
     names = fill(site.root, 50_000)
     tracemalloc.start()
     try:
@@ -565,7 +567,7 @@ async def test_a_slow_disk_keeps_nobody_waiting_and_closing_meanwhile_is_safe(
 
 
 async def test_the_folder_is_not_closed_while_a_listing_takes_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its number would be that of whatever is opened next, and the listing would tell what is in there."""
+    """Its number may be reused for another folder, which would be listed then."""
     site.write("a")
     root, real, reached, go_on = site.store._root, os.open, threading.Event(), threading.Event()
 
@@ -576,7 +578,7 @@ async def test_the_folder_is_not_closed_while_a_listing_takes_it(site: Site, mon
         return real(path, flags, mode, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "open", wait)
-    under_way = asyncio.create_task(site.tell())
+    under_way = asyncio.create_task(site.names())
     assert await asyncio.to_thread(reached.wait, 10)
     closing = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(site.store.aclose())))
     await asyncio.sleep(0.05)
@@ -595,7 +597,7 @@ async def test_a_listing_that_is_given_up_leaves_nothing_open(site: Site, monkey
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     gate.open()
-    assert await site.tell() == ["a/b"]
+    assert await site.names() == ["a/b"]
     await asyncio.to_thread(lambda: site.store._listers.close(wait=True))  # `site` looks for open descriptors
 
 
@@ -603,7 +605,7 @@ async def test_a_listing_that_is_given_up_leaves_nothing_open(site: Site, monkey
 
 
 class Script:
-    """A bucket that answers as told."""
+    """A bucket with scripted answers."""
 
     def __init__(self) -> None:
         self.seen: Recorded = []
@@ -688,7 +690,7 @@ async def test_the_prefix_of_the_store_is_taken_away(script: Script) -> None:
         assert await listed(store) == ["a b+c%.txt", "d/", "p/z", "\u00fc"]
 
 
-async def test_what_s3_says_of_an_object_is_told(script: Script) -> None:
+async def test_what_s3_says_of_an_object_is_listed(script: Script) -> None:
     async with bucket(script) as store:
         script.answer = listing("a")
         assert (await store.list(List(""))).found == (Item("a", '"abc"', MODIFIED, 5, "STANDARD"),)
@@ -757,7 +759,7 @@ async def test_a_listing_follows_no_redirect(script: Script) -> None:
     assert seen == []
 
 
-async def test_names_that_were_not_asked_for_are_not_told(script: Script) -> None:
+async def test_names_that_were_not_asked_for_are_not_listed(script: Script) -> None:
     """A server that forgets the prefix would show what lies beside the store."""
     async with bucket(script, "mine") as store:
         for answer in (listing("mine/a", "other/b"), listing("b"), listing(folders=["mine/a/", "other/"])):
@@ -770,7 +772,7 @@ async def test_names_that_were_not_asked_for_are_not_told(script: Script) -> Non
 
 
 async def test_a_folder_that_the_server_tells_again_does_not_come_again(script: Script) -> None:
-    """S3 goes on by keys, and a key after the place to go on from may be in the folder that was told."""
+    """S3 resumes by keys, and a key after `after` may be in a folder that was listed already."""
     script.answer = listing("c", folders=["b/"], truncated=True)
     async with bucket(script) as store:
         page = await store.list(List("", "b/\U0010ffff", 1, folders=True))

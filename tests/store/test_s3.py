@@ -46,7 +46,7 @@ def refusal(status: str, code: str, *lines: str) -> bytes:
 
 
 class Script:
-    """A store that answers as told: to HEAD without a body, as every server does."""
+    """A store with scripted answers: to HEAD without a body, as every server does."""
 
     def __init__(self) -> None:
         self.seen: Recorded = []
@@ -222,7 +222,7 @@ async def test_redirects_are_never_followed(script: Script, tmp_path: Path, stat
         ("404 Not Found", "NoSuchKey", 404),
     ],
 )
-async def test_every_refusal_is_told_apart(
+async def test_each_refusal_has_its_own_error(
     script: Script, tmp_path: Path, caplog: pytest.LogCaptureFixture, status: str, code: str, expected: int
 ) -> None:
     script.answer = refusal(status, code)

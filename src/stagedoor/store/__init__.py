@@ -1,4 +1,4 @@
-"""Where objects live. `port.py` is what every store answers; another kind of store is one file and two lines here."""
+"""Where objects live: the port, and one file for each kind of store. Another kind is one file and two lines here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,13 @@ __all__ = [
 
 
 def open_store(url: str | None, *, region: str | None = None, endpoint: str | None = None) -> Store:
-    """Make the store for a URL from the settings (`file:///…`, `s3://bucket/prefix`, `memory:`; None: empty)."""
+    """Open a store.
+
+    Args:
+        url: `file:///…`, `s3://bucket/prefix` or `memory:`; None is an empty store.
+        region: of S3; found as AWS's own tools find it if None.
+        endpoint: URL of an S3-compatible store.
+    """
     if url is None or url == "memory:":
         from .memory import MemoryStore
 

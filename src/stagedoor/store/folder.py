@@ -1,4 +1,4 @@
-"""Objects in a folder. No symlink is followed, nothing but regular files exists, nothing is ever written."""
+"""Objects in a folder: only regular files, never through a symbolic link, and only for reading."""
 
 from __future__ import annotations
 
@@ -16,33 +16,32 @@ from typing import NamedTuple
 from ..core.errors import StoreUnavailable
 from ..core.messages import Item, List, Listed
 from ..outside.threads import Threads
+from .folder_listing import FOLDER, NO_NAMES, Entry, Walk, Windows, descend
 from .media_types import content_type
-from .names import in_bytes, resume_after, usable
-from .port import Head, Meta, Open, Opened, extent, no_chunks, nothing
-from .tree import FOLDER, NO_NAMES, Entry, Walk, Windows, descend
+from .names import as_bytes, resume_after, usable
+from .port import Head, Meta, Open, Opened, extent
 
 CHUNK = 65_536
-"""Bytes read and sent at a time."""
+"""Bytes that are read and sent at a time."""
 SMALL = 131_072
-"""Up to this size an object is read at once, sent in one piece and remembered."""
-
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO must not make us wait
-_NO_WAIT = getattr(os, "RWF_NOWAIT", None)
-
-
-_CLOSED = -1
-SETTLED_AFTER = 1_000_000_000
-"""Nanoseconds for which a file that was just written is not remembered."""
-_ENTRY_SIZE = 1024
-LISTERS = 4
-"""Threads that read folders for listings, so that the threads that read files never wait for those."""
+"""Objects of up to this many bytes are read and sent whole, and remembered."""
 REMEMBERED_BYTES = 16 * 1_048_576
-"""Bound of the small files that are kept in memory; before one is used, the file system is asked whether it changed."""
+"""Most bytes of remembered objects. Before one is used, the file system is asked whether it changed."""
+SETTLED_AFTER = 1_000_000_000
+"""Nanoseconds after its last change from which on a file may be remembered."""
+LISTERS = 4
+"""Threads that read folders for listings, so that reading files never waits for them."""
+
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # opening a FIFO must not block
+_NO_WAIT = getattr(os, "RWF_NOWAIT", None)
+_NOT_A_FILE = frozenset((errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.ENXIO))
+_CLOSED = -1
+_ENTRY_SIZE = 1024  # bytes that a remembered object takes beyond its own
 
 
 class _Remembered(NamedTuple):
     path: bytes
-    folders: tuple[bytes, ...]  # that lead to it: none of them may have become a link
+    folders: tuple[bytes, ...]  # above it; none of them may have become a link
     identity: tuple[int, ...]
     meta: Meta
     body: bytes
@@ -50,13 +49,13 @@ class _Remembered(NamedTuple):
 
 
 class FolderStore:
-    """The files below a folder; a key is the path of a file, segment by segment.
+    """The files below a folder; keys are their paths.
 
     Args:
         root: the folder.
 
     Raises:
-        StoreUnavailable: the folder cannot be read, or its file system takes two names for one file.
+        StoreUnavailable: the folder cannot be read, or its file system ignores case, so that one file has many keys.
     """
 
     def __init__(self, root: str) -> None:
@@ -67,7 +66,7 @@ class FolderStore:
             raise StoreUnavailable(f"the folder {root} cannot be read: {error.strerror}") from error
         self._small: dict[str, _Remembered] = {}
         self._small_size = 0
-        self._looked_at: set[str] = set()
+        self._just_checked: set[str] = set()
         self._windows = Windows(_settled)
         self._closing = threading.Lock()
         self._listers = Threads(LISTERS, "listing", StoreUnavailable)
@@ -95,7 +94,7 @@ class FolderStore:
             if wish.span is None and wish.etag is None:
                 return remembered.opened
             start, stop = extent(remembered.meta, wish)
-            return Opened(remembered.meta, start, stop, remembered.body[start:stop], no_chunks, nothing)
+            return Opened(remembered.meta, start, stop, remembered.body[start:stop])
         descriptor = self._open(wish.key)
         if descriptor is None:
             return None
@@ -106,7 +105,7 @@ class FolderStore:
             start, stop = extent(meta, wish)
             whole = _read_now(descriptor, start, stop - start) if stop - start <= SMALL else None
             if whole is not None and len(whole) == stop - start:
-                opened = Opened(meta, start, stop, whole, no_chunks, nothing)
+                opened = Opened(meta, start, stop, whole)
                 if len(whole) == meta.size and _settled(status):
                     path = wish.key.encode()
                     folders = tuple(path[:i] for i, byte in enumerate(path) if byte == ord("/"))
@@ -133,10 +132,10 @@ class FolderStore:
         return self.open_now(wish)
 
     async def list(self, wish: List) -> Listed:
-        """Names of regular files; a folder is told if there is a file in it, however deep.
+        """List regular files, and folders that hold one at any depth.
 
         Raises:
-            InvalidTarget: the wish is no valid Unicode text.
+            InvalidTarget: the wish is not valid Unicode.
             StoreUnavailable: a folder on the way cannot be read.
         """
         if self._root == _CLOSED:
@@ -144,17 +143,17 @@ class FolderStore:
         return await self._listers.call(self._list, wish)
 
     def _list(self, wish: List) -> Listed:
-        prefix, after = in_bytes(wish)
-        root = self._root_again()
+        prefix, after = as_bytes(wish)
+        root = self._reopened_root()
         try:
             entries, more = Walk(root, self._windows, prefix, after, wish.limit).page(folders=wish.folders)
         finally:
             os.close(root)
-        found = usable(_told(entry) for entry in entries if entry.told)
-        return Listed(found, resume_after(_told(entries[-1])) if more else None)
+        found = usable(_listed(entry) for entry in entries if entry.is_listed)
+        return Listed(found, resume_after(_listed(entries[-1])) if more else None)
 
-    def _root_again(self) -> int:
-        """The folder opened anew: its own place in reading it, and nobody else closes it."""
+    def _reopened_root(self) -> int:
+        """A descriptor of its own for each listing: it has its own position, and `aclose` does not close it."""
         with self._closing:
             try:
                 return os.open(b".", FOLDER, dir_fd=self._root)
@@ -173,33 +172,33 @@ class FolderStore:
         self._listers.close()
         if self._root != _CLOSED:
             with self._closing:
-                root, self._root = self._root, _CLOSED  # its number may soon be that of another folder
+                root, self._root = self._root, _CLOSED  # the number may soon belong to another folder
                 os.close(root)
 
     def _remembered(self, key: str) -> _Remembered | None:
-        """A small file read before, if the key still leads to the same file and nothing about it has changed."""
+        """The remembered object of a key, if its path still leads to the same unchanged file."""
         found = self._small.get(key)
-        if found is None or key in self._looked_at:
+        if found is None or key in self._just_checked:
             return found
         try:
-            led = all(stat.S_ISDIR(self._status(folder).st_mode) for folder in found.folders)
-            if led and _identity(self._status(found.path)) == found.identity:
-                self._note_look(key)
+            no_links = all(stat.S_ISDIR(self._status(folder).st_mode) for folder in found.folders)
+            if no_links and _identity(self._status(found.path)) == found.identity:
+                self._note_check(key)
                 return found
         except OSError:
             pass
         self._forget(key)
         return None
 
-    def _note_look(self, key: str) -> None:
-        """Requests that came in together, in one turn of the event loop, are spared a look each."""
+    def _note_check(self, key: str) -> None:
+        """Requests in the same turn of the event loop share one check."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return
-        if not self._looked_at:
-            loop.call_soon(self._looked_at.clear)
-        self._looked_at.add(key)
+        if not self._just_checked:
+            loop.call_soon(self._just_checked.clear)
+        self._just_checked.add(key)
 
     def _status(self, path: bytes) -> os.stat_result:
         return os.stat(path, dir_fd=self._root, follow_symlinks=False)
@@ -214,7 +213,7 @@ class FolderStore:
         self._small_size -= len(self._small.pop(key).body) + _ENTRY_SIZE
 
     def _open(self, key: str) -> int | None:
-        """Open the file that a key names, going down one segment at a time so that no link can lead elsewhere."""
+        """Open a key's file segment by segment, so that no link is followed."""
         *folders, name = segments = key.encode().split(b"/")
         if not NO_NAMES.isdisjoint(segments):
             return None
@@ -225,7 +224,7 @@ class FolderStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            if error.errno in _NO_SUCH_FILE:
+            if error.errno in _NOT_A_FILE:
                 return None
             raise StoreUnavailable(f"{key!r} cannot be read: {error.strerror}") from error
         finally:
@@ -237,9 +236,6 @@ class FolderStore:
         return descriptor
 
 
-_NO_SUCH_FILE = frozenset((errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.ENXIO))
-
-
 def _meta(key: str, status: os.stat_result) -> Meta:
     return Meta(status.st_size, _etag(status), int(status.st_mtime), content_type(key))
 
@@ -248,7 +244,7 @@ def _etag(status: os.stat_result) -> bytes:
     return b'"%x-%x"' % (status.st_mtime_ns, status.st_size)
 
 
-def _told(entry: Entry) -> Item | str:
+def _listed(entry: Entry) -> Item | str:
     name, status = entry.name.decode(), entry.status
     if status is None:
         return name
@@ -256,22 +252,25 @@ def _told(entry: Entry) -> Item | str:
 
 
 def _settled(status: os.stat_result) -> bool:
-    """Was it written long enough ago? File systems count time in steps; two writes within one leave the same times."""
+    """Is the last change old? File systems count time in steps, and two writes in one step leave the same times."""
     return time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) >= SETTLED_AFTER
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
-    """What changes whenever a file is replaced or written, also if its old times are put back."""
+    """Changes whenever the file is written or replaced, even if its old times are set again."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _read_now(descriptor: int, offset: int, size: int) -> bytes | None:
-    """Read what is in the page cache without waiting for a disk; None: somebody has to wait."""
+    """Read from the page cache; None if that would wait for a disk."""
     return os.pread(descriptor, size, offset) if in_memory(descriptor, offset + size) else None
 
 
 def in_memory(descriptor: int, stop: int) -> bool:
-    """Would reading up to `stop` not wait for a disk? One byte tells, for a file is read ahead from its start."""
+    """Can everything up to `stop` be read without waiting for a disk?
+
+    Only the last byte is tried, because systems read files ahead from their start.
+    """
     if _NO_WAIT is None:
         return False
     try:
@@ -282,7 +281,7 @@ def in_memory(descriptor: int, stop: int) -> bool:
 
 
 def _ignores_case(folder: Path) -> bool:
-    """Does the file system take `NAME` and `name` for the same file? Asked of the folder and of what is in it."""
+    """Does the file system take `NAME` and `name` for one file? Tried with the folder and some entries of it."""
     with os.scandir(folder) as entries:
         names = {folder.name, *(entry.name for entry in itertools.islice(entries, 100))}
     for path in (folder, *(folder / name for name in names - {folder.name})):

@@ -1,10 +1,10 @@
-"""Media types by file ending, the same on every machine (the system's own table is not asked)."""
+"""Media types by file ending, the same on every machine because the system's own table is not read."""
 
 from __future__ import annotations
 
 import mimetypes
 
-_MORE = {
+_ADDED = {
     ".7z": "application/x-7z-compressed",
     ".avif": "image/avif",
     ".flac": "audio/flac",
@@ -33,14 +33,14 @@ _MORE = {
 }
 
 _types = mimetypes.MimeTypes(filenames=())
-_types.encodings_map = {}  # a.tar.gz is a gzip file; nothing is to be unpacked on the way
+_types.encodings_map = {}  # a.tar.gz is sent as a gzip file, not as a tar file in gzip encoding
 _types.suffix_map = {}
 
 
 def content_type(key: str) -> bytes:
-    """The media type for a key by its ending; text is UTF-8, what is unknown is bytes."""
+    """The media type of a key, by its ending: text is taken for UTF-8, an unknown ending for plain bytes."""
     ending = key[key.rfind(".") :].lower() if "." in key.rpartition("/")[2] else ""
-    found = _MORE.get(ending) or _types.types_map[True].get(ending) or "application/octet-stream"
+    found = _ADDED.get(ending) or _types.types_map[True].get(ending) or "application/octet-stream"
     if found.startswith("text/"):
         found += "; charset=utf-8"
     return found.encode()

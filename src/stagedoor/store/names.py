@@ -1,4 +1,4 @@
-"""Names in listings: which of them a door can serve, how they are ordered, and where the next page begins."""
+"""Names in listings: which of them a door can serve, how they are sorted, and where the next page starts."""
 
 from __future__ import annotations
 
@@ -9,62 +9,62 @@ from ..core.errors import InvalidTarget
 from ..core.messages import Item, List
 from ..core.paths import OWN_PREFIX, check_key
 
-MAX_NOTED = 1000
-"""Names left out of listings that the log of one process reports."""
+MAX_REPORTED = 1000
+"""Most left-out names that one process writes to its log."""
 
 _log = logging.getLogger("stagedoor")
 
 
 def is_usable(name: str) -> bool:
-    """Can this name, found in a store, be asked for at a door? If not, the log names it.
+    """Can a door serve what has this name in a store? If not, the log says why.
 
     Args:
-        name: of an object or, with a slash at its end, of a folder.
+        name: of an object or, ending with a slash, of a folder.
     """
     if name.startswith(OWN_PREFIX):
         return False
     try:
         check_key(name)
     except InvalidTarget as error:
-        note_left_out(repr(name), str(error))
+        report_left_out(repr(name), str(error))
         return False
     return True
 
 
-_noted: set[tuple[str, str]] = set()
+_reported: set[tuple[str, str]] = set()
 
 
-def note_left_out(what: str, why: str) -> None:
-    """Say in the log what listings leave out: each thing once, and not without end."""
-    if len(_noted) < MAX_NOTED and (what, why) not in _noted:
-        _noted.add((what, why))
+def report_left_out(what: str, why: str) -> None:
+    """Log what a listing leaves out, each thing once and `MAX_REPORTED` in all."""
+    if len(_reported) < MAX_REPORTED and (what, why) not in _reported:
+        _reported.add((what, why))
         _log.warning("left out of a listing: %s: %s", what, why)
-        if len(_noted) == MAX_NOTED:
-            _log.warning("left out of listings: more than can be said here; from now on nothing is")
+        if len(_reported) == MAX_REPORTED:
+            _log.warning("left out of listings: %d names were reported; no more will be", MAX_REPORTED)
 
 
-def forget_what_was_noted() -> None:
-    """Say everything anew, as after a start."""
-    _noted.clear()
+def forget_reported() -> None:
+    """Report everything again, as after a start."""
+    _reported.clear()
 
 
 def usable(entries: Iterable[Item | str]) -> tuple[Item | str, ...]:
-    """Those of the objects and folders that `is_usable`."""
+    """Those objects and folders that a door can serve."""
     return tuple(one for one in entries if is_usable(one if isinstance(one, str) else one.key))
 
 
-def in_bytes(wish: List) -> tuple[bytes, bytes]:
-    """The prefix and `after` of a wish as the bytes by which names are sorted.
+def as_bytes(wish: List) -> tuple[bytes, bytes]:
+    """`prefix` and `after` of a wish in UTF-8, by which names are sorted.
 
     Raises:
-        InvalidTarget: one of them is no valid Unicode text, so that no name could be compared with it.
+        InvalidTarget: one of them is not valid Unicode, so no name can be compared with it.
     """
     try:
         return wish.prefix.encode(), wish.after.encode()
     except UnicodeEncodeError:
-        raise InvalidTarget("the listing's prefix, or the place to go on from, is not valid Unicode text") from None
+        raise InvalidTarget("the prefix or the cursor of the listing is not valid Unicode text") from None
 
 
 def resume_after(last: Item | str) -> str:
-    """`after` of the page that follows one whose last entry is this; a folder does not come again."""
+    """The `after` with which the next page starts behind this entry; behind a folder, all that is in it is skipped."""
     return last + "\U0010ffff" if isinstance(last, str) else last.key

@@ -1,7 +1,7 @@
-"""The port to the objects: what every store answers, and in which words.
+"""The port to the objects: what every store can be asked, and how it answers.
 
-A store is asked for the key that was authorised and never for another one. A key that it cannot address exactly does
-not exist there (`UnusableKey`); it is never renamed.
+A store is asked for exactly the key that was authorised. A key that it cannot address exactly is refused
+(`UnusableKey`) and never renamed.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from ..core.messages import List, Listed, Pairs
 
 
 class Range(NamedTuple):
-    """One byte range as asked for (RFC 9110 §14.1.2); `first` None means the last `last` bytes."""
+    """One byte range of a request (RFC 9110 §14.1.2). If `first` is None, the last `last` bytes."""
 
     first: int | None
     last: int | None
 
     def resolve(self, size: int) -> tuple[int, int] | None:
-        """First byte and the byte after the last, of an object of this size; None: nothing to satisfy (416)."""
+        """Start and stop of the range in an object of this size; None if no byte lies in it (416)."""
         if self.first is None:
             length = min(self.last or 0, size)
             return (size - length, size) if length else None
@@ -31,14 +31,14 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Meta:
-    """What is known of an object without its bytes. Compared by identity, so that answers can be kept for it.
+    """An object without its bytes. Compared by identity, so that answers can be cached for it.
 
     Attributes:
         size: bytes.
         etag: entity tag with its quotes.
-        modified: epoch seconds, whole.
-        content_type: media type as stored or guessed.
-        headers: stored fields that go out with it: Cache-Control, Content-Disposition, Content-Encoding,
+        modified: whole epoch seconds.
+        content_type: media type, stored or guessed.
+        headers: stored header fields that are sent with it: Cache-Control, Content-Disposition, Content-Encoding,
             Content-Language, Expires.
     """
 
@@ -49,24 +49,37 @@ class Meta:
     headers: Pairs = ()
 
 
-class Opened(NamedTuple):
-    """An object, open for reading bytes `start` to `stop`; whoever opened it calls `close`, read or not.
+def _no_chunks() -> AsyncIterator[bytes]:
+    raise AssertionError("the bytes are in `whole`")
 
-    `whole` holds all the bytes where the store has them at hand; then `chunks` is never called. `descriptor` is the
-    open file where there is one, for servers that can send it without reading it.
+
+def _nothing_to_close() -> None:
+    pass
+
+
+class Opened(NamedTuple):
+    """Bytes `start` to `stop` of an object, ready to be read. The caller closes it, read or not.
+
+    Attributes:
+        meta: the object.
+        start, stop: first byte, and the byte after the last.
+        whole: all the bytes, if the store has them already; `chunks` must not be called then.
+        chunks: reads the bytes piece by piece.
+        close: releases what is held open.
+        descriptor: the open file if there is one, for servers that can send it without reading it.
     """
 
     meta: Meta
     start: int
     stop: int
     whole: bytes | None
-    chunks: Callable[[], AsyncIterator[bytes]]
-    close: Callable[[], None]
+    chunks: Callable[[], AsyncIterator[bytes]] = _no_chunks
+    close: Callable[[], None] = _nothing_to_close
     descriptor: int | None = None
 
 
 class NotSatisfiable(Exception):
-    """No byte of the object lies in the range that was asked for."""
+    """No byte of the object lies in the range. `size` is the object's, in bytes."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
@@ -74,22 +87,22 @@ class NotSatisfiable(Exception):
 
 
 class Changed(Exception):
-    """The object is not the one whose entity tag was given."""
+    """The object has another entity tag than the one asked for."""
 
 
 class Head(NamedTuple):
-    """A wish for an object's description; answered by `Meta`, or None if there is no such object."""
+    """A wish for an object without its bytes; answered by `Meta`, or None if it does not exist."""
 
     key: str
 
 
 class Open(NamedTuple):
-    """A wish for an object's bytes; answered by `Opened`, or None if there is no such object.
+    """A wish for an object's bytes; answered by `Opened`, or None if it does not exist.
 
     Attributes:
         key: the key that was authorised.
-        span: the part that is wanted; None: all of it. Beyond the object: `NotSatisfiable`.
-        etag: only this version of it; another one: `Changed`.
+        span: the range wanted; None is the whole object. Outside the object it raises `NotSatisfiable`.
+        etag: the only version wanted; any other raises `Changed`.
     """
 
     key: str
@@ -98,29 +111,29 @@ class Open(NamedTuple):
 
 
 class Store(Protocol):
-    """Port to the objects. Besides `NotSatisfiable` and `Changed` it raises errors of `stagedoor.core.errors` only."""
+    """The port. Besides `NotSatisfiable` and `Changed` it raises only errors of `stagedoor.core.errors`."""
 
     async def head(self, wish: Head) -> Meta | None: ...
 
     async def open(self, wish: Open) -> Opened | None: ...
 
     async def list(self, wish: List) -> Listed:
-        """Names in the order of their UTF-8 bytes, strictly after `wish.after`; `is_usable` says which are left out.
+        """List names that pass `is_usable`, in the order of their UTF-8 bytes, strictly after `wish.after`.
 
-        That is also how folders are told: one that sorts before `wish.after` is over, whatever it still holds.
+        A folder has its own name's position: if that is before `wish.after`, it is not listed, whatever it holds.
         """
         ...
 
     async def ready(self) -> None:
-        """Raise StoreUnavailable or StoreRefused if objects cannot be had at all."""
+        """Raise StoreUnavailable or StoreRefused if the store cannot serve any object."""
 
     async def aclose(self) -> None:
-        """Let go of connections."""
+        """Close connections and files."""
 
 
 @runtime_checkable
 class InstantStore(Store, Protocol):
-    """A store that answers without waiting for anything but memory; what would take longer comes in `chunks`."""
+    """A store that can answer without waiting; reading that may take longer is left to `chunks`."""
 
     def head_now(self, wish: Head) -> Meta | None: ...
 
@@ -128,23 +141,14 @@ class InstantStore(Store, Protocol):
 
 
 def extent(meta: Meta, wish: Open) -> tuple[int, int]:
-    """First byte and the byte after the last that a wish asks for, of an object that is as `meta` says.
+    """Start and stop of the bytes that a wish asks for.
 
     Raises:
-        Changed, NotSatisfiable: as `Open` says.
+        Changed, NotSatisfiable: see `Open`.
     """
     if wish.etag is not None and wish.etag != meta.etag:
         raise Changed
-    part = wish.span.resolve(meta.size) if wish.span else (0, meta.size)
-    if part is None:
+    resolved = wish.span.resolve(meta.size) if wish.span else (0, meta.size)
+    if resolved is None:
         raise NotSatisfiable(meta.size)
-    return part
-
-
-def no_chunks() -> AsyncIterator[bytes]:
-    """For `Opened` values that hold their bytes already."""
-    raise AssertionError("the bytes are in `whole`")
-
-
-def nothing() -> None:
-    """For `Opened` values that hold nothing open."""
+    return resolved

@@ -1,7 +1,7 @@
-"""Objects in S3 and whatever speaks its API, through aiobotocore.
+"""Objects in S3 and S3-compatible stores, through aiobotocore.
 
-Chosen because it asks for every legal key exactly (docs/decisions/0002-s3-client.md). It is made to follow no
-redirect: another host or key than the one that was authorised is never read.
+aiobotocore asks for every legal key exactly (docs/decisions/0002-s3-client.md). Here it follows no redirect, so that
+only the host and the key that were authorised are read.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from ..core.errors import StoreRefused, StoreUnavailable, UnusableKey
 from ..core.messages import List, Listed
 from ..core.paths import MAX_KEY_BYTES
 from ..outside.aws import refusal
-from .port import Changed, Head, Meta, NotSatisfiable, Open, Opened, Range, no_chunks, nothing
-from .s3_listing import Listing, ask_once, fault
+from .port import Changed, Head, Meta, NotSatisfiable, Open, Opened, Range
+from .s3_listing import Listing, limit_region_redirects, store_error
 
 _log = logging.getLogger("stagedoor")
 
@@ -33,9 +33,9 @@ CHUNK = 65_536
 SMALL = 65_536
 MAX_CONNECTIONS = 128
 MAX_STREAMS = 96
-"""Connections that large objects may hold, so that slow readers of those leave some for everybody else."""
+"""Most connections for large objects, so that slow readers of those leave some for other requests."""
 WAIT_FOR_CONNECTION = 10.0
-"""Seconds until a request that finds all connections in use is told to come back."""
+"""Seconds that a request waits for a free connection."""
 
 _KEPT = ("cache-control", "content-disposition", "content-encoding", "content-language", "expires")
 
@@ -50,7 +50,7 @@ class _NoRedirects:
         return self._session.request(*args, **{**kwargs, "allow_redirects": False})
 
 
-if not hasattr(AIOHTTPSession, "_get_session"):  # else redirects would be followed from some release on, unnoticed
+if not hasattr(AIOHTTPSession, "_get_session"):  # without it redirects would be followed unnoticed
     raise ImportError("this release of aiobotocore cannot be kept from following redirects")
 
 
@@ -64,9 +64,9 @@ class S3Store:
 
     Args:
         bucket: its name.
-        prefix: what stands before every key in the bucket, without slashes at its ends; "" for nothing.
-        region: default: from AWS's usual chain.
-        endpoint: URL of an S3-compatible store; its keys are asked for path-style.
+        prefix: stands before every key in the bucket, without a slash at either end; may be empty.
+        region: found as AWS's own tools find it if None.
+        endpoint: URL of an S3-compatible store, which gets path-style requests.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class S3Store:
     async def head(self, wish: Head) -> Meta | None:
         try:
             answer = await self._ask("head_object", wish.key)
-        except _HeadRefused:  # an answer to HEAD has no body that could say why; GET's has
+        except _HeadRefused:  # the response to a GET has a body that says why
             answer = await self._ask("get_object", wish.key, Range="bytes=0-0")
             if answer is not None:
                 answer["Body"].close()
@@ -107,7 +107,7 @@ class S3Store:
             arguments["Range"] = f"bytes={'' if first is None else first}-{'' if last is None else last}"
         try:
             answer = await self._ask("get_object", wish.key, **arguments)
-        except _SizeUntold:
+        except _NoSizeGiven:
             meta = await self.head(Head(wish.key))
             if meta is None:
                 return None
@@ -125,7 +125,7 @@ class S3Store:
             if stop - start <= SMALL:
                 whole = b"".join([part async for part in _chunks(body)])
                 body.close()
-                return Opened(meta, start, stop, whole, no_chunks, nothing)
+                return Opened(meta, start, stop, whole)
         except BaseException:
             body.close()
             raise
@@ -140,31 +140,31 @@ class S3Store:
         return Opened(meta, start, stop, None, lambda: _chunks(body), close)
 
     async def list(self, wish: List) -> Listed:
-        """Names as S3 lists them (ListObjectsV2), which sorts them by their UTF-8 bytes.
+        """List names with ListObjectsV2, which sorts them by their UTF-8 bytes.
 
         Raises:
-            InvalidTarget: the wish is no valid Unicode text.
+            InvalidTarget: the wish is not valid Unicode.
             StoreRefused: our credentials may not list the bucket.
-            StoreUnavailable: no answer, or one that is not about what was asked.
+            StoreUnavailable: no answer, or one that does not fit the question.
         """
         listing = Listing(self._bucket, self._prefix, wish)
-        question = listing.question()
-        if question is None:
+        arguments = listing.arguments()
+        if arguments is None:
             return Listed(())
         await self._connection()
         try:
-            answer = await self._call("list_objects_v2", **question)
+            answer = await self._call("list_objects_v2", **arguments)
         except ClientError as error:
-            raise fault(error, listing.place) from error
+            raise store_error(error, listing.subject) from error
         finally:
             self._free.release()
         return listing.read(answer)
 
     async def ready(self) -> None:
-        """Ask for a key that need not exist; to be told that there is no such key is an answer.
+        """Ask for a key that need not exist: "no such key" is an answer, too.
 
-        Without s3:ListBucket S3 says "access denied" for that, as it does to a role without any rights: those two
-        cannot be told apart, and count as ready.
+        Without s3:ListBucket the answer is "access denied", and so it is for a role without any rights. Both count as
+        ready, because they look the same.
         """
         opened = await self.open(Open("stagedoor-readiness-probe", Range(0, 0)))
         if opened is not None:
@@ -181,17 +181,17 @@ class S3Store:
             raise StoreUnavailable(f"all {MAX_CONNECTIONS} connections to the store are in use") from None
 
     async def _ask(self, verb: str, key: str, **arguments: str) -> Any:
-        """One question about a key; None if there is no such key."""
+        """Make one call about a key; None if it does not exist."""
         name = self._prefix + key
         if len(name.encode()) > MAX_KEY_BYTES:
             raise UnusableKey(f"with its prefix the key is longer than S3 takes: {key!r}")
         try:
             return await self._call(verb, Bucket=self._bucket, Key=name, **arguments)
         except ClientError as error:
-            return self._no_answer(error, key)
+            return self._handle_refusal(error, key)
 
     async def _call(self, verb: str, **arguments: Any) -> Any:
-        """One question to S3; what it refuses comes as ClientError."""
+        """Make one call; what S3 refuses is raised as ClientError."""
         client = await self._connected()
         try:
             return await getattr(client, verb)(**arguments)
@@ -200,26 +200,27 @@ class S3Store:
         except (BotoCoreError, aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise StoreUnavailable(f"bucket {self._bucket}: {type(error).__name__}: {error}") from error
 
-    def _no_answer(self, error: Any, key: str) -> None:
-        """Tell a missing object (return) from everything that is not the caller's fault (raise)."""
+    def _handle_refusal(self, error: Any, key: str) -> None:
+        """Return None for a missing object, and raise an error for everything else."""
         status, code, details = refusal(error)
-        place = f"bucket {self._bucket}, key {key!r}: {status} {code}"
+        subject = f"bucket {self._bucket}, key {key!r}"
         if code in ("404", "NoSuchKey"):
             return
         if status == 416:
             size = str(details.get("ActualObjectSize", ""))
             if not size.isdecimal():
-                raise _SizeUntold(place)
+                raise _NoSizeGiven(f"{subject}: {status} {code}")
             raise NotSatisfiable(int(size))
         if status == 412:
             raise Changed
         if code in ("400", "403"):
-            raise _HeadRefused(place)
+            raise _HeadRefused(f"{subject}: {status} {code}")
         if code == "AccessDenied":
-            # What S3 says of a missing key to those who may not list; grant s3:ListBucket to hear NoSuchKey instead.
-            _log.warning("%s: answered as missing; are s3:GetObject and s3:ListBucket granted?", place)
+            # S3 says this of a missing key, too, unless s3:ListBucket is granted.
+            message = "%s: %d %s: answered as missing; are s3:GetObject and s3:ListBucket granted?"
+            _log.warning(message, subject, status, code)
             return
-        raise fault(error, f"bucket {self._bucket}, key {key!r}") from error
+        raise store_error(error, subject) from error
 
     async def _connected(self) -> Any:
         if self._client is None:
@@ -249,19 +250,19 @@ class S3Store:
             self._client = await self._exit.enter_async_context(context)
         except (BotoCoreError, ValueError) as error:
             raise StoreRefused(f"the S3 client cannot be made: {error}") from error
-        self._client.meta.events.register_last("before-parameter-build.s3", ask_once)
+        self._client.meta.events.register_last("before-parameter-build.s3", limit_region_redirects)
 
 
-class _SizeUntold(StoreUnavailable):
-    """The store refused a range without saying how long the object is, as not all of them do."""
+class _NoSizeGiven(StoreUnavailable):
+    """The store refused a range without giving the object's size; some stores never do."""
 
 
 class _HeadRefused(StoreRefused):
-    """S3 refused a HEAD and could not say why."""
+    """S3 refused a HEAD, whose response has no body that says why."""
 
 
 def _extent(answer: Any) -> tuple[int, int, int]:
-    """First byte, the byte after the last, and the size of the whole object, as S3 says."""
+    """Start and stop of the bytes in a response, and the size of the whole object."""
     length = answer.get("ContentLength")
     if length is None:
         raise StoreUnavailable("the store did not say how long the object is")
@@ -282,12 +283,12 @@ def _meta(answer: Any, size: int) -> Meta:
 
 
 def _octets(text: str) -> bytes:
-    """A header value as the store sent it; metadata may be any UTF-8."""
+    """A header value as the store sent it, which may be any UTF-8."""
     return text.encode("utf-8", "surrogateescape")
 
 
 async def _chunks(body: Any) -> AsyncIterator[bytes]:
-    """The bytes as they come; a body that ends early or stalls is an error, never the end of the object."""
+    """The bytes as they come. A body that ends early or stalls is an error, never the end of the object."""
     try:
         async for chunk in body.iter_chunks(CHUNK):
             yield chunk

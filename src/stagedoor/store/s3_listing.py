@@ -1,6 +1,6 @@
-"""Listings of S3: what is asked, how the answer is read, what a refusal means, whichever client asks.
+"""Listing a bucket: the arguments of ListObjectsV2, reading its response, and what its errors mean.
 
-The gateway asks through aiobotocore, the Lambda function through botocore; both get the same names.
+The gateway lists with aiobotocore and the Lambda function with botocore, and both list the same names.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from ..core.errors import StoreRefused, StoreUnavailable
 from ..core.messages import Item, List, Listed
 from ..core.paths import MAX_KEY_BYTES
 from ..outside.aws import refusal
-from .names import in_bytes, resume_after, usable
+from .names import as_bytes, resume_after, usable
 
 
 class Listing(NamedTuple):
-    """One page that is asked for (Amazon S3 API, ListObjectsV2).
+    """One page (Amazon S3 API Reference, ListObjectsV2).
 
-    Directory buckets (S3 Express One Zone) do not sort and know no place to go on from: they cannot be listed.
+    Directory buckets (S3 Express One Zone) cannot be listed: they neither sort names nor take `StartAfter`.
 
     Attributes:
         bucket: its name.
-        prefix: what stands before every key in the bucket, with its slash; "" for nothing.
-        wish: the page.
+        prefix: stands before every key in the bucket, with its slash; may be empty.
+        wish: the page that is wanted.
     """
 
     bucket: str
@@ -31,80 +31,80 @@ class Listing(NamedTuple):
     wish: List
 
     @property
-    def place(self) -> str:
-        """For the log."""
+    def subject(self) -> str:
+        """What errors are about."""
         return f"bucket {self.bucket}, listing {self.wish.prefix!r}"
 
-    def question(self) -> dict[str, Any] | None:
-        """Arguments of `list_objects_v2`; None if no key can be so long, and nothing need be asked.
+    def arguments(self) -> dict[str, Any] | None:
+        """Arguments of `list_objects_v2`; None if the page is empty, because no key is as long as the prefix.
 
         Raises:
-            InvalidTarget: the wish is no valid Unicode text.
+            InvalidTarget: the wish is not valid Unicode.
         """
-        prefix, after = in_bytes(self.wish)
+        prefix, after = as_bytes(self.wish)
         before = len(self.prefix.encode())
         if before + len(prefix) > MAX_KEY_BYTES:
             return None
         return {
             "Bucket": self.bucket,
             "Prefix": self.prefix + self.wish.prefix,
-            # No name is longer, so none lies between an overlong place and its beginning.
+            # No name is longer than a key, so cutting `after` to that length skips none.
             "StartAfter": self.prefix + after[: MAX_KEY_BYTES - before].decode(errors="ignore"),
-            # Servers may tell once more the folder that `after` lies in.
+            # One more, because servers may repeat the folder that `after` lies in.
             "MaxKeys": min(self.wish.limit + 1, 1000),
             **({"Delimiter": "/"} if self.wish.folders else {}),
         }
 
     def read(self, answer: Mapping[str, Any]) -> Listed:
-        """Read the answer.
+        """Read the response.
 
         Raises:
-            StoreUnavailable: it is not about what was asked.
+            StoreUnavailable: it does not fit the question.
         """
         wish = self.wish
-        if "IsTruncated" not in answer:  # all listings say it; an answer about something else is no empty bucket
-            raise StoreUnavailable(f"{self.place}: the answer is no listing")
-        told = self._told(answer)
-        if not all(name.startswith(self.prefix + wish.prefix) for name in told):
-            raise StoreUnavailable(f"{self.place}: the answer holds names that were not asked for")
-        entries = [told[name] for name in sorted(told) if name > self.prefix + wish.after]
+        if "IsTruncated" not in answer:  # every listing has it; another document must not look like an empty bucket
+            raise StoreUnavailable(f"{self.subject}: the answer is not a listing")
+        named = self._named_entries(answer)
+        if not all(name.startswith(self.prefix + wish.prefix) for name in named):
+            raise StoreUnavailable(f"{self.subject}: the answer holds names that were not asked for")
+        entries = [named[name] for name in sorted(named) if name > self.prefix + wish.after]
         all_found = usable(entries)
         found = all_found[: wish.limit]
         if found == all_found and not answer["IsTruncated"]:
             return Listed(found)
         if not entries:
-            raise StoreUnavailable(f"{self.place}: the answer does not go on from where it was told to")
-        # A usable name, if there is one: some servers fail when they are told to go on from another.
+            raise StoreUnavailable(f"{self.subject}: the answer does not go on after the name that was given")
+        # A usable name if possible, because some servers cannot go on after another one.
         return Listed(found, resume_after((found or entries)[-1]))
 
-    def _told(self, answer: Mapping[str, Any]) -> dict[str, Item | str]:
-        """What a listing tells, by names in the bucket; those in the store are without the prefix."""
+    def _named_entries(self, answer: Mapping[str, Any]) -> dict[str, Item | str]:
+        """Full name in the bucket -> object or folder, named without the prefix."""
         before = len(self.prefix)
         try:
             folders = [folder["Prefix"] for folder in answer.get("CommonPrefixes", ())]
             items = {item["Key"]: _item(item, before) for item in answer.get("Contents", ())}
         except KeyError as error:
-            raise StoreUnavailable(f"{self.place}: the answer lacks {error}") from error
+            raise StoreUnavailable(f"{self.subject}: the answer lacks {error}") from error
         return {**items, **{name: name[before:] for name in folders}}
 
 
-def fault(error: Any, place: str) -> StoreRefused | StoreUnavailable:
-    """What a refusal (botocore's ClientError) means that has nothing to do with the caller."""
+def store_error(error: Any, subject: str) -> StoreRefused | StoreUnavailable:
+    """Our error for a `ClientError` of botocore that the caller did not cause."""
     why = refusal(error)
     if why.is_temporary:
-        return StoreUnavailable(f"{place}: {why.status} {why.code}")
-    return StoreRefused(f"{place}: {why.status} {why.code} {why.message}".rstrip())
+        return StoreUnavailable(f"{subject}: {why.status} {why.code}")
+    return StoreRefused(f"{subject}: {why.status} {why.code} {why.message}".rstrip())
 
 
-def ask_once(model: Any, context: Any, **_: Any) -> None:
-    """For botocore's event `before-parameter-build.s3`, registered last.
+def limit_region_redirects(model: Any, context: Any, **_: Any) -> None:
+    """Handle botocore's event `before-parameter-build.s3`; to be registered last.
 
-    botocore asks a bucket that redirects for its region; if that redirects too, it would ask again without end.
+    botocore asks a bucket that redirects for its region. If that answer redirects too, it would ask for ever.
     """
     if model.name == "HeadBucket":
         context["s3_redirect"]["redirected"] = True
 
 
-def _item(told: Any, before: int) -> Item:
-    modified, storage_class = int(told["LastModified"].timestamp()), told.get("StorageClass") or "STANDARD"
-    return Item(told["Key"][before:], told["ETag"], modified, told["Size"], storage_class)
+def _item(content: Any, before: int) -> Item:
+    modified, storage_class = int(content["LastModified"].timestamp()), content.get("StorageClass") or "STANDARD"
+    return Item(content["Key"][before:], content["ETag"], modified, content["Size"], storage_class)

@@ -17,7 +17,7 @@ from ...core.messages import Answered, Content, Fetch, Fetched, List, Listed, Wi
 from ...outside import aws
 from ...outside.fetch_sync import fetch
 from ...settings import Settings
-from ...store.s3_listing import Listing, ask_once, fault
+from ...store.s3_listing import Listing, limit_region_redirects, store_error
 
 FETCH_WITHIN = 2.0
 """Seconds for an issuer to answer."""
@@ -82,17 +82,17 @@ class Outside:
         parts = urlsplit(self._settings.store or "")
         prefix = parts.path.strip("/")
         listing = Listing(parts.netloc, f"{prefix}/" if prefix else "", wish)
-        question = listing.question()
-        if question is None:
+        arguments = listing.arguments()
+        if arguments is None:
             return Listed(())
         try:
-            answer = self._connected().list_objects_v2(**question)
+            answer = self._connected().list_objects_v2(**arguments)
         except ClientError as error:
-            raise fault(error, listing.place) from error
+            raise store_error(error, listing.subject) from error
         except NoCredentialsError as error:
             raise StoreRefused("there are no AWS credentials; does the function have a role?") from error
         except (BotoCoreError, ValueError) as error:
-            raise StoreUnavailable(f"{listing.place}: {type(error).__name__}: {error}") from error
+            raise StoreUnavailable(f"{listing.subject}: {type(error).__name__}: {error}") from error
         return listing.read(answer)
 
     def _connected(self) -> Any:
@@ -103,5 +103,5 @@ class Outside:
             self._s3 = aws.client(
                 "s3", region, endpoint=endpoint, **aws.REQUEST_LIMITS, signature_version="s3v4", s3=addressing
             )
-            self._s3.meta.events.register_last("before-parameter-build.s3", ask_once)
+            self._s3.meta.events.register_last("before-parameter-build.s3", limit_region_redirects)
         return self._s3

@@ -1,8 +1,8 @@
-"""The names below a folder, in the order of their UTF-8 bytes, a page at a time.
+"""Listing the names below a folder, in the order of their UTF-8 bytes, a page at a time.
 
-A page costs about the same wherever it lies, and no memory grows with the number of files: only folders that can
-hold a name of the page are read, and of a large one a window of names is kept for the pages that follow. No link
-is followed, also if one takes a folder's place meanwhile: every folder is opened segment by segment.
+Every page costs about the same, and memory does not grow with the number of files: only folders that can hold a name
+of the page are read, and of a large folder a window of names is kept for the next pages. Folders are opened segment by
+segment, so that no link is followed, even one that replaces a folder in the meantime.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from typing import NamedTuple
 
 from ..core.errors import StoreUnavailable
 from ..core.paths import MAX_KEY_BYTES
-from .names import is_usable, note_left_out
+from .names import is_usable, report_left_out
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NO_NAMES = frozenset((b"", b".", b".."))
 
 WINDOW_BYTES = 4 * 1_048_576
-"""Bound of the names that one reading of a folder keeps."""
+"""Most bytes of names that are kept of one folder at a time."""
 REMEMBERED_BYTES = 16 * 1_048_576
-"""Bound of all windows together that are kept for later pages."""
+"""Most bytes of all windows that are kept for later pages."""
 WORTH_REMEMBERING = 1024
-"""Folders with fewer entries are read again for each page, in about a millisecond."""
+"""Folders with fewer entries are read again for each page, which takes about a millisecond."""
 
 AT_A_TIME = 1000
-"""Names that are taken from a folder before it is let go and the folders among them are entered."""
+"""Names that are taken from a folder before it is closed and the folders among them are opened."""
 
 _BATCH = 8192
 _END = "\U0010ffff".encode()
-_NO_END = b"\xff" * 256  # sorts after every name that a file can have
-_NAME_COST = 49  # bytes that a name takes beyond its letters, in a list
+_NO_END = b"\xff" * 256  # sorts after every possible file name
+_NAME_COST = 49  # bytes that a name in a list takes beyond its own
 _GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG))
 _SPELLING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 
 def descend(root: int, segments: Sequence[bytes]) -> int:
-    """Open a folder below another, one segment at a time so that no link can lead elsewhere.
+    """Open a folder below another segment by segment, so that no link is followed.
 
     Returns:
-        A descriptor that the caller closes, or `root` itself if there are no segments.
+        A descriptor for the caller to close; `root` itself if there are no segments.
     """
     folder = root
     try:
@@ -63,63 +63,63 @@ def descend(root: int, segments: Sequence[bytes]) -> int:
 
 
 class Entry(NamedTuple):
-    """A place in the tree.
+    """A file or a folder.
 
     Attributes:
-        name: from the root; that of a folder ends with a slash.
+        name: its path from the root; a folder's ends with a slash.
         status: of a file; None for a folder.
-        told: False: nothing that a listing tells; only a place to go on from.
+        is_listed: False for a folder that only marks how far the page has come.
     """
 
     name: bytes
     status: os.stat_result | None = None
-    told: bool = True
+    is_listed: bool = True
 
 
 class _Window(NamedTuple):
     start: bytes
-    names: list[bytes]  # all from `start` on, …
+    names: list[bytes]  # the first ones from `start` on
     size: int
-    complete: bool  # … to the end of the folder
+    complete: bool  # no further names follow in the folder
 
     def covers(self, start: bytes) -> bool:
         return self.start <= start and (self.complete or start <= self.names[-1])
 
 
 class Windows:
-    """What was read of large folders, so that going through one does not read it anew for every page.
+    """Names of large folders, kept so that the next page need not read the folder again.
 
-    A window counts only as long as its folder is unchanged: adding, removing or renaming changes the folder's times.
+    They are valid while the folder is unchanged: adding, removing or renaming an entry changes the folder's times.
 
     Args:
-        settled: was it changed so long ago that the next change is sure to leave other times?
+        settled: did the last change happen so long ago that another one would change the times?
     """
 
     def __init__(self, settled: Callable[[os.stat_result], bool]) -> None:
         self._settled = settled
         self._lock = threading.Lock()
-        self._kept: dict[tuple[int, ...], list[_Window]] = {}  # the folder that was used last comes last
+        self._kept: dict[tuple[int, ...], list[_Window]] = {}  # in the order of their last use
         self._size = 0
 
     def names(self, descriptor: int, folder: bytes, start: bytes, count: int) -> tuple[list[bytes], bool]:
-        """The next names in an open folder, those of folders with a slash at their end.
+        """The next names in an open folder; names of folders end with a slash.
 
         Args:
             descriptor: the folder.
             folder: its name, for the log.
-            start: the first name that may come.
+            start: the first possible name.
             count: how many at most.
 
         Returns:
-            At least one name unless there are no more; and whether there are no more after these.
+            The names, at least one unless none is left; and whether these are the last.
         """
         status = os.fstat(descriptor)
         identity = _identity(status)
         window = self._find(identity, start)
         if window is None:
-            settled = self._settled(status)  # before it is read: a change meanwhile must leave other times
-            window, seen = _read(descriptor, folder, start)
-            if seen > WORTH_REMEMBERING and settled:
+            settled = self._settled(status)  # asked before reading, so that a change while reading changes the times
+            window, entries = _read(descriptor, folder, start)
+            if entries > WORTH_REMEMBERING and settled:
                 self._keep(identity, window)
         first = bisect_left(window.names, start)
         names = window.names[first : first + count]
@@ -149,12 +149,12 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
 
 
 def _read(descriptor: int, folder: bytes, start: bytes) -> tuple[_Window, int]:
-    """Go through all of an open folder and keep the first names from `start` on; and count its entries."""
-    first = _First()
-    seen, strange = 0, b""
+    """Read an open folder; return its first names from `start` on, and how many entries it has."""
+    first = _FirstNames()
+    count, undecodable = 0, b""
     with os.scandir(descriptor) as entries:
         for entry in entries:
-            seen += 1
+            count += 1
             name = entry.name.encode(*_SPELLING)
             if name + b"/" < start or name > first.last:
                 continue
@@ -167,34 +167,34 @@ def _read(descriptor: int, folder: bytes, start: bytes) -> tuple[_Window, int]:
             if _is_text(name):
                 first.add(name)
             else:
-                strange = name
-    if strange:
-        note_left_out(f"names in the folder {folder!r}", f"they are not UTF-8, such as {strange!r}")
+                undecodable = name
+    if undecodable:
+        report_left_out(f"names in the folder {folder!r}", f"they are not UTF-8, such as {undecodable!r}")
     first.sort()
-    return _Window(start, first.names, first.size, first.last == _NO_END), seen
+    return _Window(start, first.names, first.size, first.last == _NO_END), count
 
 
-class _First:
-    """The first of all names that come by, as many as a window may hold; names after `last` are not wanted."""
+class _FirstNames:
+    """Collects the first names, as many as a window may hold. A name after `last` is too late to be among them."""
 
     def __init__(self) -> None:
         self.names: list[bytes] = []
         self.size = 0
         self.last = _NO_END
-        self._fresh: list[bytes] = []
+        self._unsorted: list[bytes] = []
 
     def add(self, name: bytes) -> None:
-        self._fresh.append(name)
+        self._unsorted.append(name)
         self.size += len(name) + _NAME_COST
-        if len(self._fresh) >= _BATCH:
+        if len(self._unsorted) >= _BATCH:
             self.sort()
 
     def sort(self) -> None:
-        """Sort in small batches, for while one is sorted every other thread waits."""
-        self._fresh.sort()
-        self.names += self._fresh
-        self.names.sort()  # two runs in order, which only have to be merged
-        self._fresh.clear()
+        """Called for small batches, because every other thread waits while one is sorted."""
+        self._unsorted.sort()
+        self.names += self._unsorted
+        self.names.sort()  # merges two sorted runs
+        self._unsorted.clear()
         while self.size > WINDOW_BYTES:
             self.size -= len(self.names.pop()) + _NAME_COST
             self.last = self.names[-1]
@@ -209,32 +209,32 @@ def _is_text(name: bytes) -> bool:
 
 
 class Walk:
-    """One page's way through the tree.
+    """One page of a listing.
 
     Args:
-        root: descriptor of the folder that names start from.
-        windows: what is remembered of large folders.
-        prefix: what the names start with.
-        after: only names that sort after it.
+        root: descriptor of the folder that paths start from.
+        windows: remembered names of large folders.
+        prefix: names start with it.
+        after: names sort after it.
         limit: how many entries at most.
     """
 
     def __init__(self, root: int, windows: Windows, prefix: bytes, after: bytes, limit: int) -> None:
         self._root, self._windows, self._prefix, self._left = root, windows, prefix, limit
-        self._start = max(prefix, after + b"\0")  # the first name that may come
-        self._passed = after[: -len(_END)] if after.endswith(b"/" + _END) else b""  # a folder, not to be looked into
+        self._start = max(prefix, after + b"\0")  # the first possible name
+        self._passed = after[: -len(_END)] if after.endswith(b"/" + _END) else b""  # a folder to skip
         self._top = prefix[: prefix.rfind(b"/") + 1]
 
     def page(self, *, folders: bool) -> tuple[list[Entry], bool]:
-        """The next entries, at most `limit`, and whether there are more.
+        """The entries, and whether more follow.
 
         Args:
-            folders: False: the files, however deep. True: files and folders beside one another.
+            folders: list files and folders of one level, instead of the files of every level.
         """
         if not self._start.startswith(self._prefix):
             return [], False
         entries: list[Entry] = []
-        for entry in self._beside() if folders else self._below(self._top):
+        for entry in self._one_level() if folders else self._below(self._top):
             if not self._left:
                 return entries, True
             entries.append(entry)
@@ -242,43 +242,43 @@ class Walk:
         return entries, False
 
     def _below(self, folder: bytes) -> Iterator[Entry]:
-        """All files below a folder. One without any has an entry too, so that a page bounds how far one has to go."""
+        """All files below a folder. An empty folder yields an entry too, so that it counts towards the page's limit."""
         if folder and folder == self._passed:
             return
         slash = self._start.find(b"/", len(folder))
-        bare = self._start <= folder
+        empty = self._start <= folder
         for entry in self._entries(folder, self._start[: slash + 1] or self._start):
-            bare = False
+            empty = False
             if entry.status is not None:
                 yield entry
             elif is_usable(entry.name.decode()):
                 yield from self._below(entry.name)
             elif self._start <= entry.name:
-                yield entry._replace(told=False)
-        if bare:
-            yield Entry(folder, None, told=False)
+                yield entry._replace(is_listed=False)
+        if empty:
+            yield Entry(folder, None, is_listed=False)
 
-    def _beside(self) -> Iterator[Entry]:
+    def _one_level(self) -> Iterator[Entry]:
         for entry in self._entries(self._top, self._start):
             if entry.status is not None:
                 yield entry
             else:
-                yield entry._replace(told=is_usable(entry.name.decode()) and self._holds_file(entry.name))
+                yield entry._replace(is_listed=is_usable(entry.name.decode()) and self._has_file(entry.name))
 
-    def _holds_file(self, top: bytes) -> bool:
-        """Is there a file below this folder, however deep?"""
-        ways = [iter((Entry(top),))]
-        while ways:
-            folder = next(ways[-1], None)
+    def _has_file(self, top: bytes) -> bool:
+        """Is there a file below this folder at any depth?"""
+        levels = [iter((Entry(top),))]
+        while levels:
+            folder = next(levels[-1], None)
             if folder is None:
-                ways.pop()
+                levels.pop()
             elif len(folder.name) < MAX_KEY_BYTES:
-                if self._holds_file_itself(folder.name):
+                if self._has_own_file(folder.name):
                     return True
-                ways.append(self._entries(folder.name, b""))
+                levels.append(self._entries(folder.name, b""))
         return False
 
-    def _holds_file_itself(self, folder: bytes) -> bool:
+    def _has_own_file(self, folder: bytes) -> bool:
         with self._opened(folder) as descriptor:
             if descriptor is None:
                 return False
@@ -289,7 +289,7 @@ class Walk:
                 )
 
     def _entries(self, folder: bytes, start: bytes) -> Iterator[Entry]:
-        """Files and folders in a folder, from `start` on; nothing is held open between them."""
+        """The files and folders in a folder from `start` on. The folder is closed while they are yielded."""
         start = start[len(folder) :] if start.startswith(folder) else b""
         end = False
         while not end:
@@ -299,29 +299,29 @@ class Walk:
                 names, end = self._windows.names(descriptor, folder, start, AT_A_TIME)
                 if names and not (folder + names[-1]).startswith(self._prefix):
                     names, end = [name for name in names if (folder + name).startswith(self._prefix)], True
-                enough = self._enough(names)
-                found = [entry for name in names[:enough] if (entry := _entry(descriptor, folder, name))]
+                needed = self._needed(names)
+                found = [entry for name in names[:needed] if (entry := _entry(descriptor, folder, name))]
             yield from found
-            end = end and enough == len(names)
-            start = names[enough - 1] + b"\0" if enough else b""
+            end = end and needed == len(names)
+            start = names[needed - 1] + b"\0" if needed else b""
 
-    def _enough(self, names: Sequence[bytes]) -> int:
-        """How many of these names have as many files among them as the page still needs; to look at more is waste."""
+    def _needed(self, names: Sequence[bytes]) -> int:
+        """How many of these names to look at: up to the last file that the page still has room for."""
         files = [index for index, name in enumerate(names) if not name.endswith(b"/")]
-        enough = max(self._left, 1)
-        return files[enough] if len(files) > enough else len(names)
+        wanted = max(self._left, 1)
+        return files[wanted] if len(files) > wanted else len(names)
 
     @contextlib.contextmanager
     def _opened(self, folder: bytes) -> Iterator[int | None]:
-        """A folder for reading; None if there is none."""
+        """Open a folder; None if it does not exist."""
         segments = folder.split(b"/")[:-1]
         descriptor: int | None = None
         try:
             if b"\0" not in folder and NO_NAMES.isdisjoint(segments):
                 descriptor = descend(self._root, segments)
         except OSError as error:
-            if error.errno == errno.EACCES and segments:  # such as lost+found; what cannot be read cannot be served
-                note_left_out(f"the folder {folder!r}", "it cannot be read")
+            if error.errno == errno.EACCES and segments:  # for example lost+found
+                report_left_out(f"the folder {folder!r}", "it cannot be read")
             elif error.errno not in _GONE:
                 raise _unreadable(folder, error) from error
         try:
@@ -334,7 +334,7 @@ class Walk:
 
 
 def _entry(descriptor: int, folder: bytes, name: bytes) -> Entry | None:
-    """What a name in an open folder is now; None if it is neither a file nor a folder any more."""
+    """The entry of a name in an open folder; None if the name is no longer a file."""
     if name.endswith(b"/"):
         return Entry(folder + name)
     try:
