@@ -40,7 +40,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["sqlite", "dynamodb"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Of a catalogue that nobody has made yet."""
+    """Of a catalogue that does not exist yet."""
     if request.param == "sqlite":
         return f"sqlite://{tmp_path}/catalogue.db"
     request.getfixturevalue("aws")
@@ -84,7 +84,7 @@ ODD = (
     Content("long", "k", "ü" * 30_000),
     Content("attributes", "k", "", "", {'ü, "x"': "1", "Key": " ", "=1+1": "\n", "a" * 200: "b" * 200, " ": ","}),
 )
-"""Entries that somebody on the way could change."""
+"""Entries that something on the way might change."""
 
 
 # --- both kinds
@@ -171,9 +171,9 @@ WRONG: Sequence[tuple[Content, str]] = (
     (Content("a", "k", attributes={"a\nb": "x"}), "attribute"),
     (Content("a", "k", attributes={"\udcff": "x"}), "half a character"),
     (Content("a", "k", attributes={"level": 3}), "'level'"),  # type: ignore[dict-item]
-    (Content("a", 7), "key is no text"),  # type: ignore[arg-type]
-    (Content("a", "k", None), "title is no text"),  # type: ignore[arg-type]
-    (Content(None, "k"), "id is no text"),  # type: ignore[arg-type]
+    (Content("a", 7), "key is not text"),  # type: ignore[arg-type]
+    (Content("a", "k", None), "title is not text"),  # type: ignore[arg-type]
+    (Content(None, "k"), "id is not text"),  # type: ignore[arg-type]
     (Content("a", "k", attributes=["x"]), "attributes"),  # type: ignore[arg-type]
     (Content("a", "k", "x" * MAX_BYTES), str(MAX_BYTES)),
     (Content("a", "k", attributes={"a" * 30_000: "ü" * 20_000}), str(MAX_BYTES)),
@@ -359,20 +359,20 @@ class Foreign(NamedTuple):
 @pytest.mark.parametrize(
     "row",
     [
-        Foreign(("a", None, "", "", "{}"), "key is no text"),
-        Foreign(("a", b"k", "", "", "{}"), "key is no text"),
-        Foreign(("a", 7, "", "", "{}"), "key is no text"),
+        Foreign(("a", None, "", "", "{}"), "key is not text"),
+        Foreign(("a", b"k", "", "", "{}"), "key is not text"),
+        Foreign(("a", 7, "", "", "{}"), "key is not text"),
         Foreign(("a", "/k", "", "", "{}"), "leading slash"),
         Foreign(("a", "-/urls", "", "", "{}"), "never served"),
-        Foreign(("a", "k", None, "", "{}"), "title is no text"),
+        Foreign(("a", "k", None, "", "{}"), "title is not text"),
         Foreign(("a", "k", "", "a\nb", "{}"), "control character"),
-        Foreign(("a", "k", "", "", None), "no JSON|not JSON"),
+        Foreign(("a", "k", "", "", None), "not JSON"),
         Foreign(("a", "k", "", "", "{"), "not JSON"),
         Foreign(("a", "k", "", "", "[" * 100_000), "not JSON"),
         Foreign(("a", "k", "", "", "[]"), "attributes"),
         Foreign(("a", "k", "", "", '{"level": 3}'), "'level'"),
         Foreign(("a", "k", "x" * 70_000, "", "{}"), str(MAX_BYTES)),
-        Foreign(("A", "k", "", "", "{}"), "'A' in its place"),
+        Foreign(("A", "k", "", "", "{}"), "'A' instead"),
     ],
     ids=lambda row: row.words,
 )
@@ -392,7 +392,7 @@ def test_a_row_that_is_no_utf8_is_named(path: Path) -> None:
         other.execute("UPDATE contents SET title = CAST(x'ff41' AS TEXT)")
     with closing(open_catalogue(f"sqlite://{path}")) as made:
         for ask in (lambda: made.find("lesson-1"), lambda: list(made.entries())):
-            with pytest.raises(InvalidContent, match=r"entry 'lesson-1': .*no UTF-8"):
+            with pytest.raises(InvalidContent, match=r"entry 'lesson-1': .*not UTF-8"):
                 ask()
 
 
@@ -408,7 +408,7 @@ def test_a_put_that_breaks_off_changes_nothing(table: Catalogue, path: Path) -> 
 
 
 def test_requests_go_on_while_much_is_written(table: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until the last step the file is not locked: what is read from a slow source keeps nobody waiting."""
+    """Until the last step the file is not locked, so reading a slow source holds up no request."""
     monkeypatch.setattr(sqlite, "READ_WAIT", 0.0)
     seen: list[Content | None] = []
 
@@ -483,11 +483,11 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 FOREIGN_ITEMS: Sequence[tuple[dict[str, Any], str]] = (
     ({}, "no key"),
-    ({"key": {"N": "7"}}, "key is no text"),
-    ({"key": {"NULL": True}}, "key is no text"),
+    ({"key": {"N": "7"}}, "key is not text"),
+    ({"key": {"NULL": True}}, "key is not text"),
     ({"key": {"S": "https://bucket.s3.amazonaws.com/k"}}, "a URL"),
     ({"key": {"S": "../k"}}, "segment"),
-    ({"key": {"S": "k"}, "title": {"SS": ["x"]}}, "title is no text"),
+    ({"key": {"S": "k"}, "title": {"SS": ["x"]}}, "title is not text"),
     ({"key": {"S": "k"}, "attributes": {"S": "{}"}}, "attributes"),
     ({"key": {"S": "k"}, "attributes": {"M": {"level": {"N": "3"}}}}, "'level'"),
 )
@@ -529,7 +529,7 @@ def test_a_table_for_something_else_is_refused(aws: None) -> None:
         BillingMode="PAY_PER_REQUEST",
     )
     with closing(open_catalogue(f"dynamodb://{name}", create=True)) as made:
-        with pytest.raises(StoreRefused, match="for something else"):
+        with pytest.raises(StoreRefused, match="not a catalogue"):
             made.put((LESSON,))
         with pytest.raises(StoreRefused):
             made.find("lesson-1")
@@ -552,7 +552,7 @@ def test_the_region_of_the_settings_is_asked(aws: None) -> None:
         elsewhere.find("lesson-1")
 
 
-# --- a DynamoDB that answers as told
+# --- a DynamoDB with scripted answers
 
 
 class Asked(NamedTuple):
@@ -560,24 +560,24 @@ class Asked(NamedTuple):
     body: dict[str, Any]
 
 
-class Told(NamedTuple):
+class Answer(NamedTuple):
     status: int
     body: object
     type: str = "application/x-amz-json-1.0"
 
 
-def refusal(code: str, status: int = 400) -> Told:
-    return Told(status, {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": f"words of {code}"})
+def refusal(code: str, status: int = 400) -> Answer:
+    return Answer(status, {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": f"words of {code}"})
 
 
 class Script:
     """Answers one after the other; the last one for ever. Notes what was asked."""
 
     def __init__(self) -> None:
-        self.answers: list[Told] = []
+        self.answers: list[Answer] = []
         self.asked: list[Asked] = []
 
-    def next(self, asked: Asked) -> Told:
+    def next(self, asked: Asked) -> Answer:
         self.asked.append(asked)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
@@ -587,12 +587,12 @@ def serving(script: Script) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            told = script.next(Asked(self.headers["x-amz-target"].partition(".")[2], body))
-            sent = told.body.encode() if isinstance(told.body, str) else json.dumps(told.body).encode()
-            self.send_response(told.status)
-            self.send_header("content-type", told.type)
+            answer = script.next(Asked(self.headers["x-amz-target"].partition(".")[2], body))
+            sent = answer.body.encode() if isinstance(answer.body, str) else json.dumps(answer.body).encode()
+            self.send_response(answer.status)
+            self.send_header("content-type", answer.type)
             self.send_header("content-length", str(len(sent)))
-            if told.status == 307:
+            if answer.status == 307:
                 self.send_header("location", f"{endpoint()}/")
             self.end_headers()
             self.wfile.write(sent)
@@ -632,21 +632,21 @@ def dynamo(script: Script) -> Iterator[Catalogue]:
         (refusal("ThrottlingException"), CatalogueUnavailable),
         (refusal("RequestLimitExceeded"), CatalogueUnavailable),
         (refusal("InternalServerError", 500), CatalogueUnavailable),
-        (Told(503, "<html>busy</html>", "text/html"), CatalogueUnavailable),
-        (Told(200, "<html>sign in to this network</html>", "text/html"), CatalogueUnavailable),
-        (Told(200, {}, "application/json"), CatalogueUnavailable),
+        (Answer(503, "<html>busy</html>", "text/html"), CatalogueUnavailable),
+        (Answer(200, "<html>sign in to this network</html>", "text/html"), CatalogueUnavailable),
+        (Answer(200, {}, "application/json"), CatalogueUnavailable),
         (refusal("AccessDeniedException"), StoreRefused),
         (refusal("UnrecognizedClientException"), StoreRefused),
         (refusal("ExpiredTokenException"), StoreRefused),
         (refusal("InvalidSignatureException"), StoreRefused),
         (refusal("ValidationException"), StoreRefused),
         (refusal("ResourceNotFoundException"), StoreRefused),
-        (Told(307, "", "text/plain"), StoreRefused),
+        (Answer(307, "", "text/plain"), StoreRefused),
     ],
     ids=lambda value: str(getattr(value, "body", getattr(value, "__name__", "")))[:60],
 )
 def test_no_answer_but_an_answer_counts(
-    script: Script, dynamo: Catalogue, answer: Told, expected: type[StagedoorError]
+    script: Script, dynamo: Catalogue, answer: Answer, expected: type[StagedoorError]
 ) -> None:
     script.answers = [answer]
     with pytest.raises(expected, match="table") as caught:
@@ -662,7 +662,7 @@ def test_refusals_say_what_aws_said(script: Script, dynamo: Catalogue) -> None:
 
 
 def test_an_empty_answer_is_an_unknown_id(script: Script, dynamo: Catalogue) -> None:
-    script.answers = [Told(200, {})]
+    script.answers = [Answer(200, {})]
     assert dynamo.find("lesson-1") is None
     assert script.asked == [
         Asked("GetItem", {"TableName": "table", "Key": {"id": {"S": "lesson-1"}}, "ConsistentRead": True})
@@ -670,21 +670,21 @@ def test_an_empty_answer_is_an_unknown_id(script: Script, dynamo: Catalogue) -> 
 
 
 def test_the_entry_of_another_id_is_none_of_ours(script: Script, dynamo: Catalogue) -> None:
-    script.answers = [Told(200, {"Item": {"id": {"S": "lesson-2"}, "key": {"S": "k"}}})]
-    with pytest.raises(InvalidContent, match="'lesson-2' in its place"):
+    script.answers = [Answer(200, {"Item": {"id": {"S": "lesson-2"}, "key": {"S": "k"}}})]
+    with pytest.raises(InvalidContent, match="'lesson-2' instead"):
         dynamo.find("lesson-1")
 
 
-ACTIVE = Told(200, {"Table": {"TableStatus": "ACTIVE", "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}]}})
-MAKING = Told(200, {"Table": {"TableStatus": "CREATING", "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}]}})
+ACTIVE = Answer(200, {"Table": {"TableStatus": "ACTIVE", "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}]}})
+MAKING = Answer(200, {"Table": {"TableStatus": "CREATING", "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}]}})
 
 
 def puts(*ids: str) -> list[dict[str, Any]]:
     return [{"PutRequest": {"Item": {"id": {"S": id_}, "key": {"S": "k"}}}} for id_ in ids]
 
 
-def unprocessed(*ids: str) -> Told:
-    return Told(200, {"UnprocessedItems": {"table": puts(*ids)}})
+def unprocessed(*ids: str) -> Answer:
+    return Answer(200, {"UnprocessedItems": {"table": puts(*ids)}})
 
 
 def batches(script: Script) -> list[list[str]]:
@@ -719,7 +719,7 @@ def test_batches_are_as_large_as_dynamodb_takes(script: Script, dynamo: Catalogu
 
 def test_a_table_that_does_not_keep_up_is_not_asked_for_ever(script: Script, dynamo: Catalogue) -> None:
     script.answers = [ACTIVE, unprocessed(), unprocessed("x")]
-    with pytest.raises(CatalogueUnavailable, match="25 entries were written; to put all of them again is safe"):
+    with pytest.raises(CatalogueUnavailable, match="25 entries were written; writing all of them again is safe"):
         dynamo.put(Content(f"{i}", "k") for i in range(60))
     assert len(batches(script)) == 1 + len(dynamodb.DELAYS) + 1
 
@@ -728,7 +728,7 @@ def test_an_export_waits_for_a_busy_table(script: Script, dynamo: Catalogue) -> 
     first = {"Items": [{"id": {"S": "a"}, "key": {"S": "k"}}], "LastEvaluatedKey": {"id": {"S": "a"}}}
     last = {"Items": [{"id": {"S": "b"}, "key": {"S": "k"}}]}
     slow = refusal("ProvisionedThroughputExceededException")
-    script.answers = [Told(200, first), slow, slow, slow, Told(200, last)]
+    script.answers = [Answer(200, first), slow, slow, slow, Answer(200, last)]
     assert list(dynamo.entries()) == [Content("a", "k"), Content("b", "k")]
     assert script.asked[-1] == Asked(
         "Scan", {"TableName": "table", "ConsistentRead": True, "ExclusiveStartKey": {"id": {"S": "a"}}}
@@ -736,7 +736,7 @@ def test_an_export_waits_for_a_busy_table(script: Script, dynamo: Catalogue) -> 
 
 
 def test_a_new_table_is_waited_for(script: Script, dynamo: Catalogue) -> None:
-    absent, made = refusal("ResourceNotFoundException"), Told(200, {"TableDescription": {}})
+    absent, made = refusal("ResourceNotFoundException"), Answer(200, {"TableDescription": {}})
     script.answers = [absent, made, absent, MAKING, ACTIVE, unprocessed()]
     assert dynamo.put((Content("a", "k"),)) == 1
     verbs = ["DescribeTable", "CreateTable", "DescribeTable", "DescribeTable", "DescribeTable", "BatchWriteItem"]
@@ -763,7 +763,7 @@ def test_a_table_that_never_comes_is_given_up(script: Script, dynamo: Catalogue)
 def test_silence_is_no_unknown_id(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(REQUEST_LIMITS, "read_timeout", 0.2)
     monkeypatch.setitem(REQUEST_LIMITS, "retries", {"total_max_attempts": 1, "mode": "standard"})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # listens, and nobody serves
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # listens, and never answers
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", f"http://127.0.0.1:{server.server_port}")
     with closing(open_catalogue("dynamodb://table")) as made:
         with pytest.raises(CatalogueUnavailable, match="ReadTimeoutError"):

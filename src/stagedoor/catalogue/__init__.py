@@ -1,7 +1,7 @@
 """The catalogue: a table from content ids to keys, so that applications need not know where objects live.
 
-One port with a method for requests and a few for its owner. Another kind of catalogue is one file beside these
-and two lines in `open_catalogue`. Calls wait for the database: the gateway makes them in a thread.
+Requests use `find`, the owner's commands the other methods. All of them block, so the gateway calls `find` in a thread.
+Another kind of catalogue is one file here and two lines in `open_catalogue`.
 """
 
 from __future__ import annotations
@@ -14,35 +14,37 @@ from ..core.messages import Content
 
 
 class Catalogue(Protocol):
-    """Port to the entries. It raises `CatalogueUnavailable` and `InvalidContent` only."""
+    """The port. It raises only `CatalogueUnavailable`, `StoreRefused` and `InvalidContent`."""
 
-    def find(self, id_: str) -> Content | None:
-        """The entry of a content id; None if there is none. Safe to be called from several threads."""
+    def find(self, content_id: str) -> Content | None:
+        """Return the entry of a content id, or None. Threads may call it at the same time."""
         ...
 
     def put(self, entries: Iterable[Content]) -> int:
-        """Write entries, each in the place of the one that had its id; return how many. All of them or none
-        where the database can do that; memory does not grow with their number."""
+        """Write entries and return how many; an entry replaces the one with its id.
+
+        All or none are written if the database can do that. Memory does not grow with their number.
+        """
         ...
 
-    def remove(self, id_: str) -> bool:
-        """Take an entry out; False if there was none."""
+    def remove(self, content_id: str) -> bool:
+        """Remove an entry; False if it did not exist."""
         ...
 
     def entries(self) -> Iterator[Content]:
-        """All entries, one after the other; memory does not grow with their number."""
+        """Yield all entries; memory does not grow with their number."""
         ...
 
     def close(self) -> None: ...
 
 
 def open_catalogue(url: str, *, region: str | None = None, create: bool = False) -> Catalogue:
-    """Make the catalogue for a URL from the settings.
+    """Open a catalogue.
 
     Args:
-        url: `sqlite:///` and the path of a file, which is absolute here, or `dynamodb://` and the name of a table.
-        region: of the DynamoDB table; default: from AWS's usual chain.
-        create: True: make the database or table where it is missing; for its owner's commands.
+        url: `sqlite://` and the absolute path of a file, or `dynamodb://` and the name of a table.
+        region: of the DynamoDB table; found as AWS's own tools find it if None.
+        create: let `put` create the database or table if it is missing; for the owner's commands.
     """
     parts = urlsplit(url)
     if parts.scheme == "sqlite":

@@ -1,8 +1,7 @@
-"""The catalogue in a DynamoDB table: partition key `id`; `key`, `title`, `content_type`; `attributes`, a map of texts.
+"""The catalogue in a DynamoDB table: partition key `id`; `key`, `title`, `content_type`; `attributes`, a string map.
 
-Reads are strongly consistent. That costs a whole read unit for each instead of half of one, and what was written a
-moment ago is found at once, as it is in SQLite. (What a stale answer could do is little: the policy decides on the
-key that the entry names, whichever it is.)
+Reads are strongly consistent, so that an entry is found as soon as it is written, as in SQLite. Each costs a whole
+read unit instead of half of one. (A stale answer would be safe, because the policy decides on the key in the entry.)
 """
 
 from __future__ import annotations
@@ -28,19 +27,19 @@ from botocore.exceptions import (
 from ..core.errors import CatalogueUnavailable, InvalidContent, StagedoorError, StoreRefused
 from ..core.messages import Content
 from ..outside import aws
-from .entry import checked, is_id, made
+from .entry import checked, checked_fields, is_id
 
 T = TypeVar("T")
 
 BATCH = 25
-"""Most items of one BatchWriteItem (Amazon DynamoDB API Reference)."""
+"""Most items in one BatchWriteItem (Amazon DynamoDB API Reference)."""
 DELAYS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
-"""Seconds, at most, before each time that an owner's command asks again; requests are not that patient."""
+"""Longest pauses, in seconds, before each retry of a command of the owner; requests do not wait that long."""
 TABLE_WAIT = 60
-"""Seconds until a table that is being made counts as not coming."""
+"""Seconds to wait for a new table."""
 
 MAX_CONNECTIONS = 64
-"""At least as many as there are threads that ask."""
+"""At least as many as the gateway has threads for the catalogue."""
 _NEVER_SENT = (
     CredentialRetrievalError,
     NoCredentialsError,
@@ -49,7 +48,7 @@ _NEVER_SENT = (
     SSOError,
     TokenRetrievalError,
 )
-"""Our own fault: no credentials, or a name that no table can have."""
+"""Errors of botocore before it sends anything: no credentials, or a name that no table can have."""
 _JSON = "application/x-amz-json"
 
 
@@ -58,8 +57,8 @@ class DynamoCatalogue:
 
     Args:
         table: its name.
-        region: default: from AWS's usual chain, as are the credentials.
-        create: True: `put` makes the table where it is missing, paid by request.
+        region: found as AWS's own tools find it if None.
+        create: let `put` create the table, which is then paid by request.
     """
 
     def __init__(self, table: str, *, region: str | None = None, create: bool = False) -> None:
@@ -67,34 +66,34 @@ class DynamoCatalogue:
         self._client: Any = None
         self._starting = threading.Lock()
 
-    def find(self, id_: str) -> Content | None:
-        if not is_id(id_):
+    def find(self, content_id: str) -> Content | None:
+        if not is_id(content_id):
             return None
-        item = self._ask("get_item", Key={"id": {"S": id_}}, ConsistentRead=True).get("Item")
+        item = self._call("get_item", Key={"id": {"S": content_id}}, ConsistentRead=True).get("Item")
         if item is None:
             return None
         entry = _entry(item)
-        if entry.id != id_:
-            raise InvalidContent(f"entry {id_!r}: the table has {entry.id!r} in its place")
+        if entry.id != content_id:
+            raise InvalidContent(f"entry {content_id!r}: the table returned {entry.id!r} instead")
         return entry
 
     def entries(self) -> Iterator[Content]:
-        """In no order; what is written meanwhile may be seen or not."""
+        """Yield entries in no order. One that is written in the meantime may be missing."""
         start: dict[str, Any] = {}
         while True:
-            page = _patiently(lambda: self._ask("scan", ConsistentRead=True, **start))  # noqa: B023 - called at once
+            page = _retrying(lambda: self._call("scan", ConsistentRead=True, **start))  # noqa: B023 - called at once
             yield from map(_entry, page.get("Items", ()))
             if not page.get("LastEvaluatedKey"):
                 return
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
     def put(self, entries: Iterable[Content]) -> int:
-        """Write entries, each in the place of the one that had its id; the last of an id counts.
+        """Write entries; an entry replaces an earlier one with its id, here or in the table.
 
-        Batch by batch: where it breaks off, what was written stays. To put the same again does no harm.
+        They are written in batches. After a failure, earlier batches stay; writing all of them again is safe.
         """
         if self._create:
-            self._make_table()
+            self._ensure_table()
         count, source = 0, map(checked, entries)
         try:
             while batch := list(islice(source, BATCH)):
@@ -103,24 +102,22 @@ class DynamoCatalogue:
         except StagedoorError as error:
             if not count:
                 raise
-            raise type(error)(f"{error}\n  {count} entries were written; to put all of them again is safe") from error
+            raise type(error)(f"{error}\n  {count} entries were written; writing all of them again is safe") from error
         return count
 
-    def remove(self, id_: str) -> bool:
-        return "Attributes" in self._ask("delete_item", Key={"id": {"S": id_}}, ReturnValues="ALL_OLD")
+    def remove(self, content_id: str) -> bool:
+        return "Attributes" in self._call("delete_item", Key={"id": {"S": content_id}}, ReturnValues="ALL_OLD")
 
     def close(self) -> None:
         if self._client is not None:
             self._client.close()
 
-    # --- one question, and many
-
-    def _ask(self, verb: str, **arguments: Any) -> Any:
-        """One question about the table.
+    def _call(self, verb: str, **arguments: Any) -> Any:
+        """Make one call about the table.
 
         Raises:
-            CatalogueUnavailable: no answer in time, or "later".
-            StoreRefused: our credentials, the table or the question are wrong; to ask again would not help.
+            CatalogueUnavailable: no answer in time, or one that asks to try again later.
+            StoreRefused: the credentials, the table or the call are wrong; another try would not help.
         """
         if verb != "batch_write_item":
             arguments["TableName"] = self._table
@@ -133,65 +130,63 @@ class DynamoCatalogue:
         except BotoCoreError as error:
             raise CatalogueUnavailable(f"table {self._table}: {type(error).__name__}: {error}") from error
         if not answer["ResponseMetadata"]["HTTPHeaders"].get("content-type", "").startswith(_JSON):
-            # botocore reads a page of some proxy as an answer without an item: "there is no such id".
-            raise CatalogueUnavailable(f"table {self._table}: something else than DynamoDB answered")
+            # botocore would take a proxy's error page for a response without an item.
+            raise CatalogueUnavailable(f"table {self._table}: the answer is not from DynamoDB")
         return answer
 
     def _refusal(self, error: ClientError) -> StagedoorError:
         why = aws.refusal(error)
-        words = f"table {self._table}: {why.status} {why.code} {why.message}".rstrip()
+        message = f"table {self._table}: {why.status} {why.code} {why.message}".rstrip()
         if why.is_temporary:
-            return CatalogueUnavailable(words)
+            return CatalogueUnavailable(message)
         if why.code == "ResourceNotFoundException":
-            return _NoTable(f"there is no table {self._table} in this region and account ({self._where()})")
+            region = self._client.meta.region_name
+            return _NoTable(f"there is no table {self._table} in this region and account ({region})")
         if why.code == "ResourceInUseException":
-            return _InUse(words)
-        return StoreRefused(words)
-
-    def _where(self) -> str:
-        return str(self._client.meta.region_name)
+            return _TableInUse(message)
+        return StoreRefused(message)
 
     def _write(self, batch: Iterable[Content]) -> None:
         left: list[Any] = [{"PutRequest": {"Item": _item(entry)}} for entry in batch]
 
         def attempt() -> None:
             nonlocal left
-            answer = self._ask("batch_write_item", RequestItems={self._table: left})
+            answer = self._call("batch_write_item", RequestItems={self._table: left})
             left = answer.get("UnprocessedItems", {}).get(self._table, [])
             if left:
                 raise CatalogueUnavailable(f"table {self._table} does not keep up with what is written to it")
 
-        _patiently(attempt)
+        _retrying(attempt)
 
-    def _make_table(self) -> None:
-        """Have the table, whoever makes it, and be sure that it is one for entries."""
+    def _ensure_table(self) -> None:
+        """Create the table unless it exists, wait until it is ready, and check that it is for entries."""
         for attempt in range(TABLE_WAIT * 2):
             try:
-                table = self._ask("describe_table")["Table"]
+                table = self._call("describe_table")["Table"]
             except _NoTable:
                 if attempt == 0:
-                    self._order_table()
+                    self._create_table()
             else:
                 if table["KeySchema"] != [{"AttributeName": "id", "KeyType": "HASH"}]:
-                    raise StoreRefused(f"table {self._table} is for something else: its key is not just `id`")
+                    raise StoreRefused(f"table {self._table} is not a catalogue: its key is not just `id`")
                 if table["TableStatus"] in ("ACTIVE", "UPDATING"):
                     return
             time.sleep(0.5)
         raise CatalogueUnavailable(f"table {self._table} is still being made; try again in a minute")
 
-    def _order_table(self) -> None:
+    def _create_table(self) -> None:
         try:
-            self._ask(
+            self._call(
                 "create_table",
                 KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
                 AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
                 BillingMode="PAY_PER_REQUEST",
             )
-        except _InUse:  # somebody else was quicker
+        except _TableInUse:  # another process created it first
             return
 
     def _connected(self) -> Any:
-        with self._starting:  # so that threads share one
+        with self._starting:  # all threads share one client
             if self._client is None:
                 try:
                     self._client = aws.client(
@@ -207,18 +202,18 @@ class _NoTable(StoreRefused):
     """There is no such table, or not yet."""
 
 
-class _InUse(StoreRefused):
-    """The table is there already, or being changed."""
+class _TableInUse(StoreRefused):
+    """The table exists already, or is being changed."""
 
 
-def _patiently(ask: Callable[[], T]) -> T:
-    """Ask until there is an answer, with pauses that grow; for the owner's commands."""
+def _retrying(call: Callable[[], T]) -> T:
+    """Call until it succeeds, with growing pauses; for commands of the owner."""
     for delay in DELAYS:
         try:
-            return ask()
+            return call()
         except CatalogueUnavailable:
-            time.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - it only spreads those who ask
-    return ask()
+            time.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - it only spreads the retries of several commands
+    return call()
 
 
 def _item(entry: Content) -> dict[str, Any]:
@@ -231,14 +226,14 @@ def _item(entry: Content) -> dict[str, Any]:
 
 
 def _entry(item: Mapping[str, Any]) -> Content:
-    """The entry of an item that somebody else may have written; whatever else it holds is theirs."""
-    texts = (_plain(item.get(name, {"S": ""})) for name in Content._fields[:4])
+    """Check an item, which other programs may have written; their own attributes of the item are ignored."""
+    texts = (_string(item.get(name, {"S": ""})) for name in Content._fields[:4])
     attributes = item.get("attributes", {"M": {}}).get("M")
     if isinstance(attributes, dict):
-        attributes = {name: _plain(value) for name, value in attributes.items()}
-    return made((*texts, attributes))
+        attributes = {name: _string(value) for name, value in attributes.items()}
+    return checked_fields((*texts, attributes))
 
 
-def _plain(value: Mapping[str, Any]) -> Any:
-    """The text of a DynamoDB value; None for every other type, which `checked` refuses."""
+def _string(value: Mapping[str, Any]) -> Any:
+    """The content of a DynamoDB string; None for other types, which `checked` refuses."""
     return value.get("S")

@@ -1,4 +1,4 @@
-"""What an entry of the catalogue may be. Whatever goes in or comes out, from file, table or command, passes here."""
+"""What an entry of the catalogue may hold; checked whenever one is written or read, by file, table or command."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from ..core.messages import Content
 from ..core.paths import OWN_PREFIX, check_key
 
 MAX_ID = 256
-"""Characters; with them `/-/contents/{id}` is still a path that every door reads."""
+"""Characters; every door still accepts a path `/-/contents/{id}` of this length."""
 MAX_BYTES = 65_536
-"""UTF-8 bytes of all texts of an entry: a sixth of what an item of DynamoDB may hold, so that it fits anywhere."""
+"""UTF-8 bytes of all texts of an entry: a sixth of what DynamoDB takes, so that an entry fits into any database."""
 
 COLUMNS = ("id", "key", "title", "content_type")
 RESERVED = frozenset((*COLUMNS, "contentType", "attributes"))
-"""What no attribute can be called, because it is a column in CSV or a member in JSON."""
+"""Names that an attribute cannot have, because they are columns in CSV or members in JSON."""
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _URL = re.compile(r"(?:https?|s3)://", re.IGNORECASE)
 
 
 def checked(entry: Content) -> Content:
-    """The entry as a catalogue holds it: an attribute without a value is no attribute.
+    """Return the entry as a catalogue holds it, without its empty attributes.
 
     Args:
-        entry: its fields may be of any type; they come from other people's files and tables.
+        entry: its fields may have any type, because files and tables that others wrote hold anything.
 
     Raises:
-        InvalidContent: no request could name its id or its key, a field is no text, or it is too long.
+        InvalidContent: no request can name its id or its key, a field is not text, or it is too long.
     """
     try:
         _check_types(entry)
@@ -41,19 +41,19 @@ def checked(entry: Content) -> Content:
         _check_names(entry)
         _check_size(entry)
     except InvalidContent as error:
-        raise InvalidContent(f"entry {_short(entry.id)}: {error}") from None
+        raise InvalidContent(f"entry {_quoted(entry.id)}: {error}") from None
     if "" in entry.attributes.values():
         return entry._replace(attributes={name: value for name, value in entry.attributes.items() if value})
     return entry
 
 
-def made(fields: Iterable[Any]) -> Content:
-    """The entry of these fields, in the order of `Content`'s, checked."""
+def checked_fields(fields: Iterable[Any]) -> Content:
+    """Like `checked`, for the fields of an entry in the order of `Content`."""
     return checked(Content._make(fields))
 
 
 def is_id(text: str) -> bool:
-    """Can an entry have this id? What cannot be in a catalogue need not be looked for."""
+    """Can an entry have this id? If not, no catalogue need be asked for it."""
     try:
         _check_id(text)
     except InvalidContent:
@@ -64,24 +64,24 @@ def is_id(text: str) -> bool:
 def _check_types(entry: Content) -> None:
     for name, value in zip(COLUMNS, entry, strict=False):
         if not isinstance(value, str):
-            raise InvalidContent(f"its {name} is no text")
+            raise InvalidContent(f"its {name} is not text")
     if not isinstance(entry.attributes, Mapping):
-        raise InvalidContent("its attributes are no table of names and texts")
+        raise InvalidContent("its attributes are not a table of names and texts")
     for name, value in entry.attributes.items():
         if not isinstance(name, str) or not isinstance(value, str):
-            raise InvalidContent(f"its attribute {_short(name)} is no text")
+            raise InvalidContent(f"its attribute {_quoted(name)} is not text")
 
 
-def _check_id(id_: str) -> None:
-    """One segment of a path, and one that no door refuses (`paths.decode`)."""
-    if not 1 <= len(id_) <= MAX_ID:
+def _check_id(content_id: str) -> None:
+    """An id is one segment of a path that no door refuses (`core.paths`)."""
+    if not 1 <= len(content_id) <= MAX_ID:
         raise InvalidContent(f"an id has 1 to {MAX_ID} characters")
-    if "/" in id_:
-        raise InvalidContent("an id has no slash, for it is one segment of the path /-/contents/{id}")
+    if "/" in content_id:
+        raise InvalidContent("an id has no slash, because it is one segment of the path /-/contents/{id}")
     try:
-        check_key(f"-/contents/{id_}")
+        check_key(f"-/contents/{content_id}")
     except InvalidTarget as error:
-        raise InvalidContent(f"no request could name this id: {error}") from None
+        raise InvalidContent(f"no request can name this id: {error}") from None
 
 
 def _check_key(key: str) -> None:
@@ -90,19 +90,19 @@ def _check_key(key: str) -> None:
     if _URL.match(key):
         raise InvalidContent("its key is a URL; write the object's key alone, for example courses/lesson-1.mp4")
     if key.startswith("/"):
-        raise InvalidContent(f"a key has no leading slash: {_short(key.lstrip('/'))}, not {_short(key)}")
+        raise InvalidContent(f"a key has no leading slash: {_quoted(key.lstrip('/'))}, not {_quoted(key)}")
     if key.startswith(OWN_PREFIX):
         raise InvalidContent(f"keys that start with {OWN_PREFIX!r} are never served")
     try:
         check_key(key)
     except InvalidTarget as error:
-        raise InvalidContent(f"no request could name its key {_short(key)}: {error}") from None
+        raise InvalidContent(f"no request can name its key {_quoted(key)}: {error}") from None
 
 
 def _check_names(entry: Content) -> None:
     for name in entry.attributes:
         if not name or name in RESERVED or _CONTROL.search(name):
-            raise InvalidContent(f"{_short(name)} cannot be the name of an attribute")
+            raise InvalidContent(f"an attribute cannot be called {_quoted(name)}")
 
 
 def _check_size(entry: Content) -> None:
@@ -110,11 +110,11 @@ def _check_size(entry: Content) -> None:
     try:
         size = sum(len(text.encode()) for text in texts)
     except UnicodeEncodeError:
-        raise InvalidContent("it holds bytes that are no UTF-8, or half a character") from None
+        raise InvalidContent("it holds bytes that are not UTF-8, or half a character") from None
     if size > MAX_BYTES:
-        raise InvalidContent(f"it has {size} bytes, and {MAX_BYTES} are the most")
+        raise InvalidContent(f"it has {size} bytes; the limit is {MAX_BYTES}")
 
 
-def _short(value: object) -> str:
+def _quoted(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…"

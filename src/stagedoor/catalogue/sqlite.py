@@ -1,11 +1,11 @@
-"""The catalogue in one SQLite file, for sites that run on one machine.
+"""The catalogue in a SQLite file, for sites on one machine.
 
-Requests only read. Their connections are read-only and live as long as the file stays what it is: one that was
-written, swapped or put there later is opened anew with the next request.
+Requests use read-only connections, which are kept while the file is unchanged. After it was written or replaced, the
+next request opens it again.
 
-The file keeps SQLite's rollback journal. WAL would let requests read while its owner writes, but readers of it have
-to write beside the file, which a gateway should not be allowed to, and a file that is swapped could meet the log of
-its predecessor. So `put` first gathers what is new in a temporary table; the file is locked for the last step alone.
+The file uses a rollback journal rather than WAL. With WAL, readers must be allowed to write next to the file, and a
+replaced file could meet the log of the old one. To lock the file only briefly, `put` collects the new entries in a
+temporary table first.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from typing import Any, NamedTuple
 
 from ..core.errors import CatalogueUnavailable, InvalidContent
 from ..core.messages import Content
-from .entry import checked, is_id, made
+from .entry import checked, checked_fields, is_id
 
 READ_WAIT = 3.0
-"""Seconds that a request waits for a writer; one that writes a million entries locks the file for about two."""
+"""Seconds that a request waits for a writer; writing a million entries locks the file for about two."""
 WRITE_WAIT = 30.0
-"""Seconds that the owner's command waits for the lock of another one."""
+"""Seconds that a command of the owner waits for another writer."""
 
-# Without a rowid the entries lie in the order of their ids: one search finds one.
-_MAKE = """
+# WITHOUT ROWID stores entries in the order of their ids, so that one search finds an entry.
+_CREATE = """
 CREATE TABLE IF NOT EXISTS contents (
     id TEXT PRIMARY KEY,
     key TEXT NOT NULL,
@@ -38,17 +38,17 @@ CREATE TABLE IF NOT EXISTS contents (
 ) WITHOUT ROWID
 """
 _STAGE = "CREATE TEMP TABLE staged (id, key, title, content_type, attributes)"
-_TAKE_OVER = """
+_MERGE = """
 INSERT OR REPLACE INTO contents (id, key, title, content_type, attributes)
 SELECT id, key, title, content_type, attributes FROM staged ORDER BY id, staged.rowid
 """
 _FIND = "SELECT id, key, title, content_type, attributes FROM contents WHERE id = ?"
 _NEXT = "SELECT id, key, title, content_type, attributes FROM contents WHERE id > ? ORDER BY id LIMIT 200"
-"""A page of an export; between two pages the file is free for writers."""
+"""One page of an export. Between pages writers may write."""
 
 
 class _Version(NamedTuple):
-    """What changes when a file is written or another one takes its place."""
+    """Changes whenever the file is written or replaced."""
 
     device: int
     inode: int
@@ -60,23 +60,23 @@ class SqliteCatalogue:
     """Entries in the table `contents` of a file.
 
     Args:
-        path: of the file; it need not be there yet.
-        create: True: `put` makes the file and the table where they are missing.
+        path: of the file, which need not exist yet.
+        create: let `put` create the file and the table.
     """
 
     def __init__(self, path: str, *, create: bool = False) -> None:
         self._path, self._create = Path(path).absolute(), create
-        self._idle: deque[tuple[_Version, sqlite3.Connection]] = deque()  # append and pop are safe in threads
+        self._idle: deque[tuple[_Version, sqlite3.Connection]] = deque()  # append and pop are thread-safe
         self._closed = False
 
-    def find(self, id_: str) -> Content | None:
-        if not is_id(id_):
+    def find(self, content_id: str) -> Content | None:
+        if not is_id(content_id):
             return None
-        rows = self._read(_FIND, id_)
-        return _entry(rows[0], id_) if rows else None
+        rows = self._read(_FIND, content_id)
+        return _entry(rows[0], content_id) if rows else None
 
     def entries(self) -> Iterator[Content]:
-        """In the order of their ids. An entry that is written meanwhile may be seen or not, but never by half."""
+        """Yield entries in the order of their ids. One written meanwhile may be missing, but is never partial."""
         after = ""
         while rows := self._read(_NEXT, after):
             for row in rows:
@@ -84,22 +84,22 @@ class SqliteCatalogue:
             after = rows[-1][0]
 
     def put(self, entries: Iterable[Content]) -> int:
-        """Write entries, all or none, each in the place of the one that had its id; the last of an id counts."""
+        """Write all entries or none; an entry replaces an earlier one with its id, here or in the file."""
         with self._writing(create=self._create) as db:
             db.execute(_STAGE)
             db.execute("BEGIN")
             count = db.executemany("INSERT INTO staged VALUES (?, ?, ?, ?, ?)", map(_row, entries)).rowcount
             if self._create:
-                db.execute(_MAKE)
-            db.execute(_TAKE_OVER)
+                db.execute(_CREATE)
+            db.execute(_MERGE)
             db.execute("COMMIT")
-        return max(count, 0)  # -1: there was nothing to execute
+        return max(count, 0)  # -1 for no entries
 
-    def remove(self, id_: str) -> bool:
+    def remove(self, content_id: str) -> bool:
         with self._writing() as db:
             try:
-                return db.execute("DELETE FROM contents WHERE id = ?", (id_,)).rowcount > 0
-            except UnicodeEncodeError:  # half a character: there is no such text in a database
+                return db.execute("DELETE FROM contents WHERE id = ?", (content_id,)).rowcount > 0
+            except UnicodeEncodeError:  # half a character, which no database holds
                 return False
 
     def close(self) -> None:
@@ -109,14 +109,14 @@ class SqliteCatalogue:
     # --- connections
 
     def _read(self, query: str, *values: str) -> list[Any]:
-        with self._told(), self._reading() as db:
+        with self._explaining_errors(), self._reading() as db:
             return db.execute(query, values).fetchall()
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection to the file as it is now, used by one thread at a time."""
-        version = _version(self._path)  # asked first: what it names is never newer than the connection
-        db = self._take(version) or self._open_whole(version)
+        """A connection to the file as it is now, for one thread."""
+        version = _version(self._path)  # read first, so that the connection is never older
+        db = self._take_idle(version) or self._open_complete(version)
         try:
             yield db
         except BaseException:
@@ -126,11 +126,11 @@ class SqliteCatalogue:
         if self._closed:
             self._drain()
 
-    def _take(self, version: _Version) -> sqlite3.Connection | None:
+    def _take_idle(self, version: _Version) -> sqlite3.Connection | None:
         while self._idle:
             try:
                 known, db = self._idle.pop()
-            except IndexError:  # another thread was quicker
+            except IndexError:  # another thread took the last one
                 break
             if known == version:
                 return db
@@ -139,20 +139,20 @@ class SqliteCatalogue:
 
     @contextmanager
     def _writing(self, *, create: bool = False) -> Iterator[sqlite3.Connection]:
-        """A connection of the owner's; whatever was not committed at the end is rolled back."""
-        with self._told():
+        """A connection that may write; what is not committed is rolled back."""
+        with self._explaining_errors():
             if not create:
                 _version(self._path)
             elif not self._path.parent.is_dir():
-                raise CatalogueUnavailable(f"there is no folder {self._path.parent}; make it, then try again")
+                raise CatalogueUnavailable(f"there is no folder {self._path.parent}; make it and try again")
             with closing(self._open("rwc" if create else "rw", WRITE_WAIT)) as db:
                 yield db
 
-    def _open_whole(self, version: _Version) -> sqlite3.Connection:
-        """Refuse a file that ends within a page: SQLite notices missing pages, but takes a part of one as it is."""
+    def _open_complete(self, version: _Version) -> sqlite3.Connection:
+        """Open the file, unless it ends within a page: SQLite notices missing pages, but not a partial one."""
         db = self._open("ro", READ_WAIT)
         try:
-            db.execute("PRAGMA schema_version")  # reads the header, where the size of a page stands
+            db.execute("PRAGMA schema_version")  # reads the header, which holds the page size
             (page,) = db.execute("PRAGMA page_size").fetchone()
             if version.size % page:
                 raise sqlite3.DatabaseError("the file is cut off")
@@ -162,8 +162,8 @@ class SqliteCatalogue:
         return db
 
     def _open(self, mode: str, wait: float) -> sqlite3.Connection:
-        """`isolation_level` None: transactions begin and end where it is written, and nowhere else."""
         uri = f"{self._path.as_uri()}?mode={mode}"
+        # With `isolation_level` None only our own BEGIN and COMMIT start and end transactions.
         db = sqlite3.connect(uri, wait, uri=True, isolation_level=None, check_same_thread=False)
         db.text_factory = _text
         return db
@@ -176,12 +176,12 @@ class SqliteCatalogue:
                 break
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Say what is wrong with the file; whatever it is, nobody may be told that an id is unknown."""
+    def _explaining_errors(self) -> Iterator[None]:
+        """Turn errors of SQLite into ours, so that a faulty file never looks like an unknown id."""
         try:
             yield
         except sqlite3.Error as error:
-            raise CatalogueUnavailable(f"{self._path}: {_words(error)}") from error
+            raise CatalogueUnavailable(f"{self._path}: {_explanation(error)}") from error
 
 
 def _version(path: Path) -> _Version:
@@ -194,16 +194,14 @@ def _version(path: Path) -> _Version:
     return _Version(now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns)
 
 
-def _words(error: sqlite3.Error) -> str:
+def _explanation(error: sqlite3.Error) -> str:
     code = getattr(error, "sqlite_errorcode", 0)
     if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return "another program is writing to it, and is not done"
+        return "another program is writing to it"
     if code in (sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY):
-        return (
-            "a write was cut off; the next command that writes sets it right: stagedoor catalogue import, put, remove"
-        )
+        return "a write was cut off; the next command that writes repairs it: stagedoor catalogue import, put, remove"
     if str(error).startswith("no such table"):
-        return "there is no table of entries in it; make it with: stagedoor catalogue import FILE"
+        return "it has no table of entries; make it with: stagedoor catalogue import FILE"
     return str(error)
 
 
@@ -212,18 +210,18 @@ def _row(entry: Content) -> tuple[str, ...]:
     return *entry[:4], json.dumps(dict(entry.attributes), ensure_ascii=False, separators=(",", ":"))
 
 
-def _entry(row: Any, id_: str) -> Content:
-    """The entry of a row that somebody else may have written."""
+def _entry(row: Any, content_id: str) -> Content:
+    """Check a row, which other programs may have written."""
     *texts, attributes = row
     try:
         table = json.loads(attributes)
     except (TypeError, ValueError, RecursionError):
-        raise InvalidContent(f"entry {id_!r}: its attributes are not JSON") from None
-    entry = made((*texts, table))
-    if entry.id != id_:
-        raise InvalidContent(f"entry {id_!r}: the table has {entry.id!r} in its place")
+        raise InvalidContent(f"entry {content_id!r}: its attributes are not JSON") from None
+    entry = checked_fields((*texts, table))
+    if entry.id != content_id:
+        raise InvalidContent(f"entry {content_id!r}: the table returned {entry.id!r} instead")
     return entry
 
 
 def _text(stored: bytes) -> str:
-    return stored.decode(errors="surrogateescape")  # `checked` refuses what is no UTF-8, and names the entry
+    return stored.decode(errors="surrogateescape")  # so that `checked` refuses it and names the entry

@@ -53,7 +53,7 @@ def import_(
     example:
       stagedoor catalogue import courses.csv
     """
-    from ..catalogue.exchange import read
+    from ..catalogue.files import read
 
     if not source.is_file():
         raise WrongUsage(f"there is no file {source}")
@@ -87,7 +87,7 @@ def export(
       stagedoor catalogue export courses.csv
       stagedoor catalogue export --format json > courses.json
     """
-    from ..catalogue.exchange import write_csv, write_json
+    from ..catalogue.files import write_csv, write_json
 
     suffix = target.suffix.lower() if target else ""
     write = write_json if (format_ or suffix.removeprefix(".")) == "json" else write_csv
@@ -108,7 +108,7 @@ def get(content_id: ContentId, file: SettingsFile = None, as_json: AsJson = Fals
     example:
       stagedoor catalogue get lesson-1
     """
-    from ..catalogue.exchange import as_object
+    from ..catalogue.files import as_object
 
     with _opened(file) as catalogue:
         entry = catalogue.find(content_id)

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.catalogue import exchange
+from stagedoor.catalogue import files
 from stagedoor.catalogue.entry import RESERVED, checked
-from stagedoor.catalogue.exchange import read, write_csv, write_json
+from stagedoor.catalogue.files import read, write_csv, write_json
 from stagedoor.core.errors import CatalogueUnavailable, InvalidContent
 from stagedoor.core.messages import Content
 
@@ -130,7 +130,7 @@ def test_formulas_stay_what_they_are(file: Path) -> None:
 def test_the_same_table_may_be_written_in_many_ways(
     file: Path, text: str, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "CHUNK", chunk)
+    monkeypatch.setattr(files, "CHUNK", chunk)
     assert entries_of(file, text) == [Content("a", "k", "x"), Content("b", "l")]
 
 
@@ -145,48 +145,48 @@ def test_a_file_may_hold_no_entry(file: Path, text: str) -> None:
         ("", 1, "the file is empty"),
         ("\n", 1, "the first line names the columns"),
         ("lesson-1,courses/1.mp4\n", 1, "id and key must be among them"),
-        ("id;key;title\na;b;c\n", 1, "something else than commas"),
-        ("id\tkey\na\tb\n", 1, "something else than commas"),
-        ("id,key,id\n", 1, "column 3 has the name of another one"),
+        ("id;key;title\na;b;c\n", 1, "not separated by commas"),
+        ("id\tkey\na\tb\n", 1, "not separated by commas"),
+        ("id,key,id\n", 1, "column 3 has the same name as another"),
         ("id,key,,\n", 1, "column 3 has no name"),
         ("id,key,contentType\na,k,video/mp4\n", 1, "the media type's column is content_type"),
-        ("id,key,attributes\n", 1, "no attribute can be called 'attributes'"),
+        ("id,key,attributes\n", 1, "an attribute cannot be called 'attributes'"),
         (",".join(["id", "key", *(f"c{i}" for i in range(1000))]), 1, "import JSON"),
-        ("id,key\na,k\nb\n", 3, "1 cells, and 2 columns"),
-        ("id,key,title\na,k,one, two\n", 2, "needs quotes"),
+        ("id,key\na,k\nb\n", 3, "1 cells for 2 columns"),
+        ("id,key,title\na,k,one, two\n", 2, "need quotes"),
         ('id,key,title\na,k,"two\nlines"\n\nb,,x\n', 5, "entry 'b': it has no key"),
         ('id,key\na,k\n"b,l\nc,m\n', 3, "is a quote missing?"),
         ('id,key\na,k\nb,"l" x\n', 3, "is a quote missing?"),
         ("id,key\r\na/b,k\r\n", 2, "an id has no slash"),
-        (b"id,key,title\na,k,x\nb,l,caf\xe9\n", 3, "entry 'b': .* no UTF-8"),
+        (b"id,key,title\na,k,x\nb,l,caf\xe9\n", 3, "entry 'b': .* not UTF-8"),
         ("id,key\na,k\n".encode("utf-16"), 1, "id and key must be among them"),
-        ("[", 1, "here should stand an entry"),
-        ('[{"id": "a", "key": "k"}', 1, "neither a comma nor the end"),
-        ('[{"id": "a", "key": "k"} {"id": "b", "key": "k"}]', 1, "neither a comma nor the end"),
-        ('[\n{"id": "a", "key": "k"},\n]', 3, "here should stand an entry"),
+        ("[", 1, "expected an entry"),
+        ('[{"id": "a", "key": "k"}', 1, "expected a comma or the end"),
+        ('[{"id": "a", "key": "k"} {"id": "b", "key": "k"}]', 1, "expected a comma or the end"),
+        ('[\n{"id": "a", "key": "k"},\n]', 3, "expected an entry"),
         ('[\n{"id": "a", "key": "k"}\n]\n[]', 4, "something follows"),
-        ('[["a", "k"]]', 1, "here should stand an entry"),
-        ("[null]", 1, "here should stand an entry"),
-        ('{"id": "a", "key": "k"},\n{"id": "b", "key": "k"}', 1, "here should stand an entry"),
-        ('{"id": "a", "key": "k"}\n{"id": "b", "key": "k}\n', 2, "no JSON: Unterminated string|Invalid control"),
-        ('{"id": "a", "key": "k"}\n{"id": "b",\n "key" "k"}\n', 3, "no JSON: Expecting ':' delimiter"),
+        ('[["a", "k"]]', 1, "expected an entry"),
+        ("[null]", 1, "expected an entry"),
+        ('{"id": "a", "key": "k"},\n{"id": "b", "key": "k"}', 1, "expected an entry"),
+        ('{"id": "a", "key": "k"}\n{"id": "b", "key": "k}\n', 2, "not JSON: Unterminated string|Invalid control"),
+        ('{"id": "a", "key": "k"}\n{"id": "b",\n "key" "k"}\n', 3, "not JSON: Expecting ':' delimiter"),
         ('{"id": "a", "id": "b", "key": "k"}', 1, "a name stands twice"),
         ('{"id": "a", "key": "k", "attributes": {"x": "1", "x": "2"}}', 1, "a name stands twice"),
         (
             '{"id": "a", "key": "k", "type": "video/mp4"}',
             1,
-            "'type' is none of id, key, title, contentType, attributes",
+            "'type' is not one of id, key, title, contentType, attributes",
         ),
-        ('{"id": "a", "key": "k", "title": null}', 1, "title is no text"),
-        ('{"id": "a", "key": "k", "attributes": {"level": 3}}', 1, "attribute 'level' is no text"),
-        ('{"id": "a", "key": "k", "attributes": ["level"]}', 1, "attributes are no table"),
-        ('{"id": 7, "key": "k"}', 1, "id is no text"),
+        ('{"id": "a", "key": "k", "title": null}', 1, "title is not text"),
+        ('{"id": "a", "key": "k", "attributes": {"level": 3}}', 1, "attribute 'level' is not text"),
+        ('{"id": "a", "key": "k", "attributes": ["level"]}', 1, "attributes are not a table"),
+        ('{"id": 7, "key": "k"}', 1, "id is not text"),
         ('{"key": "k"}', 1, "an id has 1 to 256 characters"),
         ('{"id": "a"}', 1, "no key"),
         ('{"id": "a", "key": "k", "title": "\\ud800"}', 1, "half a character"),
-        ('{"id": "a", "key": "k", "title": ' + "9" * 5000 + "}", 1, "no JSON that can be used"),
-        ('{"id": "a", "key": "k", "title": ' + "[" * 100_000, 1, "no JSON"),
-        (b'{"id": "a", "key": "k", "title": "caf\xe9"}', 1, "no UTF-8"),
+        ('{"id": "a", "key": "k", "title": ' + "9" * 5000 + "}", 1, "unusable JSON"),
+        ('{"id": "a", "key": "k", "title": ' + "[" * 100_000, 1, "unusable JSON|not JSON"),
+        (b'{"id": "a", "key": "k", "title": "caf\xe9"}', 1, "not UTF-8"),
     ],
 )
 def test_what_cannot_be_read_is_named_by_its_line(file: Path, text: str | bytes, line: int, words: str) -> None:
@@ -197,21 +197,21 @@ def test_what_cannot_be_read_is_named_by_its_line(file: Path, text: str | bytes,
 
 
 def test_lines_are_counted_beyond_the_first_piece(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "CHUNK", 50)
+    monkeypatch.setattr(files, "CHUNK", 50)
     good = '{"id": "a",\n "key": "k"}\n' * 40
     with pytest.raises(InvalidContent, match=r":81: "):
         entries_of(file, good + '{"id": "a"}\n' + good)
 
 
 def test_a_quote_that_never_ends_does_not_swallow_the_file(file: Path) -> None:
-    with pytest.raises(InvalidContent, match=r":2: no CSV"):
+    with pytest.raises(InvalidContent, match=r":2: not CSV"):
         entries_of(file, 'id,key\na,"k\n' + "b,l\n" * 100_000)
 
 
 def test_an_object_that_never_ends_does_not_swallow_the_file(file: Path) -> None:
-    size = 5 * exchange.MAX_TEXT
+    size = 5 * files.MAX_TEXT
     file.write_text('{"id": "' + "a" * size)
-    with pytest.raises(InvalidContent, match=r":1: no JSON"), measured(2 * exchange.MAX_TEXT + 1_000_000):
+    with pytest.raises(InvalidContent, match=r":1: not JSON"), measured(2 * files.MAX_TEXT + 1_000_000):
         list(read(file))
 
 
@@ -256,7 +256,7 @@ def test_memory_does_not_grow_with_the_file(write: Writer, file: Path) -> None:
 
 def test_memory_does_not_grow_with_json_lines(file: Path) -> None:
     with file.open("w") as out:
-        out.writelines(json.dumps(exchange.as_object(entry)) + "\n" for entry in many())
+        out.writelines(json.dumps(files.as_object(entry)) + "\n" for entry in many())
     with measured(1_000_000):
         assert sum(1 for _ in read(file)) == 5000
 
