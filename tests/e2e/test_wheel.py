@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,6 +54,13 @@ def _run(*command: str | Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def _uv() -> str:
+    """The one that requirements/install takes, too."""
+    found = shutil.which("uv", path=f"{os.environ['PATH']}:{Path(sys.executable).parent}")
+    assert found is not None
+    return found
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("dist")
@@ -67,7 +75,7 @@ def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Install
     venv.create(folder / "venv", symlinks=True)
     python = folder / "venv/bin/python"
     pinned = ROOT / "requirements/runtime.txt"
-    _run(*PIP, "--python", python, "install", "--require-hashes", "--no-deps", "-r", pinned)
+    _run(_uv(), "pip", "install", "--quiet", "--python", python, "--require-hashes", "--no-deps", "-r", pinned)
     _run(*PIP, "--python", python, "install", "--no-deps", built.wheel)
     home = folder / "home"
     home.mkdir()
