@@ -1,6 +1,7 @@
 """What to do about a service that is missing: skip and say so; with CI=true fail, so that nothing goes untested unseen.
 
-A test says what it needs with `@pytest.mark.needs("nginx", "curl")`; `services.py` knows the names.
+A test says what it needs with `@pytest.mark.needs("nginx", "curl")`; `services.py` knows the names. One that is marked
+`@pytest.mark.thorough("why")` runs with CI=true alone.
 """
 
 from __future__ import annotations
@@ -23,10 +24,14 @@ collect_ignore_glob = ["test_cdk*.py"] if _why_missing("node") and not services.
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*services): programs besides Python that this test cannot do without")
+    config.addinivalue_line("markers", "thorough(why): takes long and adds little; with CI=true alone")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("thorough"):
+        if not services.must_be_here():
+            pytest.skip(f"with CI=true alone: {mark.args[0]}")
     for mark in item.iter_markers("needs"):
         for service in mark.args:
             require(service)

@@ -49,3 +49,15 @@ def test_a_test_that_needs_it_is_skipped_or_fails(
     result = pytester.runpytest("-rs", "-p", "no:asyncio")
     result.assert_outcomes(**{outcome: 1})
     assert "chromium: there is no chromium here" in result.stdout.str()
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", "passed"), ("", "skipped")])
+def test_what_is_thorough_runs_in_ci(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, ci: str, outcome: str
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    pytester.makeconftest((Path(__file__).parent / "conftest.py").read_text(encoding="utf-8"))
+    pytester.makepyfile('import pytest\n@pytest.mark.thorough("half a minute")\ndef test_it(): pass')
+    result = pytester.runpytest("-rs", "-p", "no:asyncio")
+    result.assert_outcomes(**{outcome: 1})
+    assert ("with CI=true alone: half a minute" in result.stdout.str()) is (outcome == "skipped")
