@@ -16,6 +16,9 @@ from httplint import HttpRequestLinter, HttpResponseLinter, levels
 Fields = Iterable[tuple[str, str]]
 
 EXCEPTIONS: Mapping[str, str] = {
+    "CC_CONFLICTING": "an owner may store no-store beside an age",
+    "CC_DUP": "an owner may store two ages; the shorter one counts",
+    "CC_MISCAP": "an owner may write directives in capitals",
     "CONTENT_TYPE_MISMATCH": "the type of an object is what its owner stored",
     "CREATED_WITHOUT_LOCATION": "`POST /-/urls` makes nothing that stays; the signed URL is in the body",
     "FRESHNESS_HEURISTIC": "what anybody may read has the Cache-Control that its owner stored, or none",

@@ -38,7 +38,7 @@ from tests.helpers import linting
 from tests.helpers.support import CLIENT, ISSUER, claims, key_set, rsa_signer, token
 
 SOURCE = Path(stagedoor.__file__).parents[1]
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds until what must happen counts as not happening."""
 SITE = "http://127.0.0.1:8080"
 
