@@ -127,7 +127,7 @@ def builds_on(*names: str) -> set[str]:
     return {*names}.union(builds_on(*before) if before else ())
 
 
-FIRST = {question: fault for fault, question in reversed(FAULTS.items())}
+FIRST = {question: fault for fault, question in reversed([*FAULTS.items()])}
 """The first planted fault of each question."""
 
 
