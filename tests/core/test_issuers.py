@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stagedoor.core import issuers, rsa
 from stagedoor.core.drivers import run
 from stagedoor.core.errors import InvalidKeySet, InvalidToken, KeysUnavailable
-from stagedoor.core.issuers import IssuerKeys, parse_key_set
+from stagedoor.core.issuers import IssuerKeys, Outages, parse_key_set
 from stagedoor.core.jose import ALGORITHMS
 from stagedoor.core.messages import Fetch
 from stagedoor.core.tokens import Tokens
@@ -299,6 +299,29 @@ def test_keys_that_are_baked_in_need_no_asking() -> None:
     keys.install(key_set(rsa_signer()), NOW)
     assert keys.candidates({"alg": "RS256", "kid": "rsa-1"})
     assert not keys.stale(NOW + 1)
+
+
+# --- outages
+
+
+def test_an_outage_is_reported_when_it_begins_and_when_it_ends() -> None:
+    other = issuer(name="others", url="https://other.example.com", jwks="https://other.example.com/keys")
+    reader = Reader(issuer(), other, pages=Web())
+    all_keys, outages = reader.tokens.issuers, Outages()
+
+    def changes() -> list[tuple[str, str]]:
+        return [(keys.issuer.url, keys.news) for keys in outages.changes(all_keys.values())]
+
+    assert changes() == []
+    all_keys[ISSUER].failure = "nobody answers"
+    assert changes() == [(ISSUER, "nobody answers")]
+    all_keys[ISSUER].failure = "the answer was 500, not 200"  # the same outage
+    assert changes() == []
+    all_keys[other.url].failure = "away, too"
+    assert changes() == [(other.url, "away, too")]
+    all_keys[ISSUER].failure = all_keys[other.url].failure = ""
+    assert changes() == [(url, f"keys of issuer {url}: they are here again") for url in (ISSUER, other.url)]
+    assert changes() == []
 
 
 # --- discovery

@@ -30,7 +30,7 @@ from cryptography.x509.oid import NameOID
 
 import stagedoor
 from stagedoor.gateway.app import Gateway
-from stagedoor.gateway.protocol import StrictProtocol
+from stagedoor.gateway.protocol import protocol_of
 from stagedoor.gateway.tls import make_context
 from stagedoor.settings import parse
 from stagedoor.store.port import Store
@@ -285,12 +285,12 @@ def make_gateway(
 
 @contextlib.asynccontextmanager
 async def listening(
-    app: Any, protocol: type[asyncio.Protocol] | str = StrictProtocol, *, tls: ssl.SSLContext | None = None, **more: Any
+    app: Any, protocol: str = "strict", *, tls: ssl.SSLContext | None = None, **more: Any
 ) -> AsyncIterator[int]:
-    """Run an ASGI application in uvicorn, in this event loop; yields the port."""
+    """Run an application in uvicorn, in this event loop, with our protocol or one of uvicorn's; yields the port."""
     config = uvicorn.Config(
         app,
-        http=protocol,
+        http="httptools" if protocol == "strict" else protocol,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -302,6 +302,8 @@ async def listening(
     )
     config.load()
     config.ssl = tls
+    if protocol == "strict":
+        config.http_protocol_class = protocol_of(lambda: app)
     server = uvicorn.Server(config)
     bound = socket.create_server(("127.0.0.1", 0), backlog=2048)
     bound.setblocking(False)

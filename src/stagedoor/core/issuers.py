@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -226,6 +226,11 @@ class IssuerKeys:
         finally:
             self._asking = False
 
+    @property
+    def news(self) -> str:
+        """A line for the log when an outage begins or ends."""
+        return self.failure or f"keys of issuer {self.issuer.url}: they are here again"
+
     def adopt(self, other: IssuerKeys) -> None:
         """Take over the keys of earlier settings, if address and algorithms are the same."""
         if other.document is not None and _origin_of(other.issuer) == _origin_of(self.issuer):
@@ -264,6 +269,22 @@ class IssuerKeys:
         if not isinstance(address, str) or not is_safe_url(address) or (address.startswith("http:") and not local):
             raise KeysUnavailable(f"{url}: its jwks_uri is not an https address")
         return address
+
+
+class Outages:
+    """Issuers whose keys could not be fetched, so that each outage is reported once, and so is its end."""
+
+    def __init__(self) -> None:
+        self._away: set[str] = set()
+
+    def changes(self, issuers: Iterable[IssuerKeys]) -> list[IssuerKeys]:
+        """Return those whose outage began or ended since the last call; in the first case they have a `failure`.
+
+        Another reason for the same outage is no change.
+        """
+        changed = [keys for keys in issuers if bool(keys.failure) != (keys.issuer.url in self._away)]
+        self._away ^= {keys.issuer.url for keys in changed}
+        return changed
 
 
 def _shown(url: str) -> str:

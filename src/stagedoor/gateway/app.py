@@ -20,7 +20,7 @@ from ..core import replies
 from ..core.drivers import arun
 from ..core.endpoints.arguments import MAX_BODY_BYTES
 from ..core.errors import CatalogueUnavailable, InvalidRequest, StagedoorError
-from ..core.issuers import IssuerKeys
+from ..core.issuers import IssuerKeys, Outages
 from ..core.messages import Answered, Content, Fetch, Flow, Headers, List, Reply, Request, Serve, Wish, collect
 from ..outside.fetch_async import Fetcher
 from ..outside.threads import Threads
@@ -91,11 +91,6 @@ class Gateway:
         self._probed = 0.0
         self._log = AccessLog(settings.access_log, write_log)
         self._maintenance: asyncio.Task[None] | None = None
-
-    @property
-    def gateway(self) -> Gateway:
-        """Itself; whatever wraps a gateway has it under the same name."""
-        return self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -269,27 +264,24 @@ class Gateway:
 
     async def _maintain(self) -> None:
         """Keep the issuers' keys fresh, so that no request has to wait for them and withdrawn keys stop to count."""
-        away: set[str] = set()
+        outages = Outages()
         while True:
             try:
                 await arun(self.door.tokens.refresh(self._clock()), self._ask)
             except Exception:
                 _log.exception("keys could not be refreshed")
-            for keys in self.door.tokens.issuers.values():
-                _log_change(keys, away)
+            for keys in outages.changes(self.door.tokens.issuers.values()):
+                _log_outage(keys)
             await asyncio.sleep(MAINTAIN_EVERY)
 
 
-def _log_change(keys: IssuerKeys, away: set[str]) -> None:
-    """Say that an issuer went away, or is back: once each, for while it is away it is asked every few seconds."""
-    name = keys.issuer.url
-    if keys.failure and name not in away:
-        away.add(name)
-        so = "the last good keys stay in use" if keys.keys else "its tokens cannot be checked until that changes"
-        _log.warning("%s; %s", keys.failure, so)
-    elif not keys.failure and name in away:
-        away.remove(name)
-        _log.warning("keys of issuer %s: they are here again", name)
+def _log_outage(keys: IssuerKeys) -> None:
+    if not keys.failure:
+        _log.warning("%s", keys.news)
+    elif keys.keys:
+        _log.warning("%s; the last good keys stay in use", keys.news)
+    else:
+        _log.warning("%s; its tokens cannot be checked until that changes", keys.news)
 
 
 async def lifespan(

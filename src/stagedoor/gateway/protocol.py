@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from weakref import WeakSet
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -52,9 +53,18 @@ _log = logging.getLogger("stagedoor")
 
 
 class StrictProtocol(HttpToolsProtocol):
-    """One connection. `config.app` is a `Gateway`, or has one as its attribute `gateway`."""
+    """One connection; see `protocol_of`.
+
+    Args:
+        gateway: returns the gateway that answers now; a reload puts another one in its place.
+        uvicorns: what uvicorn passes to a protocol.
+    """
 
     _defaults: ClassVar[tuple[list[tuple[bytes, bytes]], bytes]] = ([], b"")
+
+    def __init__(self, gateway: Callable[[], Gateway], **uvicorns: Any) -> None:
+        super().__init__(**uvicorns)
+        self._gateway = gateway
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
@@ -69,11 +79,6 @@ class StrictProtocol(HttpToolsProtocol):
         if self._encrypted:
             transport.set_write_buffer_limits(SMALL_PIECE)
         _sweep(self.loop, self)
-
-    @property
-    def _gateway(self) -> Gateway | None:
-        gateway: Gateway | None = getattr(self.app, "gateway", None)
-        return gateway
 
     # --- reading
 
@@ -136,7 +141,7 @@ class StrictProtocol(HttpToolsProtocol):
         if refusal is not None:
             self._refuse(refusal)
             return
-        begun = self._try_short_way(self._gateway) if self._gateway is not None else None
+        begun = self._try_short_way(self._gateway())
         if not self._short:
             self._take_long_way(begun)
 
@@ -179,7 +184,7 @@ class StrictProtocol(HttpToolsProtocol):
             authority, slash, path = rest.partition(b"/")
             if self.url == b"*" and self.parser.get_method() == b"OPTIONS":
                 self.url = b"/"
-            elif scheme.lower() in (b"http", b"https") and authority.lower() in self._own_authorities():
+            elif scheme.lower() in (b"http", b"https") and authority.lower() == self._own_authority():
                 self.url = (slash or b"/") + path
             else:
                 return replies.problem(400, "target", "the request target is for another host, or no path")
@@ -192,8 +197,8 @@ class StrictProtocol(HttpToolsProtocol):
     def _has_body(self) -> bool:
         return any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
 
-    def _own_authorities(self) -> tuple[bytes, ...]:
-        return (self._gateway.settings.url.partition("://")[2].encode(),) if self._gateway else ()
+    def _own_authority(self) -> bytes:
+        return self._gateway().settings.url.partition("://")[2].encode()
 
     def _long_body(self) -> bool:
         for name, value in self.headers:
@@ -286,8 +291,7 @@ class StrictProtocol(HttpToolsProtocol):
             self.transport.abort()  # an answer is under way; nothing may be written into it
             return
         answer = of_reply(refusal)
-        if self._gateway is not None:
-            self._gateway.note_refused(answer, self.client[0] if self.client else "")
+        self._gateway().note_refused(answer, self.client[0] if self.client else "")
         self._write(answer, False, False)
 
     # --- writing and time
@@ -375,6 +379,15 @@ class StrictProtocol(HttpToolsProtocol):
             cycle.on_response = None  # type: ignore[assignment]  # it leads back here
             cycle.scope.pop(SEND_FILE, None)  # type: ignore[misc]  # a key of our own
         self.pipeline.clear()
+
+
+def protocol_of(gateway: Callable[[], Gateway]) -> type[asyncio.Protocol]:
+    """What uvicorn makes its connections with: the protocol, with the gateway that it asks.
+
+    Args:
+        gateway: see `StrictProtocol`.
+    """
+    return cast("type[asyncio.Protocol]", partial(StrictProtocol, gateway))  # uvicorn does nothing but call it
 
 
 _swept: WeakSet[asyncio.AbstractEventLoop] = WeakSet()

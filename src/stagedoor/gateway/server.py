@@ -26,7 +26,7 @@ from ..core.session import MIN_KEY_BYTES
 from ..outside import aws
 from ..settings import MADE_AT_START, PREFIX, Settings, load
 from .app import Gateway, Receive, Scope, Send, lifespan
-from .protocol import IDLE_AFTER, StrictProtocol
+from .protocol import IDLE_AFTER, protocol_of
 from .tls import make_context, use_certificate
 
 GRACE = 30
@@ -166,7 +166,6 @@ def _run(settings: Settings, bound: socket.socket) -> int:
     config = _Config(
         "stagedoor.gateway.server:create_app",
         factory=True,
-        http=StrictProtocol,
         loop="stagedoor.gateway.tls:Loop",
         ws="none",
         lifespan="on",
@@ -191,11 +190,12 @@ def _run(settings: Settings, bound: socket.socket) -> int:
 
 
 class _Config(uvicorn.Config):
-    """uvicorn's configuration of one worker, with the TLS context of the application that the worker has made."""
+    """uvicorn's configuration of one worker, whose connections ask the application that the worker has made."""
 
     def load(self) -> None:
         super().load()
         application: Reloading = self.loaded_app
+        self.http_protocol_class = protocol_of(lambda: application.gateway)
         self.ssl = application.tls
 
 

@@ -23,6 +23,7 @@ from ...core import replies
 from ...core.drivers import run
 from ...core.endpoints.arguments import MAX_BODY_BYTES
 from ...core.errors import InvalidRequest, SettingsError, StagedoorError, Unavailable
+from ...core.issuers import Outages
 from ...core.messages import Reply, Request
 from ...outside import aws
 from ...settings import Settings, load
@@ -55,7 +56,7 @@ class Function:
         self.settings, self.entrance = with_shared_keys(settings), entrance
         self.door = make_door(self.settings)
         self.outside = Outside(self.settings)
-        self._told: dict[str, str] = {}
+        self._outages = Outages()
 
     def answer(self, incoming: Incoming, now: float) -> Reply:
         """Answer one request at `now`, in epoch seconds. What goes wrong on our side is reported in the log alone."""
@@ -66,16 +67,10 @@ class Function:
             return refusal._replace(headers=self.door.dressed(request, refusal.headers))
         self._keep_keys_fresh(request, now)
         answer = run(self.door.answer(request, now), self.outside)
-        self._tell_failures()
+        for keys in self._outages.changes(self.door.tokens.issuers.values()):
+            _log.warning("%s", keys.news)
         assert isinstance(answer, Reply), "the door served an object under /-/"
         return answer
-
-    def _tell_failures(self) -> None:
-        """Say which issuer's keys could not be had, and why, once for each change."""
-        for name, keys in self.door.tokens.issuers.items():
-            if keys.failure != self._told.get(name, ""):
-                self._told[name] = keys.failure
-                _log.warning("%s", keys.failure or f"keys of issuer {name}: they are here again")
 
     def _refusal(self, incoming: Incoming) -> Reply | None:
         """The answer to a request that the door need not see."""

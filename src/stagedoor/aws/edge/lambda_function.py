@@ -15,7 +15,7 @@ from ...core import paths, replies
 from ...core.door import Door
 from ...core.drivers import run
 from ...core.errors import InvalidRequest, InvalidTarget, Unavailable
-from ...core.issuers import is_safe_url
+from ...core.issuers import Outages, is_safe_url
 from ...core.messages import Answered, Fetch, Fetched, Reply, Request, Serve, Wish
 from ..events import Event
 from .config import Config
@@ -64,7 +64,7 @@ def _object(request: Request, raw: Event, door: Door) -> Reply | Event:
     if len(request.path) + len(request.query) > MAX_TARGET_BYTES:
         return _too_long(door, request)
     answer = run(door.answer(request, time.time()), _KeyFetcher())
-    _tell_failures(door)
+    _log_outages(door)
     if isinstance(answer, Serve):
         return _sent_on(raw, answer)
     if answer.reason == "gallery":  # the empty key: S3 would answer it with a listing
@@ -137,13 +137,11 @@ class _KeyFetcher:
         return fetch(wish, self._ends - time.monotonic())
 
 
-_told: dict[str, str] = {}
+_outages = Outages()
 
 
-def _tell_failures(door: Door) -> None:
-    """Say which issuer's keys could not be had, and why, or that they are here again: once for each change."""
-    for name, keys in door.tokens.issuers.items():
-        if keys.failure != _told.get(name, ""):
-            _told[name] = keys.failure
-            what = {"unanswered": name, "why": keys.failure} if keys.failure else {"answers": name}
-            print(json.dumps({"stagedoor": _config.version, **what}))  # noqa: T201 - CloudWatch
+def _log_outages(door: Door) -> None:
+    for keys in _outages.changes(door.tokens.issuers.values()):
+        name = keys.issuer.url
+        what = {"unanswered": name, "why": keys.failure} if keys.failure else {"answers": name}
+        print(json.dumps({"stagedoor": _config.version, **what}))  # noqa: T201 - CloudWatch
