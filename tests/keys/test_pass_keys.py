@@ -347,7 +347,7 @@ BAD_SETTINGS: Mapping[str, tuple[str, dict[str, str], str]] = {
         {},
         "does not stand here itself",
     ),
-    "an id with a quote": ('key_id = "K&a"\nprivate_key = "env:PRIVATE"', {}, "is no key id"),
+    "an id with a quote": ('key_id = "K&a"\nprivate_key = "env:PRIVATE"', {}, "is not a key id"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Fetches for several threads and tasks at once."""
+"""Fetches that several threads and event loops wait for."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from ..core.messages import Fetch, Fetched
 from .fetch_sync import fetch
 
 GRACE = 1.0
-"""Seconds beyond its own that a `Fetch` is waited for. It runs out only in a process that was forked meanwhile."""
+"""Seconds beyond its own that a `Fetch` is waited for, in case the process was forked and its thread is gone."""
 
 
 class Exchange(NamedTuple):
-    """A fetch under way; whatever waits for it may share it."""
+    """A fetch that is under way."""
 
     wish: Fetch
     future: Future[Fetched]
 
 
 class Exchanges:
-    """Fetches under way; those for the same URL at the same time share one exchange, whichever thread or loop asks."""
+    """Answers wishes. Those for the same URL at the same time share one exchange, from any thread or event loop."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._under_way: dict[Fetch, Exchange] = {}
 
     def begin(self, wish: Fetch) -> Exchange:
-        """Begin an exchange, or join the one that is under way. Waits for nothing."""
+        """Begin an exchange, or return the one that is under way. Does not wait."""
         with self._lock:
             exchange = self._under_way.get(wish)
             if exchange is None:
                 exchange = self._under_way[wish] = Exchange(wish, Future())
-                exchange.future.set_running_or_notify_cancel()  # a task that is cancelled leaves it to the others
+                exchange.future.set_running_or_notify_cancel()  # one cancelled task must not cancel it for others
                 threading.Thread(target=self._run, args=(exchange,), daemon=True).start()
         return exchange
 
     def wait(self, exchange: Exchange) -> Fetched:
-        """What comes of an exchange; the thread waits."""
+        """The answer of an exchange; the thread waits."""
         try:
             return exchange.future.result(exchange.wish.timeout + GRACE)
         except TimeoutError:
             return self._given_up(exchange)
 
     async def later(self, exchange: Exchange) -> Fetched:
-        """What comes of an exchange; the event loop goes on."""
+        """The answer of an exchange; the event loop goes on."""
         try:
             async with asyncio.timeout(exchange.wish.timeout + GRACE):
                 return await asyncio.wrap_future(exchange.future)

@@ -1,4 +1,4 @@
-"""A `Fetch` answered in an event loop: with aiohttp, within time and size, and never more than once at a time."""
+"""Answering a `Fetch` in an event loop with aiohttp: bounded in bytes and seconds, one exchange per URL at a time."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from yarl import URL
 
 from ..core.issuers import is_safe_url
 from ..core.messages import Fetch, Fetched
+from .fetch_sync import THIS_MACHINE, checked
 
-_ASKED = {"accept": "application/json", "accept-encoding": "identity"}  # what is packed could unpack to anything
+_ASKED = {"accept": "application/json", "accept-encoding": "identity"}  # a compressed body could unpack to any size
 _LONGEST_FIELD = 65_536
 """Bytes of one header field of an answer; aiohttp's own limit of 8 KB is less than some providers send."""
-_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 class Fetcher:
-    """Answers wishes; those for the same URL at the same time share one exchange."""
+    """Answers wishes. Those for the same URL at the same time share one exchange."""
 
     def __init__(self) -> None:
         self._under_way: dict[str, asyncio.Task[Fetched]] = {}
@@ -34,11 +34,11 @@ class Fetcher:
         if task is None:
             task = self._under_way[wish.url] = asyncio.create_task(self._fetch(wish))
             task.add_done_callback(lambda _: self._under_way.pop(wish.url, None))
-        # Shielded, so that one caller who hangs up does not end the exchange for the others.
+        # Shielded, so that a caller who hangs up does not end the exchange for the others.
         return await asyncio.shield(task)
 
     async def aclose(self) -> None:
-        """End what is under way, and close its connections."""
+        """Cancel exchanges that are under way, and close connections."""
         under_way = tuple(self._under_way.values())
         for task in under_way:
             task.cancel()
@@ -53,13 +53,13 @@ class Fetcher:
         except TimeoutError:
             return Fetched(b"", f"no answer within {wish.timeout:g} s")
         except aiohttp.ClientConnectorError as error:
-            return Fetched(b"", _words(error.__cause__ or error))
+            return Fetched(b"", _description(error.__cause__ or error))
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Fetched(b"", _words(error))
+            return Fetched(b"", _description(error))
 
     async def _read(self, wish: Fetch) -> Fetched:
         path = Path(unquote(urlsplit(wish.url).path))
-        return _checked(await asyncio.to_thread(path.read_bytes), wish)
+        return checked(await asyncio.to_thread(path.read_bytes), wish)
 
     async def _get(self, wish: Fetch) -> Fetched:
         if not is_safe_url(wish.url):
@@ -75,24 +75,24 @@ class Fetcher:
                 body += part
                 if len(body) > wish.limit:
                     break
-        return _checked(body, wish)
+        return checked(body, wish)
 
 
 def _open_session() -> aiohttp.ClientSession:
-    """A session that keeps nothing between two exchanges: no cookies, and no connection with bytes left in it."""
+    """A session that keeps neither cookies nor connections from one exchange to the next."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=_authorities(), force_close=True),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers=_ASKED,
         auto_decompress=False,
-        timeout=aiohttp.ClientTimeout(),  # none, for `_fetch` keeps time
+        timeout=aiohttp.ClientTimeout(),  # none, because `_fetch` limits the time
         max_line_size=_LONGEST_FIELD,
         max_field_size=_LONGEST_FIELD,
     )
 
 
 def _authorities() -> ssl.SSLContext:
-    """A TLS context that trusts what SSL_CERT_FILE or SSL_CERT_DIR names, else Mozilla's authorities as in certifi."""
+    """A TLS context that trusts the authorities of SSL_CERT_FILE or SSL_CERT_DIR, else Mozilla's from certifi."""
     file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     if file:
         return ssl.create_default_context(cafile=file)
@@ -100,12 +100,12 @@ def _authorities() -> ssl.SSLContext:
 
 
 def _proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for a URL. None is asked for what is on this machine.
+    """The proxy that the environment names for a URL; never one for this machine.
 
-    aiohttp's own `trust_env` would send passwords from `.netrc` along.
+    aiohttp's own `trust_env` would also send passwords from `.netrc`.
     """
     parts = urlsplit(url)
-    if parts.hostname in _THIS_MACHINE or proxy_bypass(parts.netloc):
+    if parts.hostname in THIS_MACHINE or proxy_bypass(parts.netloc):
         return None
     proxies = getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
@@ -113,15 +113,9 @@ def _proxy_for(url: str) -> str | None:
 
 
 def _exact(url: str) -> URL:
-    """A URL that is sent as it is written, if it is written in characters that a request line can hold."""
+    """A URL that is sent as it is written, if a request line can hold all of its characters."""
     return URL(url, encoded=all("!" <= character <= "~" for character in url))
 
 
-def _words(error: BaseException) -> str:
+def _description(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")
-
-
-def _checked(body: bytes, wish: Fetch) -> Fetched:
-    if len(body) > wish.limit:
-        return Fetched(b"", f"the answer is longer than {wish.limit} bytes")
-    return Fetched(body)

@@ -1,4 +1,4 @@
-"""A `Fetch` answered where waiting is fine: one GET, https only, no redirect, bounded in bytes and in seconds."""
+"""Answering a `Fetch` while the caller waits: one GET, https only, no redirect, bounded in bytes and in seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Re
 from ..core.issuers import is_safe_url
 from ..core.messages import Fetch, Fetched
 
-_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+"""Hosts that no proxy is asked for."""
 _LATE = Fetched(b"", "no answer in time")
 
 
@@ -24,17 +25,17 @@ class _NoRedirects(HTTPRedirectHandler):
 
 
 def fetch(wish: Fetch, within: float | None = None) -> Fetched:
-    """Fetch a URL that a flow wishes for; may be called from several threads.
+    """Fetch the URL of a wish. Threads may call it at the same time.
 
-    A thread does it, so that nothing can take longer: neither finding the address, which has no time limit of its own,
-    nor a head that comes byte by byte.
+    The exchange runs in a thread of its own, because neither a slow name server nor a header section that comes byte by
+    byte is bounded by a timeout.
 
     Args:
         wish: its URL is `https:`, `http:` on this machine, or `file:`.
-        within: seconds for all of it; default: the wish's own.
+        within: seconds for the whole exchange, instead of the wish's own.
 
     Returns:
-        The body, or in `error` why there is none. Nothing is raised.
+        The body, or the reason in `error`. Nothing is raised.
     """
     if not wish.url.startswith("file:") and not is_safe_url(wish.url):
         return Fetched(b"", "this is not an https address")
@@ -49,7 +50,7 @@ def fetch(wish: Fetch, within: float | None = None) -> Fetched:
 
 @cache
 def _opener(proxies: bool) -> OpenerDirector:
-    """Made once: it reads the certificates of all authorities, which takes long with a share of a processor."""
+    """Made once, because reading the certificates of all authorities takes long on a share of a processor."""
     return build_opener(_NoRedirects, *(() if proxies else (ProxyHandler({}),)))
 
 
@@ -61,20 +62,19 @@ def _fetched(wish: Fetch, within: float) -> Fetched:
         return Fetched(b"", f"the answer was {error.code}, not 200")
     except TimeoutError:
         return _LATE
-    except Exception as error:  # whatever it is: there is no body
+    except Exception as error:  # any other failure means that there is no body
         return Fetched(b"", f"{type(error).__name__}: {error}")
 
 
 def _read(wish: Fetch) -> Fetched:
     with open(unquote(urlsplit(wish.url).path), "rb") as file:  # noqa: PTH123 - pathlib costs each cold start 3 ms
-        return _checked(file.read(wish.limit + 1), wish)
+        return checked(file.read(wish.limit + 1), wish)
 
 
 def _get(wish: Fetch, within: float) -> Fetched:
     ends = time.monotonic() + within
-    asked = Request(wish.url, headers={"Accept": "application/json"})  # noqa: S310 - `fetch` has looked at it
-    # A proxy from the environment is not asked for what is on this machine.
-    opener = _opener(proxies=urlsplit(wish.url).hostname not in _THIS_MACHINE)
+    asked = Request(wish.url, headers={"Accept": "application/json"})  # noqa: S310 - `fetch` checked the URL
+    opener = _opener(proxies=urlsplit(wish.url).hostname not in THIS_MACHINE)
     with opener.open(asked, timeout=within) as answer:
         if answer.status != 200:
             return Fetched(b"", f"the answer was {answer.status}, not 200")
@@ -83,10 +83,11 @@ def _get(wish: Fetch, within: float) -> Fetched:
             body += piece
             if time.monotonic() > ends:
                 return _LATE
-    return _checked(body, wish)
+    return checked(body, wish)
 
 
-def _checked(body: bytes, wish: Fetch) -> Fetched:
+def checked(body: bytes, wish: Fetch) -> Fetched:
+    """The answer with this body, unless it is longer than the wish allows."""
     if len(body) > wish.limit:
         return Fetched(b"", f"the answer is longer than {wish.limit} bytes")
     return Fetched(body)
