@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-from ..settings import LISTS, TABLE, Settings
+from ..settings import Settings, open_reader
 from ..settings.reader import Reader
 
 RUNTIME = "3.13"
@@ -77,7 +77,7 @@ def read_again(settings: Settings, environ: Mapping[str, str]) -> Reader:
         environ: environment variables that win over the file.
     """
     text = settings.source.read_text(encoding="utf-8") if settings.source is not None else ""
-    return Reader(TABLE, LISTS, text, settings.source, environ)
+    return open_reader(text, settings.source, environ)
 
 
 def sources(entry: str, *, leave_out: frozenset[str] = frozenset()) -> dict[str, bytes]:
