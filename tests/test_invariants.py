@@ -14,7 +14,7 @@ from stagedoor.core.credentials import Sources
 from stagedoor.core.door import Site
 from stagedoor.core.errors import InvalidTarget
 from stagedoor.core.messages import Fetch, Reply, Serve
-from stagedoor.core.policy.decide import Allow, Policy
+from stagedoor.core.policy.decide import Allow, Deny, Policy
 from stagedoor.keys import signatures
 from tests.helpers.support import KEYS_URL, NOW, RULES, SITE, Visitor, Web, bearer, claims, field, rsa_signer, token
 
@@ -55,12 +55,12 @@ class Watching(Policy):
     """A policy that writes down what it is asked."""
 
     def __init__(self, policy: Policy, seen: list[str]) -> None:
-        super().__init__(policy.rules)
+        super().__init__(policy.rules, remember=0)
         self.seen = seen
 
-    def decide(self, caller: Caller, key: str) -> Any:
+    def _decide(self, caller: Caller, key: str) -> Allow | Deny:
         self.seen.append(key)
-        return super().decide(caller, key)
+        return super()._decide(caller, key)
 
 
 @given(targets)

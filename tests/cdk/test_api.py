@@ -219,7 +219,7 @@ def test_with_a_private_key_of_another_pair_the_function_does_not_start(
     monkeypatch.setattr(
         aws, "read_secret", lambda text, *_: new_pair("rsa").private if "private" in text else b"k" * 40
     )
-    with pytest.raises(InvalidKey, match="not that of"):
+    with pytest.raises(InvalidKey, match="does not belong to"):
         started(settings, "passes", tmp_path / "task")
 
 

@@ -125,7 +125,7 @@ def test_a_bad_line_far_down_keeps_the_whole_file_out(stage: Path, capsys: pytes
         out.write("id-3000,../k,\r\n")
     assert main(["catalogue", "import", "courses.csv"]) == 1
     said = capsys.readouterr()
-    assert said.err.startswith("error: courses.csv:3004: entry 'id-3000': no request could name its key '../k'")
+    assert said.err.startswith("error: courses.csv:3004: entry 'id-3000': no request can name its key '../k'")
     assert said.err.endswith("\n  nothing was imported\n")
     assert entries(stage) == [Content("a", "k")]
 

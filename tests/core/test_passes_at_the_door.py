@@ -116,7 +116,7 @@ ORDER: Mapping[str, tuple[str, dict[str, str], str]] = {
     ),
     "a bad pass, and a token that may": ("/users/ann/x?Key-Pair-Id=K", {"authorization": ANN}, "403 pass-unknown-key"),
     "a pass that is over, and a token that may": (
-        signed("/users/ann/x", expires=1),
+        signed("/users/ann/x", expires=int(NOW) - 1),
         {"authorization": ANN},
         "403 pass-expired",
     ),

@@ -692,7 +692,7 @@ def test_no_token_and_no_signature_is_ever_printed(doctor: Doctor, site: FaultyS
         (("--token", "ann.token"), "name it with --path"),
         (("--path", "/"), "--path takes the path of an object"),
         (("--path", "/a?b"), "--path takes the path of an object"),
-        (("--path", PRIVATE, "--token", "old.token"), "bring a new one"),
+        (("--path", PRIVATE, "--token", "old.token"), "give a new one"),
         (("--path", PRIVATE, "--token", "-", "--other-token", "-"), "only one token"),
         (("--path", PRIVATE, "--pass-url", "https://elsewhere.example.com/x?Signature=y"), "of the same site"),
         (("--path", PRIVATE, "--bucket-url", "s3://bucket"), "not an https"),

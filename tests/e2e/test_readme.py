@@ -18,7 +18,6 @@ import typer.main
 
 import stagedoor
 from stagedoor import cli, settings
-from stagedoor.keys.pass_keys import new_pair
 from tests.helpers.support import key_set, put_keys_of_passes, rsa_signer
 
 ROOT = Path(__file__).parents[2]
@@ -174,10 +173,3 @@ def test_public_names_are_the_documented_ones() -> None:
     assert sorted(documented) == sorted(stagedoor.__all__)
     for name in documented:
         assert getattr(stagedoor, name) is not None
-
-
-@pytest.mark.parametrize("block", blocks("python", [PYTHON]), ids=str)
-def test_examples_of_the_reference_run(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "private.pem").write_bytes(new_pair("ec").private)
-    exec(compile(block.text, str(block), "exec"), {})

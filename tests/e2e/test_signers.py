@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from stagedoor.core import paths
 from stagedoor.core.credentials import PASS_PARAMETERS, Sources, find, without_pass
 from stagedoor.core.messages import Request
-from stagedoor.core.passes import Hash, Passes, Signer
+from stagedoor.core.passes import EARLIEST, Hash, Passes, Signer
 from stagedoor.keys.pass_keys import check_with, load_signer, read_public
 from tests.helpers.support import SITE, VECTORS, request
 
@@ -102,7 +102,7 @@ def wishes() -> Iterator[Wish]:
     chance = random.Random(SEED)
     for key, algorithm in (("rsa", "SHA1"), ("rsa", "SHA256"), ("ec", "SHA1"), ("ec", "SHA256")):
         for _ in range(EACH):
-            expires = chance.randrange(10, 4_000_000_000)
+            expires = chance.randrange(EARLIEST + 10, 4_000_000_000)
             names = (
                 "x" + "".join(chance.choices(LETTERS, k=chance.randint(1, 9))) for _ in range(chance.randint(1, 4))
             )
@@ -110,7 +110,7 @@ def wishes() -> Iterator[Wish]:
             if chance.random() < 0.4:
                 yield Wish(key, algorithm, name, query, chance.random() < 0.5, expires)
                 continue
-            starts = chance.randrange(1, expires - 1) if chance.random() < 0.6 else None
+            starts = chance.randrange(EARLIEST, expires - 1) if chance.random() < 0.6 else None
             address = ".".join(str(chance.randrange(256)) for _ in range(4))
             network = (
                 address + chance.choice(("", "/32", f"/{chance.randrange(33)}")) if chance.random() < 0.6 else None

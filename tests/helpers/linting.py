@@ -22,6 +22,7 @@ EXCEPTIONS: Mapping[str, str] = {
     "CONTENT_TYPE_MISMATCH": "the type of an object is what its owner stored",
     "CREATED_WITHOUT_LOCATION": "`POST /-/urls` makes nothing that stays; the signed URL is in the body",
     "FRESHNESS_HEURISTIC": "what anybody may read has the Cache-Control that its owner stored, or none",
+    "SET_COOKIE_NAME_DUP": "`POST /-/cookies` sets the same names for several paths",
     "STATUS_416_WITHOUT_RANGE": "a store that refuses a range though none was asked for is played in a test",
     "STATUS_BAD_REQUEST": "says no more than that the status is 400",
     "STORE_PUBLIC_UNNECESSARY": "what anybody may read has the Cache-Control that its owner stored",

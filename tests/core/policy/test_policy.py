@@ -517,7 +517,7 @@ def test_explain_agrees_with_decide_for_every_rule(rules: list[dict[str, object]
     for one in explained:
         assert one.applies is (one.reason == "")
         assert one.applies is (
-            not one.rule.refusal(who) and slow_match(one.rule.pattern.split("/"), key.split("/"), who)
+            is_key(key) and not one.rule.refusal(who) and slow_match(one.rule.pattern.split("/"), key.split("/"), who)
         )
     denying = [one.rule for one in explained if one.applies and not one.rule.allows]
     allowing = [one.rule for one in explained if one.applies and one.rule.allows]

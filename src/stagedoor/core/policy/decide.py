@@ -16,6 +16,7 @@ from ..errors import InvalidTarget
 from .patterns import ANY_DEPTH, Claim, Glob, Segment
 from .rules import GROUPS_LEFT_OUT, Rule, read_rules
 
+_NO_KEY = "no object can have this key"
 DECISIONS = 2048
 """Decisions that are remembered; each keeps its caller and key in memory."""
 
@@ -200,7 +201,7 @@ class Policy:
 
     def _decide(self, caller: Caller, key: str) -> Allow | Deny:
         if not _is_key(key):
-            return Deny("no object can have this key")
+            return Deny(_NO_KEY)
         allowed: Rule | None = None
         denied: Rule | None = None
         for node in walk(self.root, caller, key):
@@ -219,6 +220,8 @@ class Policy:
 
     def explain(self, caller: Caller, key: str) -> tuple[Explained, ...]:
         """Report for every rule, in order, whether it applies to this caller and key, and if not why."""
+        if not _is_key(key):
+            return tuple(Explained(rule, False, _NO_KEY) for rule in self.rules)
         matching = {rule.position for node in walk(self.root, caller, key) for rule in node.ends.rules}
         reachable = {rule.position for node in walk(self.root, None, key) for rule in node.ends.rules}
         explained = []
