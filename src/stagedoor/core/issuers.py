@@ -182,7 +182,7 @@ class IssuerKeys:
         return (self.failure != "" or now - self._loaded >= self.max_age) and self.due(now)
 
     def overdue(self, now: float) -> bool:
-        """Are the keys twice as old as they may be, though the issuer did not fail? Then no one has asked meanwhile."""
+        """Are the keys twice their maximum age without a failure, because nothing has tried to refresh them?"""
         return bool(self.keys) and not self.failure and now - self._loaded >= 2 * self.max_age
 
     def due(self, now: float) -> bool:
@@ -200,7 +200,7 @@ class IssuerKeys:
         return fitting if len(fitting) == 1 else ()
 
     def knows(self, header: Mapping[str, object]) -> bool:
-        """Would asking the issuer again be in vain?"""
+        """Do the keys include the header's `kid` already, so that fetching them again cannot help?"""
         if "kid" in header:
             return any(key.kid == header["kid"] for key in self.keys)
         return bool(self.keys)

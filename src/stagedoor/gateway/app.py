@@ -49,7 +49,7 @@ READY_FOR = 1.0
 _HEALTH = (b"/-/healthz", b"/-/readyz")
 
 BEGUN = "stagedoor.begun"
-"""ASGI scope key: a flow that has been started and the first thing that it wishes for."""
+"""ASGI scope key: a flow that the protocol has started, and its first wish, for the application to go on with."""
 SEND_FILE = "stagedoor.send_file"
 """ASGI scope key: a function of descriptor, start and stop that sends a part of a file and returns what it sent."""
 SendFile: TypeAlias = Callable[[int, int, int], Awaitable[int]]

@@ -1,4 +1,4 @@
-"""Where objects live: the port, and one file for each kind of store. Another kind is one file and two lines here."""
+"""Where objects live: the port, and one file for each kind of store. Another kind also needs a branch here."""
 
 from __future__ import annotations
 

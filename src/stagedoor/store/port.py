@@ -120,7 +120,7 @@ class Store(Protocol):
     async def list(self, wish: List) -> Listed:
         """List names that pass `is_usable`, in the order of their UTF-8 bytes, strictly after `wish.after`.
 
-        A folder has its own name's position: if that is before `wish.after`, it is not listed, whatever it holds.
+        A folder sorts by its own name: if that is not after `wish.after`, it is left out, whatever it holds.
         """
         ...
 

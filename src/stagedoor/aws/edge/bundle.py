@@ -1,4 +1,4 @@
-"""Makes the zip of the edge functions: the core, two handlers, and `config.json` with settings, policy and keys.
+"""Makes the zip of the edge functions: the handlers with all of ours that they import, and `config.json`.
 
 A setting that the edge cannot obey is refused here, by its name, and not at the first request. The same settings and
 keys make the same bytes.
@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa as openssl_rsa
 from ...core import rsa
 from ...core.errors import InvalidKeySet, SettingsError
 from ...core.issuers import Issuer, parse_key_set
-from ...core.policy.rules import Rule
 from ...keys import pass_keys
 from ...settings import Settings
 from .. import packing
@@ -73,7 +72,7 @@ def configuration(settings: Settings, keys: Mapping[str, bytes], *, own_domain: 
         "issuers": [_issuer(number, issuer, keys[issuer.url]) for number, issuer in enumerate(settings.issuers)],
         "sessions": None,
         "passes": dict(_pass_keys(settings)),
-        "rules": [_rule(rule) for rule in settings.policy.rules],
+        "rules": [rule.table() for rule in settings.policy.rules],
     }
     if not settings.session_keys_are_temporary:
         keys_in_hex = [key.hex() for key in settings.session_keys]
@@ -129,17 +128,6 @@ def _pass_keys(settings: Settings) -> Iterator[tuple[str, dict[str, str]]]:
             raise _error(settings, setting, problem, mend)
         numbers = key.public_numbers()
         yield name, {"kty": "RSA", "n": _base64url(numbers.n), "e": _base64url(numbers.e)}
-
-
-def _rule(rule: Rule) -> dict[str, Any]:
-    """The table of a rule, as in `[[rules]]`."""
-    who: Any = rule.who
-    if rule.who == "matching":
-        conditions = (("groups", rule.groups), ("issuer", rule.issuers), ("emails", rule.emails))
-        who = {name: sorted(values) for name, values in conditions if values}
-        if rule.claims:
-            who["claims"] = {name: sorted(values) for name, values in rule.claims.items()}
-    return {"path": rule.pattern, rule.effect: who}
 
 
 def _base64url(number: int) -> str:

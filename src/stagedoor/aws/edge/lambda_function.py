@@ -1,7 +1,7 @@
 """The two Lambda@Edge functions of the bundle: `objects` checks objects, `api` passes `/-/*` on to the API.
 
-Nothing can be installed where they run, so this file imports the standard library and the core alone. What they decide
-with is in `config.json` beside the package, written by the bundler.
+Nothing can be installed at Lambda@Edge, so this file and all that it imports use the standard library and our own
+modules alone. What they decide with is in `config.json` beside the package, written by the bundler.
 """
 
 from __future__ import annotations

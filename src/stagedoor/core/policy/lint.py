@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -49,8 +50,7 @@ def findings(policy: Policy, issuers: int) -> Iterator[Finding]:
 def _repeated(policy: Policy) -> Iterator[Finding]:
     seen: dict[object, Rule] = {}
     for rule in policy.rules:
-        claims = tuple(sorted(rule.claims.items()))
-        same = (rule.pattern, rule.allows, rule.who, rule.groups, claims, rule.issuers, rule.emails)
+        same = json.dumps(rule.table(), sort_keys=True)
         if same in seen:
             yield Finding(rule, f"this rule repeats {seen[same].name}", "remove one of them")
         seen.setdefault(same, rule)

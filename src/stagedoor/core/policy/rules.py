@@ -10,7 +10,7 @@ from ..caller import Caller
 from ..errors import RuleError
 from .patterns import Segment, check_claim_name, parse_pattern
 
-_CONDITIONS = ("groups", "claims", "issuer", "emails")
+CONDITIONS = ("groups", "claims", "issuer", "emails")
 GROUPS_LEFT_OUT = " (the provider left the groups out of the token)"
 
 Who = Literal["anyone", "signed-in", "matching"]
@@ -43,6 +43,16 @@ class Rule(NamedTuple):
     @property
     def effect(self) -> str:
         return "allow" if self.allows else "deny"
+
+    def table(self) -> dict[str, object]:
+        """The rule as `[[rules]]` has it: `read_rules` makes the same rule of it."""
+        if self.who != "matching":
+            return {"path": self.pattern, self.effect: self.who}
+        conditions = {"groups": self.groups, "issuer": self.issuers, "emails": self.emails}
+        who: dict[str, object] = {name: sorted(values) for name, values in conditions.items() if values}
+        if self.claims:
+            who["claims"] = {name: sorted(values) for name, values in self.claims.items()}
+        return {"path": self.pattern, self.effect: who}
 
     def needs(self) -> Iterator[tuple[str, frozenset[str]]]:
         """The conditions on values, by name: the caller must have one of the values of each."""
@@ -109,9 +119,9 @@ def _rule(index: int, table: Mapping[str, object]) -> Rule:
         raise RuleError(
             f"{effect} takes who it is for", field=effect, mend='"anyone", "signed-in", or { groups = ["students"] }'
         )
-    unknown = sorted(set(who) - set(_CONDITIONS))
+    unknown = sorted(set(who) - set(CONDITIONS))
     if unknown:
-        raise RuleError(f"unknown condition {unknown[0]!r}", field=effect, mend=f"conditions: {', '.join(_CONDITIONS)}")
+        raise RuleError(f"unknown condition {unknown[0]!r}", field=effect, mend=f"conditions: {', '.join(CONDITIONS)}")
     claims = who.get("claims", {})
     if not isinstance(claims, Mapping) or ("claims" in who and not claims):
         raise RuleError("claims is a table", field=effect, mend='claims = { "custom:plan" = ["pro"] }')
