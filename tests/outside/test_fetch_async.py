@@ -13,7 +13,7 @@ import pytest
 
 from stagedoor.core.messages import Fetch, Fetched
 from stagedoor.gateway.tls import make_context
-from stagedoor.outside import fetch_async
+from stagedoor.outside import http_get
 from stagedoor.outside.fetch_async import Fetcher
 from tests.helpers.serving import Recorded, certificate, eventually, plain_answer, scripted, targets
 
@@ -293,12 +293,12 @@ async def test_a_certificate_counts_if_ssl_cert_file_names_its_authority(
 
 def test_ssl_cert_file_alone_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate(tmp_path)
-    assert len(fetch_async._authorities().get_ca_certs()) > 50
+    assert len(http_get._authorities().get_ca_certs()) > 50
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
-    assert len(fetch_async._authorities().get_ca_certs()) == 1
+    assert len(http_get._authorities().get_ca_certs()) == 1
     monkeypatch.delenv("SSL_CERT_FILE")
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
-    assert fetch_async._authorities().get_ca_certs() == []
+    assert http_get._authorities().get_ca_certs() == []
 
 
 # --- proxies
