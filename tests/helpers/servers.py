@@ -24,7 +24,7 @@ GATEWAY = "import sys; from stagedoor.cli import main; sys.exit(main())"
 
 
 def free_port() -> int:
-    """A port that nobody takes before its server does.
+    """A port that nobody takes before its server does, and that was not handed out before.
 
     It lies below those that systems hand out to clients, and each worker of pytest-xdist has a thousand of its own.
     """
@@ -32,13 +32,19 @@ def free_port() -> int:
     first = 20_000 + worker % 10 * 1000
     while True:
         port = random.randint(first, first + 999)
+        if port in _handed_out:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((HOST, port))
             except OSError:
                 continue
-            return port
+        _handed_out.add(port)
+        return port
+
+
+_handed_out: set[int] = set()
 
 
 def poll(question: Callable[[], T | None], seconds: float, what: str, every: float = 0.1) -> T:
