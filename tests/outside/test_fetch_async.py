@@ -13,7 +13,7 @@ import pytest
 
 from stagedoor.core.messages import Fetch, Fetched
 from stagedoor.gateway.tls import make_context
-from stagedoor.outside import http_get
+from stagedoor.outside import trust
 from stagedoor.outside.fetch_async import Fetcher
 from tests.helpers.serving import Recorded, certificate, eventually, plain_answer, scripted, targets
 
@@ -81,7 +81,7 @@ async def test_the_url_is_sent_as_it_is_written(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "sent"), [("/ü?ü", b"/%C3%BC?%C3%BC"), ("/a b", b"/a%20b"), ("/a\r\nX: y", b"/aX:%20y")]
+    ("written", "sent"), [("/ü?ü", b"/%C3%BC?%C3%BC"), ("/a b", b"/a%20b"), ("/a\r\nX: y", b"/a%0D%0AX:%20y")]
 )
 async def test_what_no_request_line_can_hold_is_encoded(written: str, sent: bytes) -> None:
     seen: Recorded = []
@@ -172,7 +172,7 @@ async def test_a_body_of_just_the_limit_is_taken() -> None:
 async def test_a_body_that_breaks_off_does_not_count() -> None:
     heard = await fetch(lambda _: b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{}")
     assert heard.body == b""
-    assert "ClientPayloadError" in heard.error
+    assert "closed" in heard.error
 
 
 @pytest.mark.parametrize("raw", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n"])
@@ -192,6 +192,7 @@ async def test_all_of_it_has_one_time_limit() -> None:
     """However the other end spreads its bytes."""
 
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
         for byte in b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + bytes(1_000_000):
             writer.write(bytes((byte,)))
             await writer.drain()
@@ -244,12 +245,14 @@ async def test_no_connection_is_used_twice() -> None:
         nonlocal connections
         connections += 1
         while await reader.readuntil(b"\r\n\r\n"):
-            for body in (b"mine", b"late"):
-                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n" + body)
+            writer.write(
+                b"".join(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n" + body for body in (b"mine", b"late"))
+            )
 
     async with listening(two_answers) as port, fetching() as fetcher:
         for number in range(3):
-            assert await fetcher(Fetch(f"http://127.0.0.1:{port}/{number}")) == Fetched(b"mine")
+            heard = await fetcher(Fetch(f"http://127.0.0.1:{port}/{number}"))
+            assert heard == Fetched(b"", "bytes came that nobody asked for")
     assert connections == 3
 
 
@@ -293,12 +296,12 @@ async def test_a_certificate_counts_if_ssl_cert_file_names_its_authority(
 
 def test_ssl_cert_file_alone_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate(tmp_path)
-    assert len(http_get._authorities().get_ca_certs()) > 50
+    assert len(trust.tls_context().get_ca_certs()) > 50
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
-    assert len(http_get._authorities().get_ca_certs()) == 1
+    assert len(trust.tls_context().get_ca_certs()) == 1
     monkeypatch.delenv("SSL_CERT_FILE")
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
-    assert http_get._authorities().get_ca_certs() == []
+    assert trust.tls_context().get_ca_certs() == []
 
 
 # --- proxies

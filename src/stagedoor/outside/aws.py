@@ -66,6 +66,12 @@ def client(service: str, region: str | None = None, *, endpoint: str | None = No
         )
 
 
+def session() -> Any:
+    """The session that all clients share, for its credentials and settings."""
+    with _making:
+        return _session()
+
+
 @cache
 def _session() -> Any:
     """Each new session would parse AWS's service descriptions again, which takes a tenth of a second."""

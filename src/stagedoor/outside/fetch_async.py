@@ -1,27 +1,35 @@
-"""Answering a `Fetch` in an event loop with aiohttp: bounded in bytes and seconds, one exchange per URL at a time."""
+"""Answering a `Fetch` in an event loop: bounded in bytes and seconds, one exchange per URL at a time."""
 
 from __future__ import annotations
 
 import asyncio
-from importlib import import_module
+import re
+import ssl
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from ..core.issuers import is_safe_url
 from ..core.messages import Fetch, Fetched
 from .fetch_sync import checked
+from .http import Broken, Connections, Origin
+from .proxies import proxy_for
+from .trust import tls_context
 
-if TYPE_CHECKING:
-    from .http_get import Client
+_SENT_AS_WRITTEN = "".join(map(chr, range(0x21, 0x7F)))
 
 
 class Fetcher:
-    """Answers wishes. Those for the same URL at the same time share one exchange."""
+    """Answers wishes. Those for the same URL at the same time share one exchange.
 
-    def __init__(self) -> None:
+    Args:
+        trust: makes the TLS context, when the first https address is asked.
+    """
+
+    def __init__(self, trust: Callable[[], ssl.SSLContext] = tls_context) -> None:
+        self._trust = trust
+        self._tls: ssl.SSLContext | None = None
         self._under_way: dict[str, asyncio.Task[Fetched]] = {}
-        self._client: Client | None = None
 
     async def __call__(self, wish: Fetch) -> Fetched:
         task = self._under_way.get(wish.url)
@@ -32,13 +40,11 @@ class Fetcher:
         return await asyncio.shield(task)
 
     async def aclose(self) -> None:
-        """Cancel exchanges that are under way, and close connections."""
+        """Cancel exchanges that are under way."""
         under_way = tuple(self._under_way.values())
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
-        if self._client is not None:
-            await self._client.aclose()
 
     async def _fetch(self, wish: Fetch) -> Fetched:
         try:
@@ -46,6 +52,8 @@ class Fetcher:
                 return await (self._read(wish) if wish.url.startswith("file:") else self._get(wish))
         except TimeoutError:
             return Fetched(b"", f"no answer within {wish.timeout:g} s")
+        except Broken as error:
+            return Fetched(b"", str(error))
         except (OSError, ValueError) as error:
             return Fetched(b"", f"{type(error).__name__}: {error}".rstrip(": "))
 
@@ -56,7 +64,26 @@ class Fetcher:
     async def _get(self, wish: Fetch) -> Fetched:
         if not is_safe_url(wish.url):
             return Fetched(b"", "this is not an https address")
-        if self._client is None:  # imported in a thread, because aiohttp takes a large part of a start
-            http_get = await asyncio.to_thread(import_module, ".http_get", __package__)
-            self._client = self._client or http_get.Client()
-        return await self._client.get(wish)
+        parts = urlsplit(wish.url)
+        tls = None
+        if parts.scheme == "https":
+            tls = self._tls = self._tls or await asyncio.to_thread(self._trust)
+        origin = Origin(parts.hostname or "", parts.port or (443 if tls else 80), tls, proxy_for(wish.url))
+        connections = Connections(origin, 1)
+        try:
+            answer = await connections.ask(_request(wish.url))
+            if answer.status != 200:
+                return Fetched(b"", f"the answer was {answer.status}, not 200")
+            return checked(await answer.read(wish.limit + 1), wish)
+        finally:
+            connections.close()
+
+
+def _request(url: str) -> bytes:
+    """A GET whose target is sent as it is written, but for what no request line can hold."""
+    path = re.sub(r"^[^:]*://[^/?#]*", "", url).partition("#")[0]
+    target = quote(path if path.startswith("/") else f"/{path}", safe=_SENT_AS_WRITTEN)
+    return (
+        f"GET {target} HTTP/1.1\r\nhost: {urlsplit(url).netloc}\r\naccept: application/json\r\n"
+        "accept-encoding: identity\r\nconnection: close\r\n\r\n"
+    ).encode("ascii")

@@ -14,8 +14,7 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Re
 from ..core.issuers import is_safe_url
 from ..core.messages import Fetch, Fetched
 
-THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
-"""Hosts that no proxy is asked for."""
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _LATE = Fetched(b"", "no answer in time")
 
 
@@ -74,7 +73,7 @@ def _read(wish: Fetch) -> Fetched:
 def _get(wish: Fetch, within: float) -> Fetched:
     ends = time.monotonic() + within
     asked = Request(wish.url, headers={"Accept": "application/json"})  # noqa: S310 - `fetch` checked the URL
-    opener = _opener(proxies=urlsplit(wish.url).hostname not in THIS_MACHINE)
+    opener = _opener(proxies=urlsplit(wish.url).hostname not in _THIS_MACHINE)
     with opener.open(asked, timeout=within) as answer:
         if answer.status != 200:
             return Fetched(b"", f"the answer was {answer.status}, not 200")

@@ -40,6 +40,7 @@ class Meta:
         content_type: media type, stored or guessed.
         headers: stored header fields that are sent with it: Cache-Control, Content-Disposition, Content-Encoding,
             Content-Language, Expires.
+        cache: for the log: how a cache came by it (`hit`, `revalidated`, `miss`), or empty.
     """
 
     size: int
@@ -47,6 +48,7 @@ class Meta:
     modified: int
     content_type: bytes
     headers: Pairs = ()
+    cache: str = ""
 
 
 def _no_chunks() -> AsyncIterator[bytes]:
@@ -90,6 +92,14 @@ class Changed(Exception):
     """The object has another entity tag than the one asked for."""
 
 
+class Unchanged(Exception):
+    """The object still has the entity tag that was known."""
+
+
+class NotNow(Exception):
+    """A store that answers at once has to wait this time; it is asked with `head` or `open`."""
+
+
 class Head(NamedTuple):
     """A wish for an object without its bytes; answered by `Meta`, or None if it does not exist."""
 
@@ -103,15 +113,17 @@ class Open(NamedTuple):
         key: the key that was authorised.
         span: the range wanted; None is the whole object. Outside the object it raises `NotSatisfiable`.
         etag: the only version wanted; any other raises `Changed`.
+        known: the version that is not wanted again; it raises `Unchanged`.
     """
 
     key: str
     span: Range | None = None
     etag: bytes | None = None
+    known: bytes | None = None
 
 
 class Store(Protocol):
-    """The port. Besides `NotSatisfiable` and `Changed` it raises only errors of `stagedoor.core.errors`."""
+    """The port. Besides the exceptions above it raises only errors of `stagedoor.core.errors`."""
 
     async def head(self, wish: Head) -> Meta | None: ...
 
@@ -133,7 +145,7 @@ class Store(Protocol):
 
 @runtime_checkable
 class InstantStore(Store, Protocol):
-    """A store that can answer without waiting; reading that may take longer is left to `chunks`."""
+    """A store that can answer without waiting, or raises `NotNow`; reading that may take longer is left to `chunks`."""
 
     def head_now(self, wish: Head) -> Meta | None: ...
 
@@ -144,10 +156,12 @@ def extent(meta: Meta, wish: Open) -> tuple[int, int]:
     """Start and stop of the bytes that a wish asks for.
 
     Raises:
-        Changed, NotSatisfiable: see `Open`.
+        Changed, NotSatisfiable, Unchanged: see `Open`.
     """
     if wish.etag is not None and wish.etag != meta.etag:
         raise Changed
+    if wish.known is not None and wish.known == meta.etag:
+        raise Unchanged
     resolved = wish.span.resolve(meta.size) if wish.span else (0, meta.size)
     if resolved is None:
         raise NotSatisfiable(meta.size)

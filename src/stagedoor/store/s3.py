@@ -1,143 +1,177 @@
-"""Objects in S3 and S3-compatible stores, through aiobotocore.
+"""Objects in S3 and S3-compatible stores: each key is asked for exactly, and no redirect is followed.
 
-aiobotocore asks for every legal key exactly (docs/decisions/0002-s3-client.md). Here it follows no redirect, so that
-only the host and the key that were authorised are read.
+The requests are our own (docs/decisions/0012-s3-client.md): GET and HEAD, signed with Signature Version 4, over
+`outside.http`. What the answers mean is in `s3_answers`, who may ask when in `turns`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import re
-from collections.abc import AsyncIterator
-from typing import Any
-from urllib.parse import urlsplit
+import random
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
 
-import aiohttp
-from aiobotocore.config import AioConfig
-from aiobotocore.httpsession import AIOHTTPSession
-from aiobotocore.session import get_session
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-
-from ..core.errors import StoreRefused, StoreUnavailable, UnusableKey
+from ..core.errors import StoreUnavailable, UnusableKey
 from ..core.messages import List, Listed
 from ..core.paths import MAX_KEY_BYTES
-from ..outside.aws import refusal
-from .port import Changed, Head, Meta, NotSatisfiable, Open, Opened, Range
-from .s3_listing import Listing, limit_region_redirects, store_error
+from ..outside.aws_credentials import Chain
+from ..outside.http import Answer, Broken, Connections, Origin
+from ..outside.sigv4 import EMPTY_HASH, Credentials, Scope, authorization, canonical_query, canonical_request, encode
+from . import s3_answers as answers
+from .port import Head, Meta, NotSatisfiable, Open, Opened, Range, Unchanged
+from .s3_address import REGION, Address, Addressing, at_aws, at_endpoint
+from .s3_listing import Listing, store_error
+from .turns import MOST, Turns
 
 _log = logging.getLogger("stagedoor")
 
-CHUNK = 65_536
 SMALL = 65_536
-MAX_CONNECTIONS = 128
-MAX_STREAMS = 96
-"""Most connections for large objects, so that slow readers of those leave some for other requests."""
-WAIT_FOR_CONNECTION = 10.0
-"""Seconds that a request waits for a free connection."""
-
-_KEPT = ("cache-control", "content-disposition", "content-encoding", "content-language", "expires")
-
-
-class _NoRedirects:
-    """An aiohttp session whose requests follow no redirect."""
-
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self._session = session
-
-    def request(self, *args: Any, **kwargs: Any) -> Any:
-        return self._session.request(*args, **{**kwargs, "allow_redirects": False})
+"""Objects of up to this many bytes are waited for as a whole."""
+ANSWER_WITHIN = 10.0
+"""Seconds for an answer to begin, or for all of a small object, with waiting for a turn and a retry."""
+RETRIES = 1
+"""How often a question is asked again that had no answer, or one that asks to come back."""
+MAX_STREAMS = 256
+"""Most large objects that are read at a time."""
+MAX_LISTING = 8 * 1_048_576
+"""Bytes of one page of a listing: a thousand keys, percent-encoded."""
+PROBE = "stagedoor-readiness-probe"
+"""A key that is asked for only to see whether the store answers."""
+_PAUSE = 0.05, 0.15
+_PARAMETERS = {"Prefix": "prefix", "StartAfter": "start-after", "MaxKeys": "max-keys", "Delimiter": "delimiter"}
+_STALE_CREDENTIALS = frozenset(("ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "TokenRefreshRequired"))
+_SIGNED = "host;x-amz-content-sha256;x-amz-date"
 
 
-if not hasattr(AIOHTTPSession, "_get_session"):  # without it redirects would be followed unnoticed
-    raise ImportError("this release of aiobotocore cannot be kept from following redirects")
+class _Question(NamedTuple):
+    """One request, before it is signed.
 
+    Attributes:
+        path: encoded, below the bucket.
+        subject: what errors are about.
+        method: GET or HEAD.
+        query: encoded and sorted.
+        fields: further header fields, each with its end of line.
+        whole: bytes of a body that are waited for.
+    """
 
-class _Session(AIOHTTPSession):  # type: ignore[misc]  # aiobotocore ships no types
-    async def _get_session(self, proxy_url: str) -> _NoRedirects:
-        return _NoRedirects(await super()._get_session(proxy_url))
+    path: str
+    subject: str
+    method: str = "GET"
+    query: str = ""
+    fields: str = ""
+    whole: int = SMALL
 
 
 class S3Store:
     """The objects of a bucket below a prefix.
 
     Args:
-        bucket: its name.
+        bucket: its name, or the alias of an access point.
         prefix: stands before every key in the bucket, without a slash at either end; may be empty.
-        region: found as AWS's own tools find it if None.
-        endpoint: URL of an S3-compatible store, which gets path-style requests.
+        region: found as AWS's own tools find it if None, and corrected by what S3 says.
+        endpoint: URL of an S3-compatible store.
+        addressing: does the bucket stand in the host name (`virtual`) or in the path?
+        trust: makes the TLS context; default: the machine's own certificates.
     """
 
     def __init__(
-        self, bucket: str, prefix: str = "", *, region: str | None = None, endpoint: str | None = None
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        region: str | None = None,
+        endpoint: str | None = None,
+        addressing: Addressing = "auto",
+        trust: Callable[[], ssl.SSLContext] = ssl.create_default_context,
     ) -> None:
         self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
-        self._region, self._endpoint = region or ("us-east-1" if endpoint else None), endpoint
-        self._client: Any = None
-        self._exit = contextlib.AsyncExitStack()
-        self._starting = asyncio.Lock()
-        self._free = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._region, self._endpoint, self._addressing = region, endpoint, addressing
+        self._trust = trust
+        self._tls: ssl.SSLContext | None = None
+        self._chain, self._turns = Chain(), Turns()
+        self._address: Address | None = None
+        self._connections: Connections | None = None
         self._streams = 0
+        self._skew = 0.0
+        self._accepts = "identity"
+        self._second, self._stamp = 0, ""
 
     async def head(self, wish: Head) -> Meta | None:
-        try:
-            answer = await self._ask("head_object", wish.key)
-        except _HeadRefused:  # the response to a GET has a body that says why
-            answer = await self._ask("get_object", wish.key, Range="bytes=0-0")
-            if answer is not None:
-                answer["Body"].close()
-        return None if answer is None else _meta(answer, _extent(answer)[2])
+        question = self._about(wish.key, method="HEAD", whole=0)
+        answer = await self._ask(question, wish.key)
+        if answer.status == 200 and answer.length is not None:
+            return answers.meta(answer, wish.key, answer.length, question.subject)
+        if answer.status == 404:
+            return None
+        try:  # the answer to a GET says why, or how long the object is
+            opened = await self._open(Open(wish.key, Range(0, 0)), may_head=False)
+        except NotSatisfiable as error:
+            raise StoreUnavailable(f"{question.subject}: HEAD and GET do not agree") from error
+        if opened is None:
+            return None
+        opened.close()
+        return opened.meta
 
     async def open(self, wish: Open) -> Opened | None:
-        await self._connection()
-        try:
-            opened = await self._open(wish)
-        except BaseException:
-            self._free.release()
-            raise
-        if opened is None or opened.whole is not None:
-            self._free.release()
-        return opened
+        return await self._open(wish, may_head=True)
 
-    async def _open(self, wish: Open) -> Opened | None:
-        arguments = {} if wish.etag is None else {"IfMatch": wish.etag.decode("latin-1")}
+    async def _open(self, wish: Open, *, may_head: bool) -> Opened | None:
+        fields = ""
         if wish.span is not None:
             first, last = wish.span
-            arguments["Range"] = f"bytes={'' if first is None else first}-{'' if last is None else last}"
+            fields += f"range: bytes={'' if first is None else first}-{'' if last is None else last}\r\n"
+        if wish.etag is not None:
+            fields += f"if-match: {wish.etag.decode('latin-1')}\r\n"
+        if wish.known is not None:
+            fields += f"if-none-match: {wish.known.decode('latin-1')}\r\n"
+        question = self._about(wish.key, fields=fields)
+        answer = await self._ask(question, wish.key)
         try:
-            answer = await self._ask("get_object", wish.key, **arguments)
-        except _NoSizeGiven:
-            meta = await self.head(Head(wish.key))
-            if meta is None:
-                return None
-            raise NotSatisfiable(meta.size) from None
-        if answer is None:
+            if answer.status in (200, 206):
+                return self._opened(question, answer, wish)
+            await self._refused(question, answer, wish.key, may_head)
             return None
-        body = answer["Body"]
-        try:
-            start, stop, size = _extent(answer)
-            if wish.span is not None and wish.span.resolve(size) is None:
-                raise NotSatisfiable(size)
-            meta = _meta(answer, size)
-            if stop - start > SMALL and self._streams >= MAX_STREAMS:
-                raise StoreUnavailable(f"{MAX_STREAMS} large objects are being read already")
-            if stop - start <= SMALL:
-                whole = b"".join([part async for part in _chunks(body)])
-                body.close()
-                return Opened(meta, start, stop, whole)
         except BaseException:
-            body.close()
+            answer.close()
             raise
 
+    def _opened(self, question: _Question, answer: Answer, wish: Open) -> Opened | None:
+        start, stop, size = answers.extent(answer, wish.span, question.subject)
+        meta = answers.meta(answer, wish.key, size, question.subject)
+        if answers.is_folder(meta, wish.key):
+            answer.close()
+            return None
+        answers.check_version(meta, wish.etag)
+        if wish.span is not None and wish.span.resolve(size) is None:
+            raise NotSatisfiable(size)
+        if answer.whole is not None:
+            return Opened(meta, start, stop, answer.whole)
+        if self._streams >= MAX_STREAMS:
+            raise StoreUnavailable(f"{MAX_STREAMS} large objects are being read already")
         self._streams += 1
+        held = [answer]
 
         def close() -> None:
-            body.close()
-            self._streams -= 1
-            self._free.release()
+            if held:
+                held.pop().close()
+                self._streams -= 1
 
-        return Opened(meta, start, stop, None, lambda: _chunks(body), close)
+        return Opened(meta, start, stop, None, lambda: _chunks(answer, question.subject), close)
+
+    async def _refused(self, question: _Question, answer: Answer, key: str, may_head: bool) -> None:
+        """Return if the object is missing, and raise an error for everything else."""
+        if answer.status == 304:
+            raise Unchanged
+        error = answers.judge(await answers.refusal(answer), question.subject)
+        if isinstance(error, answers.SizeNotGiven) and may_head:
+            meta = await self.head(Head(key))
+            error = NotSatisfiable(meta.size) if meta is not None else None
+        if error is not None:
+            raise error
 
     async def list(self, wish: List) -> Listed:
         """List names with ListObjectsV2, which sorts them by their UTF-8 bytes.
@@ -151,14 +185,16 @@ class S3Store:
         arguments = listing.arguments()
         if arguments is None:
             return Listed(())
-        await self._connection()
-        try:
-            answer = await self._call("list_objects_v2", **arguments)
-        except ClientError as error:
-            raise store_error(error, listing.subject) from error
-        finally:
-            self._free.release()
-        return listing.read(answer)
+        named = ((_PARAMETERS[name], str(value)) for name, value in arguments.items() if name in _PARAMETERS)
+        query = canonical_query([("list-type", "2"), ("encoding-type", "url"), *named])
+        question = _Question("", listing.subject, query=query, whole=MAX_LISTING)
+        answer = await self._ask(question, f"?{wish.prefix}")
+        if answer.status != 200:
+            raise store_error(await answers.refusal(answer), listing.subject)
+        if answer.whole is None:
+            answer.close()
+            raise StoreUnavailable(f"{listing.subject}: the answer is longer than {MAX_LISTING} bytes")
+        return listing.read(answers.listing(answer.whole, listing.subject))
 
     async def ready(self) -> None:
         """Ask for a key that need not exist: "no such key" is an answer, too.
@@ -166,131 +202,145 @@ class S3Store:
         Without s3:ListBucket the answer is "access denied", and so it is for a role without any rights. Both count as
         ready, because they look the same.
         """
-        opened = await self.open(Open("stagedoor-readiness-probe", Range(0, 0)))
+        opened = await self.open(Open(PROBE, Range(0, 0)))
         if opened is not None:
             opened.close()
 
     async def aclose(self) -> None:
-        await self._exit.aclose()
+        self._chain.close()
+        if self._connections is not None:
+            self._connections.close()
 
-    async def _connection(self) -> None:
-        try:
-            async with asyncio.timeout(WAIT_FOR_CONNECTION):
-                await self._free.acquire()
-        except TimeoutError:
-            raise StoreUnavailable(f"all {MAX_CONNECTIONS} connections to the store are in use") from None
-
-    async def _ask(self, verb: str, key: str, **arguments: str) -> Any:
-        """Make one call about a key; None if it does not exist."""
+    def _about(self, key: str, *, method: str = "GET", fields: str = "", whole: int = SMALL) -> _Question:
         name = self._prefix + key
         if len(name.encode()) > MAX_KEY_BYTES:
             raise UnusableKey(f"with its prefix the key is longer than S3 takes: {key!r}")
+        return _Question(encode(name, "/"), f"bucket {self._bucket}, key {key!r}", method, "", fields, whole)
+
+    # --- asking
+
+    async def _ask(self, question: _Question, key: str) -> Answer:
+        """Ask, once more if that can help, and return the answer: the object, a refusal, or the reason of one."""
         try:
-            return await self._call(verb, Bucket=self._bucket, Key=name, **arguments)
-        except ClientError as error:
-            return self._handle_refusal(error, key)
+            async with asyncio.timeout(ANSWER_WITHIN) as timeout:
+                turn = await self._turns.take(key, timeout)
+                try:
+                    return await self._answer(question)
+                finally:
+                    self._turns.give_back(turn)
+        except TimeoutError:
+            raise StoreUnavailable(f"{question.subject}: no answer in time") from None
 
-    async def _call(self, verb: str, **arguments: Any) -> Any:
-        """Make one call; what S3 refuses is raised as ClientError."""
-        client = await self._connected()
-        try:
-            return await getattr(client, verb)(**arguments)
-        except NoCredentialsError as error:
-            raise StoreRefused("there are no AWS credentials (environment, profile or role)") from error
-        except (BotoCoreError, aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise StoreUnavailable(f"bucket {self._bucket}: {type(error).__name__}: {error}") from error
+    async def _answer(self, question: _Question) -> Answer:
+        mended: set[str] = set()
+        retries = 0
+        while True:
+            pause = random.uniform(*_PAUSE)  # noqa: S311 - spreads retries, guards nothing
+            try:
+                answer = await self._once(question, fresh=retries > 0)
+            except Broken as error:
+                if retries >= RETRIES:
+                    raise StoreUnavailable(f"{question.subject}: {error}") from error
+                pause = 0.0 if error.stale else pause
+            else:
+                if answer.status in (200, 206, 304, 404) and not answers.was_unpacked(answer):
+                    return answer
+                mend = await self._mend(answer)
+                if mend and mend not in mended:
+                    mended.add(mend)
+                    answer.close()
+                    continue
+                if retries >= RETRIES or not (answer.status >= 500 or answer.status == 429):
+                    return answer
+                answer.close()
+            retries += 1
+            await asyncio.sleep(pause)
 
-    def _handle_refusal(self, error: Any, key: str) -> None:
-        """Return None for a missing object, and raise an error for everything else."""
-        status, code, details = refusal(error)
-        subject = f"bucket {self._bucket}, key {key!r}"
-        if code in ("404", "NoSuchKey"):
-            return
-        if status == 416:
-            size = str(details.get("ActualObjectSize", ""))
-            if not size.isdecimal():
-                raise _NoSizeGiven(f"{subject}: {status} {code}")
-            raise NotSatisfiable(int(size))
-        if status == 412:
-            raise Changed
-        if code in ("400", "403"):
-            raise _HeadRefused(f"{subject}: {status} {code}")
-        if code == "AccessDenied":
-            # S3 says this of a missing key, too, unless s3:ListBucket is granted.
-            message = "%s: %d %s: answered as missing; are s3:GetObject and s3:ListBucket granted?"
-            _log.warning(message, subject, status, code)
-            return
-        raise store_error(error, subject) from error
+    async def _mend(self, answer: Answer) -> str:
+        """Learn from a refusal; returns what will be different next time."""
+        if answers.was_unpacked(answer):  # Google Cloud Storage unpacks what is stored packed, unless asked for gzip
+            self._accepts = "gzip"
+            return "encoding"
+        if answer.status >= 500:
+            return ""
+        why = await answers.refusal(answer)
+        region = answer.headers.get(b"x-amz-bucket-region", b"").decode("latin-1") or str(why.details.get("Region", ""))
+        if answer.status in (301, 307, 400) and REGION.fullmatch(region):
+            self._move(region)
+            return "region"
+        if why.code == "RequestTimeTooSkewed" and self._set_clock(answer):
+            return "clock"
+        if why.code in _STALE_CREDENTIALS:
+            self._chain.doubt()
+            return "credentials"
+        return ""
 
-    async def _connected(self) -> Any:
-        if self._client is None:
-            async with self._starting:
-                if self._client is None:
-                    await self._connect()
-        return self._client
+    def _move(self, region: str) -> None:
+        """Ask in the region that S3 names from now on."""
+        if self._address is not None and self._address.region != region:
+            _log.warning("bucket %s is in region %s", self._bucket, region)
+            self._region, self._address = region, None
+            if self._connections is not None:
+                self._connections.retire()
+                self._connections = None
 
-    async def _connect(self) -> None:
-        host = urlsplit(self._endpoint or "").hostname
-        config = AioConfig(
-            signature_version="s3v4",
-            s3={"addressing_style": "path" if host else "auto"},
-            http_session_cls=_Session,
-            retries={"mode": "standard", "total_max_attempts": 3},
-            connect_timeout=3,
-            read_timeout=15,
-            max_pool_connections=MAX_CONNECTIONS,
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-            warm_up_loader_caches=True,
+    def _set_clock(self, answer: Answer) -> bool:
+        """Sign with the time of S3, which refuses a difference of 15 minutes."""
+        date = answers.date(answer.headers.get(b"date", b""))
+        if date is None:
+            return False
+        self._skew = date - time.time()
+        _log.warning("this machine's clock is %+.0f s away from S3's; requests are signed with S3's time", -self._skew)
+        return True
+
+    async def _once(self, question: _Question, *, fresh: bool) -> Answer:
+        found = await self._chain.find()
+        address = self._address
+        if address is None:
+            endpoint = self._endpoint or found.endpoint
+            region = self._region or found.region or "us-east-1"
+            address = self._address = (
+                at_endpoint(self._bucket, endpoint, region, self._addressing)
+                if endpoint
+                else at_aws(self._bucket, region, self._addressing, dualstack=found.dualstack, fips=found.fips)
+            )
+        if self._connections is None:
+            if address.tls and self._tls is None:
+                self._tls = await asyncio.to_thread(self._trust)
+            self._connections = self._connections or Connections(
+                Origin(address.host, address.port, self._tls if address.tls else None), MOST + MAX_STREAMS
+            )
+        request = self._signed(question, address, found.credentials)
+        return await self._connections.ask(
+            request, bodiless=question.method == "HEAD", whole=question.whole, fresh=fresh
         )
-        context = get_session().create_client(
-            "s3", region_name=self._region, endpoint_url=self._endpoint, config=config
-        )
-        try:
-            self._client = await self._exit.enter_async_context(context)
-        except (BotoCoreError, ValueError) as error:
-            raise StoreRefused(f"the S3 client cannot be made: {error}") from error
-        self._client.meta.events.register_last("before-parameter-build.s3", limit_region_redirects)
+
+    def _signed(self, question: _Question, address: Address, credentials: Credentials) -> bytes:
+        """The request, with a signature over what S3 must not take for anything else: method, host, key and time."""
+        now = int(time.time() + self._skew)
+        if now != self._second:
+            self._second, self._stamp = now, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+        path = address.path + question.path if question.path else address.path.rstrip("/") or "/"
+        fields = [("host", address.authority), ("x-amz-content-sha256", EMPTY_HASH), ("x-amz-date", self._stamp)]
+        names = _SIGNED
+        if credentials.token:
+            fields.append(("x-amz-security-token", credentials.token))
+            names += ";x-amz-security-token"
+        canonical = canonical_request(question.method, path, question.query, fields, names)
+        signature = authorization(credentials, Scope(address.region), self._stamp, canonical, names)
+        target = f"{path}?{question.query}" if question.query else path
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
+        accepted = "identity" if question.query else self._accepts
+        return (
+            f"{question.method} {target} HTTP/1.1\r\n{lines}authorization: {signature}\r\n"
+            f"accept-encoding: {accepted}\r\n{question.fields}\r\n"
+        ).encode("latin-1")
 
 
-class _NoSizeGiven(StoreUnavailable):
-    """The store refused a range without giving the object's size; some stores never do."""
-
-
-class _HeadRefused(StoreRefused):
-    """S3 refused a HEAD, whose response has no body that says why."""
-
-
-def _extent(answer: Any) -> tuple[int, int, int]:
-    """Start and stop of the bytes in a response, and the size of the whole object."""
-    length = answer.get("ContentLength")
-    if length is None:
-        raise StoreUnavailable("the store did not say how long the object is")
-    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.get("ContentRange") or "")
-    if not match:
-        return 0, length, length
-    first, last, size = (int(number) for number in match.groups())
-    return first, last + 1, size
-
-
-def _meta(answer: Any, size: int) -> Meta:
-    fields = answer["ResponseMetadata"]["HTTPHeaders"]
-    etag, modified = answer.get("ETag"), answer.get("LastModified")
-    if not etag or modified is None:
-        raise StoreUnavailable("the store did not say which version of the object it is (ETag, Last-Modified)")
-    kept = tuple((name.encode(), _octets(fields[name])) for name in _KEPT if name in fields)
-    return Meta(size, _octets(etag), int(modified.timestamp()), _octets(answer.get("ContentType") or ""), kept)
-
-
-def _octets(text: str) -> bytes:
-    """A header value as the store sent it, which may be any UTF-8."""
-    return text.encode("utf-8", "surrogateescape")
-
-
-async def _chunks(body: Any) -> AsyncIterator[bytes]:
+async def _chunks(answer: Answer, subject: str) -> AsyncIterator[bytes]:
     """The bytes as they come. A body that ends early or stalls is an error, never the end of the object."""
     try:
-        async for chunk in body.iter_chunks(CHUNK):
-            yield chunk
-    except (BotoCoreError, aiohttp.ClientError, TimeoutError) as error:
-        raise StoreUnavailable(f"the store broke off: {type(error).__name__}: {error}") from error
+        async for piece in answer.pieces():
+            yield piece
+    except Broken as error:
+        raise StoreUnavailable(f"{subject}: the store broke off: {error}") from error

@@ -1,6 +1,6 @@
 """Listing a bucket: the arguments of ListObjectsV2, reading its response, and what its errors mean.
 
-The gateway lists with aiobotocore and the Lambda function with botocore, and both list the same names.
+The gateway lists with a client of ours and the Lambda function with botocore, and both list the same names.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ..core.errors import StoreRefused, StoreUnavailable
 from ..core.messages import Item, List, Listed
 from ..core.paths import MAX_KEY_BYTES
-from ..outside.aws import refusal
+from ..outside.aws import Refusal
 from .names import as_bytes, resume_after, usable
 
 
@@ -36,7 +36,7 @@ class Listing(NamedTuple):
         return f"bucket {self.bucket}, listing {self.wish.prefix!r}"
 
     def arguments(self) -> dict[str, Any] | None:
-        """Arguments of `list_objects_v2`; None if the page is empty, because no key is as long as the prefix.
+        """Arguments of `list_objects_v2`; None if the page is empty, because no key can be in it.
 
         Raises:
             InvalidTarget: the wish is not valid Unicode.
@@ -45,15 +45,18 @@ class Listing(NamedTuple):
         before = len(self.prefix.encode())
         if before + len(prefix) > MAX_KEY_BYTES:
             return None
-        return {
+        arguments: dict[str, Any] = {
             "Bucket": self.bucket,
             "Prefix": self.prefix + self.wish.prefix,
-            # No name is longer than a key, so cutting `after` to that length skips none.
-            "StartAfter": self.prefix + after[: MAX_KEY_BYTES - before].decode(errors="ignore"),
             # One more, because servers may repeat the folder that `after` lies in.
             "MaxKeys": min(self.wish.limit + 1, 1000),
             **({"Delimiter": "/"} if self.wish.folders else {}),
         }
+        if not after.startswith(prefix):  # some servers return nothing then
+            return arguments if after < prefix else None
+        # No name is longer than a key, so cutting `after` to that length skips none.
+        start = self.prefix + after[: MAX_KEY_BYTES - before].decode(errors="ignore")
+        return {**arguments, "StartAfter": start} if start else arguments
 
     def read(self, answer: Mapping[str, Any]) -> Listed:
         """Read the response.
@@ -68,7 +71,7 @@ class Listing(NamedTuple):
         if not all(name.startswith(self.prefix + wish.prefix) for name in named):
             raise StoreUnavailable(f"{self.subject}: the answer holds names that were not asked for")
         entries = [named[name] for name in sorted(named) if name > self.prefix + wish.after]
-        all_found = usable(entries)
+        all_found = usable(one for one in entries if not _is_folder_object(one))
         found = all_found[: wish.limit]
         if found == all_found and not answer["IsTruncated"]:
             return Listed(found)
@@ -88,12 +91,12 @@ class Listing(NamedTuple):
         return {**items, **{name: name[before:] for name in folders}}
 
 
-def store_error(error: Any, subject: str) -> StoreRefused | StoreUnavailable:
-    """Our error for a `ClientError` of botocore that the caller did not cause."""
-    why = refusal(error)
+def store_error(why: Refusal, subject: str) -> StoreRefused | StoreUnavailable:
+    """Our error for a refusal that the caller did not cause."""
     if why.is_temporary:
-        return StoreUnavailable(f"{subject}: {why.status} {why.code}")
-    return StoreRefused(f"{subject}: {why.status} {why.code} {why.message}".rstrip())
+        return StoreUnavailable(f"{subject}: {why.status} {why.code}".rstrip())
+    hint = '; set [site] addressing = "virtual"' if why.code == "PathStyleDomainForbidden" else ""
+    return StoreRefused(f"{subject}: {why.status} {why.code} {why.message}".rstrip() + hint)
 
 
 def limit_region_redirects(model: Any, context: Any, **_: Any) -> None:
@@ -103,6 +106,11 @@ def limit_region_redirects(model: Any, context: Any, **_: Any) -> None:
     """
     if model.name == "HeadBucket":
         context["s3_redirect"]["redirected"] = True
+
+
+def _is_folder_object(one: Item | str) -> bool:
+    """Is it one of the empty objects with which consoles show a folder?"""
+    return isinstance(one, Item) and one.key.endswith("/") and not one.size
 
 
 def _item(content: Any, before: int) -> Item:

@@ -88,7 +88,7 @@ class Outside:
         try:
             answer = self._connected().list_objects_v2(**arguments)
         except ClientError as error:
-            raise store_error(error, listing.subject) from error
+            raise store_error(aws.refusal(error), listing.subject) from error
         except NoCredentialsError as error:
             raise StoreRefused("there are no AWS credentials; does the function have a role?") from error
         except (BotoCoreError, ValueError) as error:
