@@ -103,6 +103,7 @@ KINDS: Mapping[str, str] = {
     "texts": "list of texts",
     "flag": "true or false",
     "duration": "duration",
+    "size": "size",
     "number": "whole number",
     "table": "table",
     "secret": "secret",
@@ -131,6 +132,7 @@ section or setting is an error. So is a setting that contradicts another one.
 | list of texts | `["a", "b"]`, or one text; no text twice | `a,b`, or a TOML list |
 | true or false | `true`, `false` | the same |
 | whole number | `2`; at least 1, and no more than its section says | the same |
+| size | whole number and unit: `"512KB"`, `"64MB"`, `"1GB"`; or `"0"` | `64MB` |
 | duration | whole number and unit: `"30s"`, `"15m"`, `"8h"`, `"2d"` | `8h` |
 | table | `{{ name = "value" }}`; values are texts | the same |
 | secret | `"env:NAME"`, `"file:path"`, `"ssm:/name"` or `"secretsmanager:name"`; see below | `env:NAME` |

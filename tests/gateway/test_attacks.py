@@ -189,7 +189,7 @@ async def test_a_reader_of_the_log_that_stalls_holds_nobody_up() -> None:
     log = AccessLog("json", stalled)
     request = Request("GET", b"/", b"", {})
     for _ in range(512 * (WAITING_TEXTS + 20)):
-        log.add(Entry(request, "-", 200, 0, 0.0, "", "", ""), 0.0)
+        log.add(Entry(request, "-", 200, 0, 0.0, "", "", "", ""), 0.0)
     assert not gate.is_set()
     gate.set()
     log.close()

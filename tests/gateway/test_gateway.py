@@ -191,7 +191,19 @@ async def test_a_line_says_who_read_what_by_which_rule(site: Path) -> None:
         await ask(here.port, "/public/a.txt#x")
         lines = here.lines()
     for line in lines:
-        assert set(line) == {"time", "client", "method", "path", "status", "bytes", "ms", "caller", "rule", "reason"}
+        assert set(line) == {
+            "time",
+            "client",
+            "method",
+            "path",
+            "status",
+            "bytes",
+            "ms",
+            "caller",
+            "rule",
+            "reason",
+            "cache",
+        }
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
         assert line["client"] == "127.0.0.1"
     said = [(one["status"], one["path"], one["caller"], one["rule"], one["bytes"]) for one in lines]
@@ -327,7 +339,7 @@ async def test_a_log_that_cannot_be_written_loses_lines_and_no_requests(site: Pa
     log = AccessLog("json", full)
     request = Request("GET", b"/", b"", {})
     for _ in range(2000):
-        log.add(Entry(request, "-", 200, 0, 0.0, "", "", ""), 0.0)
+        log.add(Entry(request, "-", 200, 0, 0.0, "", "", "", ""), 0.0)
     log.close()
     taken = bytearray()
 
@@ -336,7 +348,7 @@ async def test_a_log_that_cannot_be_written_loses_lines_and_no_requests(site: Pa
         return min(7, len(text))
 
     log = AccessLog("json", slow)
-    log.add(Entry(request, "-", 200, 0, 0.0, 'a"b\n', "", ""), 0.0)
+    log.add(Entry(request, "-", 200, 0, 0.0, 'a"b\n', "", "", ""), 0.0)
     log.close()
     assert json.loads(taken)["caller"] == 'a"b\n'
 

@@ -27,7 +27,8 @@ class Gate:
         self.open = threading.Event()
         self.arrived = threading.Semaphore(0)
 
-    def __call__(self, wish: Fetch) -> Fetched:
+    def __call__(self, wish: Fetch, *, tls: object) -> Fetched:
+        assert tls is None
         self.asked.append(wish)
         assert self.open.wait(30)
         return GOOD

@@ -18,6 +18,7 @@ from stagedoor import settings
 from stagedoor.core.errors import SettingsError
 from stagedoor.keys.pass_keys import Pair, PassSettings, new_pair, read_private
 from stagedoor.settings import SECTIONS, TABLE, Setting, Settings, load
+from tests.helpers.serving import certificate
 from tests.helpers.support import ec_signer, key_set, rsa_signer
 
 MINIMAL = """[site]
@@ -44,6 +45,10 @@ region = "eu-central-1"
 endpoint = "https://s3.internal:9000"
 index = "index.html"
 fallback = "index.html"
+addressing = "path"
+ca = "file:ca.pem"
+cache = "16MB"
+fresh = "2s"
 trust_html = true
 
 [[issuers]]
@@ -126,6 +131,8 @@ def home(tmp_path: Path) -> Path:
     (tmp_path / "jwks.json").write_bytes(key_set(rsa_signer()))
     (tmp_path / "session.key").write_text(SECRET + "\n")
     (tmp_path / "assets").mkdir()
+    certificate(tmp_path)
+    (tmp_path / "cert.pem").rename(tmp_path / "ca.pem")
     for name in ("cert.pem", "key.pem"):
         (tmp_path / name).write_text("-----BEGIN-----")
     (tmp_path / "public.pem").write_bytes(pair().public)
@@ -364,6 +371,12 @@ WRONG = {
     "store without a bucket": (MINIMAL.replace("memory:", "s3://"), "site.store", 3),
     "region without S3": (with_("site", 'region = "x"'), "site.region", 2),
     "endpoint without S3": (with_("site", 'endpoint = "https://x"'), "site.endpoint", 2),
+    "a size without a unit": (with_("site", 'cache = "64"'), "site.cache", 2),
+    "a size that is a number": (with_("site", "cache = 64"), "site.cache", 2),
+    "a duration without a unit": (with_("site", 'fresh = "5"'), "site.fresh", 2),
+    "an unknown way of addressing": (with_("site", 'addressing = "host"'), "site.addressing", 2),
+    "no file of authorities": (with_("site", 'ca = "file:none.pem"'), "site.ca", 2),
+    "a file that holds no certificate": (with_("site", 'ca = "file:cert.pem"'), "site.ca", 2),
     "endpoint is no URL": (with_("site", 'endpoint = "x:9000"').replace("memory:", "s3://bucket"), "site.endpoint", 2),
     "index is a path": (with_("site", 'index = "a/b"'), "site.index", 2),
     "index is no name": (with_("site", 'index = ".."'), "site.index", 2),
@@ -823,6 +836,10 @@ EXAMPLES: dict[str, Any] = {
     "site.store": '"s3://my-bucket"',
     "site.region": '"eu-central-1"',
     "site.endpoint": '"https://s3.internal:9000"',
+    "site.addressing": '"virtual"',
+    "site.ca": '"file:ca.pem"',
+    "site.cache": '"128MB"',
+    "site.fresh": '"2s"',
     "site.index": '"index.html"',
     "site.fallback": '"index.html"',
     "site.trust_html": "true",
@@ -888,7 +905,7 @@ def document(rows: list[Setting]) -> str:
 def test_every_row_that_is_no_list_can_come_from_the_environment(home: Path, row: Setting) -> None:
     everything = document([row for row in TABLE if row.name != "deny"])
     text = EXAMPLES[f"{row.section}.{row.name}"]
-    plain = text.strip('"') if row.kind in ("text", "duration", "secret") else text
+    plain = text.strip('"') if row.kind in ("text", "duration", "size", "secret") else text
     variable = f"STAGEDOOR_{row.section}_{row.name}".upper()
     without = re.sub(rf"(?m)^{row.name} = {re.escape(text)}$", "", everything, count=1)
     whole = read(home, everything, **NAMED)

@@ -84,10 +84,12 @@ async def store_at(address: str, prefix: str = "") -> AsyncIterator[S3Store]:
 
 
 @contextlib.asynccontextmanager
-async def site_at(folder: Path, address: str, bucket: str = "s3://bucket") -> AsyncIterator[InProcess]:
+async def site_at(
+    folder: Path, address: str, bucket: str = "s3://bucket", more: str = 'cache = "0"'
+) -> AsyncIterator[InProcess]:
     """The whole gateway in front of this store."""
     prepare(folder)
-    async with serving(folder, settings_text(f'store = "{bucket}"\nendpoint = "{address}"')) as here:
+    async with serving(folder, settings_text(f'store = "{bucket}"\nendpoint = "{address}"\n{more}')) as here:
         yield here
 
 

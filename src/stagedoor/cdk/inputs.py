@@ -24,6 +24,7 @@ from ..core.messages import Answered, Fetch, Wish
 from ..core.tokens import Tokens
 from ..keys import signatures
 from ..outside.fetch_sync import fetch
+from ..outside.trust import context_for
 from ..settings import PREFIX, Settings, load
 from . import scratch
 
@@ -140,15 +141,15 @@ def issuer_keys(settings: Settings, known_documents: Mapping[str, bytes]) -> dic
     documents = dict(known_documents)
     for keys in Tokens(settings.issuers, signatures).issuers.values():
         if keys.issuer.url not in documents:
-            documents[keys.issuer.url] = _published(keys)
+            documents[keys.issuer.url] = _published(keys, settings.ca)
     return documents
 
 
-def _published(keys: IssuerKeys) -> bytes:
+def _published(keys: IssuerKeys, ca: str) -> bytes:
     jwks = keys.issuer.jwks or ""
     if jwks.startswith("file:"):
         return Path(unquote(urlsplit(jwks).path)).read_bytes()
-    run(keys.refresh(time.time()), _fetch)
+    run(keys.refresh(time.time()), lambda wish: _fetch(wish, ca))
     if keys.document is None:
         # Cognito answers 400 for an unknown pool, and has no host for an unknown region
         doubt = "is the pool id right? If it is: " if is_cognito(keys.issuer.url) else ""
@@ -162,9 +163,9 @@ def _published(keys: IssuerKeys) -> bytes:
     return keys.document
 
 
-def _fetch(wish: Wish) -> Answered:
+def _fetch(wish: Wish, ca: str) -> Answered:
     assert isinstance(wish, Fetch)
-    return fetch(wish, FETCH_WITHIN)
+    return fetch(wish, FETCH_WITHIN, context_for(ca))
 
 
 def _pool_settings(url: str, user_pool_id: str | None, client_id: str | None) -> Settings:

@@ -22,9 +22,9 @@ from ..core.tokens import Tokens
 from ..keys import signatures
 from ..keys.pass_keys import open_passes
 from ..outside.fetch_sync import fetch
+from ..outside.trust import context_for
 from ..settings import Settings
-from ..store import open_store
-from ..store.port import Store
+from ..settings.site import make_store
 
 STORE_WITHIN = 15.0
 """Seconds that the store has to say that it is ready."""
@@ -35,20 +35,23 @@ STORE_WITHIN = 15.0
 
 def verify(token: str, settings: Settings, now: float) -> Caller:
     """Verify a token; errors as for `Tokens.verify`."""
-    return run(Tokens(settings.issuers, signatures).verify(token, now), _fetch)
+    return run(Tokens(settings.issuers, signatures).verify(token, now), _fetcher(settings))
 
 
 def refresh(settings: Settings, now: float) -> list[IssuerKeys]:
     """Ask every issuer for its keys, all at the same time."""
-    issuers = list(Tokens(settings.issuers, signatures).issuers.values())
+    issuers, fetcher = list(Tokens(settings.issuers, signatures).issuers.values()), _fetcher(settings)
     with ThreadPoolExecutor(max(len(issuers), 1)) as threads:
-        list(threads.map(lambda keys: run(keys.refresh(now), _fetch), issuers))
+        list(threads.map(lambda keys: run(keys.refresh(now), fetcher), issuers))
     return issuers
 
 
-def _fetch(wish: Wish) -> Answered:
-    assert isinstance(wish, Fetch)
-    return fetch(wish)
+def _fetcher(settings: Settings) -> Callable[[Wish], Answered]:
+    def answer(wish: Wish) -> Answered:
+        assert isinstance(wish, Fetch)
+        return fetch(wish, tls=context_for(settings.ca))
+
+    return answer
 
 
 # --- store
@@ -69,7 +72,7 @@ def pages(
         StoreRefused, Unavailable: the store did not answer.
     """
     with asyncio.Runner() as runner:
-        store = _open_store(settings)
+        store = make_store(settings, cached=False)
 
         def ask(wish: Wish) -> Answered:
             assert isinstance(wish, List)
@@ -89,16 +92,12 @@ def pages(
             runner.run(store.aclose())
 
 
-def _open_store(settings: Settings) -> Store:
-    return open_store(settings.store, region=settings.region, endpoint=settings.endpoint)
-
-
 # --- does it answer? each of these returns why not, or "" if it does
 
 
 def store_failure(settings: Settings) -> str:
     async def ask() -> None:
-        async with aclosing(_open_store(settings)) as store, asyncio.timeout(STORE_WITHIN):
+        async with aclosing(make_store(settings, cached=False)) as store, asyncio.timeout(STORE_WITHIN):
             await store.ready()
 
     return _failure(lambda: asyncio.run(ask()))

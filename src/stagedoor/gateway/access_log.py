@@ -46,6 +46,7 @@ class Entry(NamedTuple):
     caller: str
     rule: str
     reason: str
+    cache: str
     host: str = "-"
 
 
@@ -123,17 +124,20 @@ class _Writer:
 
 
 def _json_line(entry: Entry, date: str, milliseconds: int) -> str:
-    request, client, status, size, seconds, caller, rule, reason, _ = entry
+    request, client, status, size, seconds, caller, rule, reason, cache, _ = entry
     return (
         f'{{"time":"{date}.{milliseconds:03d}Z","client":{quoted(client)},"method":{quoted(request.method)},'
         f'"path":{quoted(request.path.decode("latin-1"))},"status":{status},"bytes":{size},'
-        f'"ms":{seconds * 1000:.2f},"caller":{quoted(caller)},"rule":"{rule}","reason":"{reason}"}}\n'
+        f'"ms":{seconds * 1000:.2f},"caller":{quoted(caller)},"rule":"{rule}","reason":"{reason}","cache":"{cache}"}}\n'
     )
+
+
+_RESULTS = {"hit": "Hit", "revalidated": "RefreshHit", "miss": "Miss"}
 
 
 def _cloudfront_line(entry: Entry, date: str, _milliseconds: int) -> str:
     request = entry.request
-    result = "Hit" if entry.status == 304 else "Error" if entry.status >= 400 else "Miss"
+    result = "Error" if entry.status >= 400 else _RESULTS.get(entry.cache, "Hit" if entry.status == 304 else "Miss")
     agent = b" ".join(request.headers.get(b"user-agent", ()))
     day, _, clock = date.partition("T")
     values = (

@@ -12,8 +12,9 @@ import ipaddress
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 from ..catalogue import Catalogue, open_catalogue
 from ..core import replies
@@ -24,10 +25,10 @@ from ..core.issuers import IssuerKeys, Outages
 from ..core.messages import Answered, Content, Fetch, Flow, Headers, List, Reply, Request, Serve, Wish, collect
 from ..outside.fetch_async import Fetcher
 from ..outside.threads import Threads
+from ..outside.trust import tls_context
 from ..settings import Network, Settings
-from ..settings.site import make_door
-from ..store import open_store
-from ..store.port import InstantStore, Store
+from ..settings.site import make_door, make_store
+from ..store.port import InstantStore, NotNow, Opened, Store
 from .access_log import AccessLog, Entry
 from .objects import Answer, answer_object, answer_object_now, asks_now, of_reply
 
@@ -46,16 +47,40 @@ MAINTAIN_EVERY = 5.0
 """Seconds between two looks at the age of the issuers' keys."""
 
 READY_FOR = 1.0
+READY_WITHIN = 2.0
+"""Seconds that the store has to say that it is ready."""
 _HEALTH = (b"/-/healthz", b"/-/readyz")
 
-BEGUN = "stagedoor.begun"
-"""ASGI scope key: a flow that the protocol has started, and its first wish, for the application to go on with."""
-SEND_FILE = "stagedoor.send_file"
-"""ASGI scope key: a function of descriptor, start and stop that sends a part of a file and returns what it sent."""
+CONNECTION = "stagedoor.connection"
+"""ASGI scope key: a `Connection`, where the server is our own."""
 SendFile: TypeAlias = Callable[[int, int, int], Awaitable[int]]
-Begun: TypeAlias = "tuple[Gateway, Flow[Serve | Reply], Wish] | None"
+"""Sends a part of a file, of descriptor, start and stop, and returns the bytes that it sent."""
 
 _log = logging.getLogger("stagedoor")
+
+
+class Begun(NamedTuple):
+    """A request on which `answer_now` has begun, for `__call__` to go on with.
+
+    Attributes:
+        gateway: it began; after a reload another one has to start again.
+        flow, wish: the door's flow, and the first wish that waits for an answer.
+        serve: the decision, if there is one and only the store has to wait.
+    """
+
+    gateway: Gateway
+    flow: Flow[Serve | Reply]
+    wish: Wish | None
+    serve: Serve | None = None
+
+
+class Connection(NamedTuple):
+    """What our own protocol can do for a request beyond ASGI."""
+
+    begun: Begun | None = None
+    send_file: SendFile | None = None
+    when_gone: Callable[[Callable[[], object]], None] | None = None
+    break_off: Callable[[], None] | None = None
 
 
 class Gateway:
@@ -78,13 +103,13 @@ class Gateway:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings, self.door = settings, make_door(settings)
-        self.store = store or open_store(settings.store, region=settings.region, endpoint=settings.endpoint)
+        self.store = store or make_store(settings)
         self._catalogue = catalogue
         if catalogue is None and settings.catalogue is not None:
             self._catalogue = open_catalogue(settings.catalogue, region=settings.aws_region)
         self._threads = Threads(LOOKUPS, "catalogue", CatalogueUnavailable)
         self._ask_now = asks_now(self.store) if isinstance(self.store, InstantStore) else None
-        self._clock, self._fetch = clock, Fetcher()
+        self._clock, self._fetch = clock, Fetcher(partial(tls_context, settings.ca))
         self._host = settings.url.partition("://")[2]
         self.in_flight = 0
         self._probe: asyncio.Task[bool] | None = None
@@ -125,37 +150,50 @@ class Gateway:
         peer = scope.get("client")
         client = client_address(peer[0] if peer else "", headers, self.settings.trusted_proxies)
         request = Request(scope["method"], _raw_path(scope), scope["query_string"], headers, b"", client)
-        # Taken out of the scope, for both lead back to it.
-        begun, send_file = scope.pop(BEGUN, None), scope.pop(SEND_FILE, None)
-        answer, serve, size = _BROKEN_OFF, None, 0
+        connection: Connection = scope.pop(CONNECTION, None) or Connection()  # taken out, because it leads back here
+        answer, serve, sent = _BROKEN_OFF, None, _Sent()
         self.in_flight += 1
-        try:
+        with _ended_with(connection):
             try:
-                answer, serve = await self._answer(request, receive, begun, now)
-            except InvalidRequest as error:
-                answer = self._dressed(request, replies.problem(408, error.code, str(error)))
-            except Exception:
-                answer = self._dressed(request, _fault())
-            try:
-                size = await _send(answer, receive, send, send_file, request.method == "HEAD")
+                try:
+                    answer, serve = await self._answer(request, receive, connection.begun, now)
+                except InvalidRequest as error:
+                    answer = self._dressed(request, replies.problem(408, error.code, str(error)))
+                except Exception:
+                    answer = self._dressed(request, _fault())
+                await self._send(request, answer, receive, send, connection, sent)
             finally:
-                if answer.opened is not None:
-                    answer.opened.close()
-        finally:
-            self.in_flight -= 1
-            self._note(request, answer, serve, size, started, now)
+                self.in_flight -= 1
+                if not sent.whole:
+                    answer = answer._replace(reason="broken-off")
+                self._note(request, answer, serve, sent.size, started, now)
 
-    def answer_now(self, request: Request) -> Answer | Begun:
+    async def _send(
+        self, request: Request, answer: Answer, receive: Receive, send: Send, connection: Connection, sent: _Sent
+    ) -> None:
+        """Send an answer. If its bytes cannot be had to the end, the client sees the connection break off."""
+        try:
+            await _send(answer, receive, send, connection, request.method == "HEAD", sent)
+        except StagedoorError as error:
+            _log.error("%s for %r, after %d bytes: %s", error.code, request.path, sent.size, error)
+            if connection.break_off is None:
+                raise
+            connection.break_off()
+        finally:
+            if answer.opened is not None:
+                answer.opened.close()
+
+    def answer_now(self, request: Request) -> Answer | Begun | None:
         """Answer a request at once, and log it, if neither the door nor the store has to wait for anything.
 
         Args:
             request: `client` is the peer's address.
 
         Returns:
-            The complete answer; else what has been begun, for `__call__` to go on with (scope key `BEGUN`).
+            The complete answer; else what has been begun.
         """
         started, now = time.perf_counter(), self._clock()
-        if self._ask_now is None or request.path in _HEALTH or len(request.headers) > replies.MAX_HEADER_NAMES:
+        if request.path in _HEALTH or len(request.headers) > replies.MAX_HEADER_NAMES:
             return None
         trusted = self.settings.trusted_proxies
         if trusted:
@@ -163,15 +201,20 @@ class Gateway:
         flow, serve = self.door.answer(request, now), None
         try:
             try:
-                return self, flow, next(flow)
+                return Begun(self, flow, next(flow))
             except StopIteration as done:
                 decision: Serve | Reply = done.value
             if isinstance(decision, Serve):
                 serve = decision
-                answer = answer_object_now(self._ask_now, serve, request, trust_html=self.settings.trust_html)
+                if self._ask_now is None:
+                    return Begun(self, flow, None, serve)
+                try:
+                    answer = answer_object_now(self._ask_now, serve, request, trust_html=self.settings.trust_html)
+                except NotNow:
+                    return Begun(self, flow, None, serve)
                 if answer.opened is not None:  # too large for one piece
                     answer.opened.close()
-                    return None
+                    return Begun(self, flow, None, serve)
             else:
                 answer = of_reply(decision)
         except Exception:
@@ -190,13 +233,12 @@ class Gateway:
     ) -> None:
         who, rule = (serve.caller, serve.rule) if serve else (answer.caller, "")
         seconds = time.perf_counter() - started
-        entry = Entry(
-            request, request.client or "-", answer.status, size, seconds, who, rule, answer.reason, self._host
-        )
+        client, reason, cache = request.client or "-", answer.reason, answer.cache
+        entry = Entry(request, client, answer.status, size, seconds, who, rule, reason, cache, self._host)
         self._log.add(entry, now)
 
     async def _answer(
-        self, request: Request, receive: Receive, begun: Begun, now: float
+        self, request: Request, receive: Receive, begun: Begun | None, now: float
     ) -> tuple[Answer, Serve | None]:
         too_large = replies.judge_headers(request.headers)
         if too_large is not None:
@@ -209,10 +251,11 @@ class Gateway:
                 too_long = replies.problem(413, "body", f"send at most {MAX_BODY_BYTES} bytes")
                 return self._dressed(request, too_long), None
             request = request._replace(body=body)
-        owner, flow, wish = begun or (self, None, None)
-        if flow is None or owner is not self:  # after a reload the new settings decide
-            flow, wish = self.door.answer(request, now), None
-        decision = await arun(flow, self._ask, wish)
+        if begun is None or begun.gateway is not self:  # after a reload the new settings decide
+            begun = Begun(self, self.door.answer(request, now), None)
+        decision: Serve | Reply | None = begun.serve
+        if decision is None:
+            decision = await arun(begun.flow, self._ask, begun.wish)
         if isinstance(decision, Reply):
             return of_reply(decision), None
         answer = await answer_object(self.store, decision, request, trust_html=self.settings.trust_html)
@@ -256,7 +299,11 @@ class Gateway:
 
     async def _ask_store(self) -> bool:
         try:
-            await self.store.ready()
+            async with asyncio.timeout(READY_WITHIN):
+                await self.store.ready()
+        except TimeoutError:
+            _log.error("not ready: the store did not answer within %g s", READY_WITHIN)
+            return False
         except (StagedoorError, OSError) as error:
             _log.error("not ready: %s", error)
             return False
@@ -321,32 +368,73 @@ def _fault() -> Reply:
     return replies.fault()
 
 
-async def _send(answer: Answer, receive: Receive, send: Send, send_file: SendFile | None, bodiless: bool) -> int:
-    """Send the answer; return the bytes of body that left. An error here breaks the connection off."""
+class _Sent:
+    """How much of an answer has left."""
+
+    size = 0
+    """Bytes of body."""
+    whole = False
+
+
+@contextlib.contextmanager
+def _ended_with(connection: Connection) -> Iterator[None]:
+    """End the work on a request when its client goes away."""
+    task = asyncio.current_task()
+    if connection.when_gone is None or task is None:
+        yield
+        return
+    gone: list[bool] = []
+
+    def end() -> None:
+        gone.append(True)
+        task.cancel()
+
+    connection.when_gone(end)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not gone:
+            raise
+        task.uncancel()
+
+
+async def _send(
+    answer: Answer, receive: Receive, send: Send, connection: Connection, bodiless: bool, sent: _Sent
+) -> None:
+    """Send the answer. An error here breaks the connection off."""
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     if answer.opened is None:
         body = b"" if bodiless else answer.body
         await send({"type": "http.response.body", "body": body})
-        return len(body)
-    opened, size = answer.opened, 0
-    if send_file is not None and opened.descriptor is not None:
-        size = await send_file(opened.descriptor, opened.start, opened.stop)
+        sent.size, sent.whole = len(body), True
+        return
+    opened = answer.opened
+    if connection.send_file is not None and opened.descriptor is not None:
+        sent.size = await connection.send_file(opened.descriptor, opened.start, opened.stop)
+    elif connection.when_gone is not None:
+        await _send_pieces(opened, send, sent)
+    else:
+        # To a client that has gone servers take every piece at once: nobody else would have a turn until the last one.
+        gone = asyncio.create_task(_hung_up(receive))
+        try:
+            await _send_pieces(opened, send, sent, gone.done)
+        finally:
+            gone.cancel()
+    sent.whole = sent.size == opened.stop - opened.start
+    if sent.whole or connection.break_off is None:
         await send({"type": "http.response.body", "body": b""})
-        return size
-    # To a client that has gone servers take every piece at once: nobody else would have a turn until the last one.
-    gone = asyncio.create_task(_hung_up(receive))
-    try:
-        async for chunk in opened.chunks():
-            async with asyncio.timeout(PIECE_WITHIN):
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            size += len(chunk)
-            await asyncio.sleep(0)
-            if gone.done():
-                return size
-    finally:
-        gone.cancel()
-    await send({"type": "http.response.body", "body": b""})
-    return size
+    else:
+        connection.break_off()
+
+
+async def _send_pieces(opened: Opened, send: Send, sent: _Sent, is_gone: Callable[[], bool] = lambda: False) -> None:
+    async for chunk in opened.chunks():
+        async with asyncio.timeout(PIECE_WITHIN):
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        sent.size += len(chunk)
+        await asyncio.sleep(0)
+        if is_gone():
+            return
 
 
 async def _read_body(receive: Receive) -> bytes | None:

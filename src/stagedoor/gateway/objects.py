@@ -47,7 +47,7 @@ class Fields(tuple[tuple[bytes, bytes], ...]):  # noqa: SLOT001 - `wire` is kept
 class Answer(NamedTuple):
     """A response to be sent: its body is `body`, or comes from `opened` piece by piece.
 
-    `reason` and `caller` are for the log.
+    `reason`, `caller` and `cache` (see `Meta`) are for the log.
     """
 
     status: int
@@ -56,6 +56,7 @@ class Answer(NamedTuple):
     opened: Opened | None = None
     reason: str = ""
     caller: str = ""
+    cache: str = ""
 
 
 Found: TypeAlias = Meta | Opened | None
@@ -127,7 +128,7 @@ def _answer(serve: Serve, request: Request, trust_html: bool) -> StoreFlow[Answe
         after = ((b"retry-after", str(error.retry_after).encode()),)
         return _failure(serve, request, 503, error, "the file could not be fetched just now", after)
     except StoreRefused as error:
-        return _failure(serve, request, 502, error, "the store does not let this site in; its owner must look")
+        return _failure(serve, request, 502, error, "the store refuses this site, or gives no usable answer")
     except UnusableKey as error:
         return _failure(serve, request, 404, error, "there is no such file")
     return _problem(serve, request, 404, "not-found", "there is no such file")
@@ -137,11 +138,11 @@ def _judged(serve: Serve, meta: Meta, request: Request, trust_html: bool) -> Ans
     """The answer, if the object's bytes are not needed for it; else None."""
     outcome = evaluate(request.headers, meta)
     if outcome == 304:
-        return Answer(304, _about(serve, meta, request, trust_html, None), reason="not-modified")
+        return Answer(304, _about(serve, meta, request, trust_html, None), reason="not-modified", cache=meta.cache)
     if outcome == 412:
         return _problem(serve, request, 412, "precondition", "the file is not the version you asked for")
     if request.method == "HEAD":
-        return Answer(200, _about(serve, meta, request, trust_html, meta.size), reason="served")
+        return Answer(200, _about(serve, meta, request, trust_html, meta.size), reason="served", cache=meta.cache)
     return None
 
 
@@ -152,8 +153,8 @@ def _opened(serve: Serve, opened: Opened, partial: bool, request: Request, trust
         fields = Fields((*fields, (b"content-range", b"bytes %d-%d/%d" % (start, stop - 1, meta.size))))
         status = 206
     if whole is None:
-        return Answer(status, fields, b"", opened, "served")
-    return Answer(status, fields, whole, None, "served")
+        return Answer(status, fields, b"", opened, "served", cache=meta.cache)
+    return Answer(status, fields, whole, None, "served", cache=meta.cache)
 
 
 def _about(serve: Serve, meta: Meta, request: Request, trust_html: bool, length: int | None) -> Fields:

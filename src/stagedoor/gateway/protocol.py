@@ -22,7 +22,7 @@ from ..core import replies
 from ..core.errors import StoreUnavailable
 from ..core.messages import Reply, Request, collect
 from ..store.folder import in_memory
-from .app import BEGUN, SEND_FILE, Begun, Gateway
+from .app import CONNECTION, Begun, Connection, Gateway
 from .objects import Answer, Fields, of_reply
 
 HEADER_WITHIN = 10.0
@@ -74,6 +74,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._backlog = bytearray()
         self._since = self.loop.time()
         self._stalled_since: float | None = None
+        self._on_gone: Callable[[], object] | None = None
         self._waiting = 0
         self._encrypted = self.scheme == "https"
         if self._encrypted:
@@ -155,6 +156,7 @@ class StrictProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        self._on_gone = None
         self._since = self.loop.time()
         super().on_response_complete()
         if self._backlog:
@@ -208,7 +210,7 @@ class StrictProtocol(HttpToolsProtocol):
 
     # --- the short way
 
-    def _try_short_way(self, gateway: Gateway) -> Begun:
+    def _try_short_way(self, gateway: Gateway) -> Begun | None:
         """Answer at once if that can be done without waiting; else return what has been begun."""
         method = self.parser.get_method()
         busy = self._leaving or (self.cycle is not None and not self.cycle.response_complete)
@@ -227,7 +229,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._write(answer, method == b"HEAD", self.parser.should_keep_alive())
         return None
 
-    def _take_long_way(self, begun: Begun) -> None:
+    def _take_long_way(self, begun: Begun | None) -> None:
         """Let uvicorn run the application in a task."""
         url, headers = self.url, self.headers
         super().on_message_begin()
@@ -237,9 +239,11 @@ class StrictProtocol(HttpToolsProtocol):
             name == b"expect" and value.lower() == b"100-continue" for name, value in headers
         )
         super().on_headers_complete()
-        # Two keys of our own. By the time that this request's cycle sends, `self.cycle` may be a later one's.
-        send_file = partial(self._send_file, self.cycle)
-        self.scope[BEGUN], self.scope[SEND_FILE] = begun, send_file  # type: ignore[literal-required]  # ours
+        # By the time that this request's cycle sends, `self.cycle` may be a later one's.
+        cycle = self.cycle
+        self.scope[CONNECTION] = Connection(  # type: ignore[literal-required]  # a key of our own
+            begun, partial(self._send_file, cycle), self._when_gone, partial(self._break_off, cycle)
+        )
         if self._long_body() or self.expect_100_continue or self.parser.should_upgrade():
             self.cycle.keep_alive = False  # where the next request would start is not sure
         self._last = not self.cycle.keep_alive
@@ -295,6 +299,16 @@ class StrictProtocol(HttpToolsProtocol):
         self._write(answer, False, False)
 
     # --- writing and time
+
+    def _when_gone(self, callback: Callable[[], object]) -> None:
+        """Call this if the client goes away before the answer to the request that is worked on is complete."""
+        self._on_gone = callback
+
+    def _break_off(self, cycle: RequestResponseCycle) -> None:
+        """Let the client see that the answer is not complete."""
+        cycle.disconnected = True
+        self._on_gone = None
+        self.transport.close()
 
     async def _send_file(self, cycle: RequestResponseCycle, descriptor: int, start: int, stop: int) -> int:
         """Send a part of a file: the kernel takes it from the page cache (sendfile(2)) whenever nothing else waits.
@@ -377,8 +391,11 @@ class StrictProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         for cycle, _ in self.pipeline:  # requests that nobody will answer any more
             cycle.on_response = None  # type: ignore[assignment]  # it leads back here
-            cycle.scope.pop(SEND_FILE, None)  # type: ignore[misc]  # a key of our own
+            cycle.scope.pop(CONNECTION, None)  # type: ignore[misc]  # a key of our own
         self.pipeline.clear()
+        on_gone, self._on_gone = self._on_gone, None
+        if on_gone is not None:
+            on_gone()
 
 
 def protocol_of(gateway: Callable[[], Gateway]) -> type[asyncio.Protocol]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ..core.messages import Fetch, Fetched
 from .fetch_sync import fetch
+from .trust import context_for
 
 GRACE = 1.0
 """Seconds beyond its own that a `Fetch` is waited for, in case the process was forked and its thread is gone."""
@@ -22,9 +23,14 @@ class Exchange(NamedTuple):
 
 
 class Exchanges:
-    """Answers wishes. Those for the same URL at the same time share one exchange, from any thread or event loop."""
+    """Answers wishes. Those for the same URL at the same time share one exchange, from any thread or event loop.
 
-    def __init__(self) -> None:
+    Args:
+        ca: authorities besides the machine's own, in PEM.
+    """
+
+    def __init__(self, ca: str = "") -> None:
+        self._ca = ca
         self._lock = threading.Lock()
         self._under_way: dict[Fetch, Exchange] = {}
 
@@ -54,7 +60,7 @@ class Exchanges:
             return self._given_up(exchange)
 
     def _run(self, exchange: Exchange) -> None:
-        fetched = fetch(exchange.wish)
+        fetched = fetch(exchange.wish, tls=context_for(self._ca))
         self._forget(exchange)
         exchange.future.set_result(fetched)
 

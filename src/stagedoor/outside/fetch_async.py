@@ -23,11 +23,11 @@ class Fetcher:
     """Answers wishes. Those for the same URL at the same time share one exchange.
 
     Args:
-        trust: makes the TLS context, when the first https address is asked.
+        trust: makes the TLS context when the first https address is asked; default: with the machine's own authorities.
     """
 
-    def __init__(self, trust: Callable[[], ssl.SSLContext] = tls_context) -> None:
-        self._trust = trust
+    def __init__(self, trust: Callable[[], ssl.SSLContext] | None = None) -> None:
+        self._trust = trust or tls_context
         self._tls: ssl.SSLContext | None = None
         self._under_way: dict[str, asyncio.Task[Fetched]] = {}
 

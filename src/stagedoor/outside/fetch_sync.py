@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import queue
+import ssl
 import threading
 import time
 from functools import cache
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
-from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
 from ..core.issuers import is_safe_url
 from ..core.messages import Fetch, Fetched
@@ -23,7 +24,7 @@ class _NoRedirects(HTTPRedirectHandler):
         return None
 
 
-def fetch(wish: Fetch, within: float | None = None) -> Fetched:
+def fetch(wish: Fetch, within: float | None = None, tls: ssl.SSLContext | None = None) -> Fetched:
     """Fetch the URL of a wish. Threads may call it at the same time.
 
     The exchange runs in a thread of its own, because neither a slow name server nor a header section that comes byte by
@@ -32,6 +33,7 @@ def fetch(wish: Fetch, within: float | None = None) -> Fetched:
     Args:
         wish: its URL is `https:`, `http:` on this machine, or `file:`.
         within: seconds for the whole exchange, instead of the wish's own.
+        tls: how certificates are checked; default: with the machine's own authorities.
 
     Returns:
         The body, or the reason in `error`. Nothing is raised.
@@ -40,7 +42,7 @@ def fetch(wish: Fetch, within: float | None = None) -> Fetched:
         return Fetched(b"", "this is not an https address")
     seconds = wish.timeout if within is None else within
     answered: queue.SimpleQueue[Fetched] = queue.SimpleQueue()
-    threading.Thread(target=lambda: answered.put(_fetched(wish, seconds)), daemon=True).start()
+    threading.Thread(target=lambda: answered.put(_fetched(wish, seconds, tls)), daemon=True).start()
     try:
         return answered.get(timeout=max(seconds, 0))
     except queue.Empty:
@@ -48,14 +50,15 @@ def fetch(wish: Fetch, within: float | None = None) -> Fetched:
 
 
 @cache
-def _opener(proxies: bool) -> OpenerDirector:
+def _opener(proxies: bool, tls: ssl.SSLContext | None) -> OpenerDirector:
     """Made once, because reading the certificates of all authorities takes long on a share of a processor."""
-    return build_opener(_NoRedirects, *(() if proxies else (ProxyHandler({}),)))
+    checks = () if tls is None else (HTTPSHandler(context=tls),)
+    return build_opener(_NoRedirects, *checks, *(() if proxies else (ProxyHandler({}),)))
 
 
-def _fetched(wish: Fetch, within: float) -> Fetched:
+def _fetched(wish: Fetch, within: float, tls: ssl.SSLContext | None) -> Fetched:
     try:
-        return _read(wish) if wish.url.startswith("file:") else _get(wish, within)
+        return _read(wish) if wish.url.startswith("file:") else _get(wish, within, tls)
     except HTTPError as error:
         error.close()
         return Fetched(b"", f"the answer was {error.code}, not 200")
@@ -70,10 +73,10 @@ def _read(wish: Fetch) -> Fetched:
         return checked(file.read(wish.limit + 1), wish)
 
 
-def _get(wish: Fetch, within: float) -> Fetched:
+def _get(wish: Fetch, within: float, tls: ssl.SSLContext | None) -> Fetched:
     ends = time.monotonic() + within
     asked = Request(wish.url, headers={"Accept": "application/json"})  # noqa: S310 - `fetch` checked the URL
-    opener = _opener(proxies=urlsplit(wish.url).hostname not in _THIS_MACHINE)
+    opener = _opener(urlsplit(wish.url).hostname not in _THIS_MACHINE, tls)
     with opener.open(asked, timeout=within) as answer:
         if answer.status != 200:
             return Fetched(b"", f"the answer was {answer.status}, not 200")

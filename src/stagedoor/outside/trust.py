@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
-
-import certifi
+from functools import lru_cache
 
 
 def tls_context(ca: str = "") -> ssl.SSLContext:
@@ -23,8 +22,17 @@ def tls_context(ca: str = "") -> ssl.SSLContext:
     file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     if not file and not folder:
         own = ssl.get_default_verify_paths()
-        file, folder = (None, None) if own.cafile or own.capath else (certifi.where(), None)
+        if not own.cafile and not own.capath:
+            import certifi
+
+            file = certifi.where()
     context = ssl.create_default_context(cafile=file or None, capath=None if file else folder or None)
     if ca:
         context.load_verify_locations(cadata=ca)
     return context
+
+
+@lru_cache(maxsize=8)
+def context_for(ca: str) -> ssl.SSLContext | None:
+    """The TLS context for `fetch_sync.fetch`, made once; None if there are no further authorities."""
+    return tls_context(ca) if ca else None

@@ -43,7 +43,7 @@ class Guard:
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
         self.settings, self._clock = settings, clock
         self._door = make_door(replace(settings, store=None, catalogue=None))
-        self._exchanges, self._lock = Exchanges(), threading.Lock()
+        self._exchanges, self._lock = Exchanges(settings.ca), threading.Lock()
         self._renewal: threading.Thread | None = None
         self._failures: dict[str, str] = {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import ssl
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import quote, unquote, urlsplit
@@ -22,6 +23,7 @@ TEXT = Parser("text", Reader.text)
 TEXTS = Parser("texts", Reader.texts)
 FLAG = Parser("flag", Reader.flag)
 DURATION = Parser("duration", Reader.duration)
+SIZE = Parser("size", Reader.size)
 TABLE_OF_TEXTS = Parser("table", Reader.table)
 SECRET = Parser("secret", Reader.text)
 SECRETS = Parser("secrets", Reader.texts)
@@ -93,6 +95,20 @@ def _endpoint(reader: Reader, name: str) -> str | None:
     return endpoint
 
 
+def _authorities(reader: Reader, name: str) -> str:
+    """Certificates in PEM, from a file: `file:ca.pem`, or its path alone."""
+    text = reader.text(name)
+    if text is None:
+        return ""
+    path = reader.file(name, text.removeprefix("file:"))
+    try:
+        found = path.read_text(encoding="ascii")
+        ssl.create_default_context(cadata=found)
+    except (OSError, ValueError) as error:
+        reader.fail(name, f"{path} holds no certificates: {error}", "write the authority's certificate in PEM")
+    return found
+
+
 def _key(reader: Reader, name: str) -> str | None:
     key = reader.text(name)
     try:
@@ -153,6 +169,7 @@ def _tls(reader: Reader, name: str) -> tuple[Path, Path] | None:
     return reader.file(name, tls["certificate"]), reader.file(name, tls["key"])
 
 
+AUTHORITIES = Parser("text", _authorities)
 SITE_URL = Parser("text", _site_url)
 ORIGINS = Parser("texts", _origins)
 STORE = Parser("text", _store)

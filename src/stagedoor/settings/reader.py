@@ -22,7 +22,7 @@ PREFIX = "STAGEDOOR_"
 
 T = TypeVar("T", covariant=True)
 Kind: TypeAlias = Literal[
-    "text", "texts", "flag", "duration", "number", "table", "secret", "secrets", "secret table", "rule"
+    "text", "texts", "flag", "duration", "size", "number", "table", "secret", "secrets", "secret table", "rule"
 ]
 
 
@@ -275,6 +275,14 @@ class Reader:
         if not match:
             self.fail(name, "this is a duration", 'for example "30s", "15m", "8h" or "2d"')
         return float(int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]])
+
+    def size(self, name: str) -> int:
+        """Bytes from `64MB`, `512KB`, `1GB` or `0`; a KB is 1024 bytes."""
+        value = self.get(name)
+        match = re.fullmatch(r"([0-9]{1,9})(KB|MB|GB)|0", value) if isinstance(value, str) else None
+        if not match:
+            self.fail(name, "this is a size", 'for example "64MB", "512KB", "1GB" or "0"')
+        return int(match[1]) * {"KB": 1024, "MB": 1024**2, "GB": 1024**3}[match[2]] if match[1] else 0
 
     def table(self, name: str) -> dict[str, str]:
         """A table of texts."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any
 
@@ -19,7 +19,28 @@ from ..core.tokens import Tokens
 from ..keys import signatures
 from ..keys.pass_keys import open_passes
 from ..keys.sealing import Seal
+from ..outside.trust import tls_context
+from ..store import open_store
+from ..store.port import Store
 from . import Settings
+
+
+def make_store(settings: Settings, *, cached: bool = True) -> Store:
+    """Open the store that these settings name.
+
+    Args:
+        settings: of the site.
+        cached: keep small objects in memory, as the settings say.
+    """
+    return open_store(
+        settings.store,
+        region=settings.region,
+        endpoint=settings.endpoint,
+        addressing=settings.addressing,
+        trust=partial(tls_context, settings.ca),
+        cache=settings.cache if cached else 0,
+        fresh=settings.fresh,
+    )
 
 
 def make_door(settings: Settings) -> Door:

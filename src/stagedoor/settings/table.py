@@ -19,6 +19,7 @@ from ..keys.pass_keys import PassSettings
 from . import sections
 from .parsers import (
     ADDRESS,
+    AUTHORITIES,
     CATALOGUE,
     DURATION,
     ENDPOINT,
@@ -32,6 +33,7 @@ from .parsers import (
     SECRET_TABLE,
     SECRETS,
     SITE_URL,
+    SIZE,
     STORE,
     TABLE_OF_TEXTS,
     TEXT,
@@ -103,6 +105,24 @@ class Settings:
         "site.region", TEXT, None, "Region of the bucket, and of whatever else is at AWS.", "(AWS chain)"
     )
     endpoint: str | None = one("site.endpoint", ENDPOINT, None, "URL of an S3-compatible store.", "(AWS)")
+    addressing: Literal["auto", "virtual", "path"] = one(
+        "site.addressing",
+        choice("auto", "virtual", "path"),
+        "auto",
+        "Where the bucket stands: in the host name (`virtual`) or in the `path`.",
+        "`auto`: the name at AWS, else the path",
+    )
+    ca: str = one(
+        "site.ca",
+        AUTHORITIES,
+        None,
+        "`file:ca.pem`: authorities of the store's and the issuers' certificates, besides the machine's own.",
+        "(none)",
+    )
+    cache: int = one(
+        "site.cache", SIZE, "64MB", "Memory of each worker for small objects of S3; `0`: every request asks S3."
+    )
+    fresh: float = one("site.fresh", DURATION, "5s", "How long such an object is answered without asking S3.")
     index: str | None = one(
         "site.index", FILE_NAME, None, "File that stands for a folder: `/docs/` answers `docs/index.html`.", "(none)"
     )

@@ -48,7 +48,9 @@ _DEPENDENCIES = {
 }
 """Distribution -> beginnings of the names of its files that are needed."""
 _NOT_NEEDED = re.compile(r".*(\.pyi|py\.typed|/RECORD|/sboms/.*)")
-_NEVER_IMPORTED = frozenset(("catalogue/sqlite.py", "store/folder.py", "store/memory.py", "store/s3.py"))
+_NEVER_IMPORTED = frozenset(
+    ("catalogue/sqlite.py", "store/cache.py", "store/folder.py", "store/memory.py", "store/s3.py")
+)
 """Modules for stores and catalogues that the function refuses."""
 _UNUSED_SECTIONS = ("gateway",)
 _SECRETS = ("passes.private_key", "passes.passphrase", "login.session_keys")
@@ -155,6 +157,8 @@ class _SettingsWriter:
             return content
         kept = {key: value for key, value in content.items() if not self._is_variable(f"{name}.{key}")}
         kept.pop("client_secret", None)  # this function signs no one in
+        if isinstance(kept.get("ca"), str):
+            kept["ca"] = self._copy("site.ca", str(kept["ca"]).removeprefix("file:"))
         if "public_keys" in kept:
             keys = self._reader.table(_PUBLIC_KEYS)
             kept["public_keys"] = {key: self._public_key(text) for key, text in keys.items()}

@@ -16,6 +16,7 @@ from ...core.errors import CatalogueUnavailable, StagedoorError, StoreRefused, S
 from ...core.messages import Answered, Content, Fetch, Fetched, List, Listed, Wish
 from ...outside import aws
 from ...outside.fetch_sync import fetch
+from ...outside.trust import context_for
 from ...settings import Settings
 from ...store.s3_listing import Listing, limit_region_redirects, store_error
 
@@ -51,8 +52,9 @@ class Outside:
     def __call__(self, wish: Wish) -> Answered:
         late = time.monotonic() > self._ends
         if isinstance(wish, Fetch):
-            within = min(wish.timeout, FETCH_WITHIN)
-            return Fetched(b"", "there was no time left to ask") if late else fetch(wish, within)
+            if late:
+                return Fetched(b"", "there was no time left to ask")
+            return fetch(wish, min(wish.timeout, FETCH_WITHIN), context_for(self._settings.ca))
         try:
             if late:
                 kind = StoreUnavailable if isinstance(wish, List) else CatalogueUnavailable
@@ -99,7 +101,8 @@ class Outside:
         if self._s3 is None:
             endpoint = self._settings.endpoint
             region = self._settings.region or ("us-east-1" if endpoint else None)
-            addressing = {"addressing_style": "path" if endpoint else "auto"}
+            style = self._settings.addressing
+            addressing = {"addressing_style": "path" if endpoint and style == "auto" else style}
             self._s3 = aws.client(
                 "s3", region, endpoint=endpoint, **aws.REQUEST_LIMITS, signature_version="s3v4", s3=addressing
             )
