@@ -412,7 +412,8 @@ class Connections:
             raise Broken(f"{type(error).__name__}: {error}") from error
         self._all.add(connection)
         await asyncio.sleep(REST / 10)  # bytes that come before the question show
-        if self._closed or not connection.is_usable:
+        early = self._origin.tls is None and not connection.is_usable  # TLS sends tickets of its own behind a handshake
+        if self._closed or early or connection.transport.is_closing():
             connection.end(None)
             raise Broken("bytes came before anything was asked")
         return connection
