@@ -523,7 +523,7 @@ async def test_a_client_that_goes_away_gets_no_pass(tmp_path: Path) -> None:
             await connection.send(message("/-/urls", "POST", mine(), "Content-Length: 100") + b'{"file":')
         await eventually(lambda: here.gateway.in_flight == 0 and here.gateway._log._lines, "it is given up")
         (line,) = here.lines()
-        assert (line["status"], line["reason"]) == (408, "body")
+        assert (line["status"], line["reason"]) == (499, "broken-off")
 
 
 async def test_who_waits_for_100_continue_gets_it(tmp_path: Path) -> None:

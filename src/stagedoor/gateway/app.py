@@ -60,24 +60,32 @@ _log = logging.getLogger("stagedoor")
 
 
 class Begun(NamedTuple):
-    """A request on which `answer_now` has begun, for `__call__` to go on with.
+    """A request on which `Gateway.answer_now` has begun, for `Gateway.finish`.
 
     Attributes:
-        gateway: it began; after a reload another one has to start again.
+        request: `client` is the client's address.
+        started, now: when it came, by the process's clock and in epoch seconds.
         flow, wish: the door's flow, and the first wish that waits for an answer.
         serve: the decision, if there is one and only the store has to wait.
     """
 
-    gateway: Gateway
+    request: Request
+    started: float
+    now: float
     flow: Flow[Serve | Reply]
     wish: Wish | None
     serve: Serve | None = None
 
 
 class Connection(NamedTuple):
-    """What our own protocol can do for a request beyond ASGI."""
+    """What our own protocol can do for a request beyond ASGI.
 
-    begun: Begun | None = None
+    Attributes:
+        send_file: sends a part of a file.
+        when_gone: calls a function when the client goes away.
+        break_off: closes the connection, so that the client sees that the answer is not complete.
+    """
+
     send_file: SendFile | None = None
     when_gone: Callable[[Callable[[], object]], None] | None = None
     break_off: Callable[[], None] | None = None
@@ -151,12 +159,30 @@ class Gateway:
         client = client_address(peer[0] if peer else "", headers, self.settings.trusted_proxies)
         request = Request(scope["method"], _raw_path(scope), scope["query_string"], headers, b"", client)
         connection: Connection = scope.pop(CONNECTION, None) or Connection()  # taken out, because it leads back here
+        answering = self._answer(request, receive, now)
+        await self._respond(request, answering, started, now, receive, send, connection)
+
+    async def finish(self, begun: Begun, send: Send, connection: Connection) -> None:
+        """Answer the rest of what `answer_now` has begun; arguments as in ASGI, and for `Connection`."""
+        answering = self._finished(begun)
+        await self._respond(begun.request, answering, begun.started, begun.now, _nothing_more, send, connection)
+
+    async def _respond(
+        self,
+        request: Request,
+        answering: Awaitable[tuple[Answer, Serve | None]],
+        started: float,
+        now: float,
+        receive: Receive,
+        send: Send,
+        connection: Connection,
+    ) -> None:
         answer, serve, sent = _BROKEN_OFF, None, _Sent()
         self.in_flight += 1
         with _ended_with(connection):
             try:
                 try:
-                    answer, serve = await self._answer(request, receive, connection.begun, now)
+                    answer, serve = await answering
                 except InvalidRequest as error:
                     answer = self._dressed(request, replies.problem(408, error.code, str(error)))
                 except Exception:
@@ -201,20 +227,20 @@ class Gateway:
         flow, serve = self.door.answer(request, now), None
         try:
             try:
-                return Begun(self, flow, next(flow))
+                return Begun(request, started, now, flow, next(flow))
             except StopIteration as done:
                 decision: Serve | Reply = done.value
             if isinstance(decision, Serve):
                 serve = decision
                 if self._ask_now is None:
-                    return Begun(self, flow, None, serve)
+                    return Begun(request, started, now, flow, None, serve)
                 try:
                     answer = answer_object_now(self._ask_now, serve, request, trust_html=self.settings.trust_html)
                 except NotNow:
-                    return Begun(self, flow, None, serve)
+                    return Begun(request, started, now, flow, None, serve)
                 if answer.opened is not None:  # too large for one piece
                     answer.opened.close()
-                    return Begun(self, flow, None, serve)
+                    return Begun(request, started, now, flow, None, serve)
             else:
                 answer = of_reply(decision)
         except Exception:
@@ -237,9 +263,7 @@ class Gateway:
         entry = Entry(request, client, answer.status, size, seconds, who, rule, reason, cache, self._host)
         self._log.add(entry, now)
 
-    async def _answer(
-        self, request: Request, receive: Receive, begun: Begun | None, now: float
-    ) -> tuple[Answer, Serve | None]:
+    async def _answer(self, request: Request, receive: Receive, now: float) -> tuple[Answer, Serve | None]:
         too_large = replies.judge_headers(request.headers)
         if too_large is not None:
             return self._dressed(request, too_large), None
@@ -251,15 +275,16 @@ class Gateway:
                 too_long = replies.problem(413, "body", f"send at most {MAX_BODY_BYTES} bytes")
                 return self._dressed(request, too_long), None
             request = request._replace(body=body)
-        if begun is None or begun.gateway is not self:  # after a reload the new settings decide
-            begun = Begun(self, self.door.answer(request, now), None)
+        return await self._finished(Begun(request, 0.0, now, self.door.answer(request, now), None))
+
+    async def _finished(self, begun: Begun) -> tuple[Answer, Serve | None]:
         decision: Serve | Reply | None = begun.serve
         if decision is None:
             decision = await arun(begun.flow, self._ask, begun.wish)
         if isinstance(decision, Reply):
             return of_reply(decision), None
-        answer = await answer_object(self.store, decision, request, trust_html=self.settings.trust_html)
-        return answer, decision
+        trust_html = self.settings.trust_html
+        return await answer_object(self.store, decision, begun.request, trust_html=trust_html), decision
 
     def _dressed(self, request: Request, reply: Reply) -> Answer:
         """An answer that is not the door's, so that scripts which may read the door's can read it too."""
@@ -366,6 +391,10 @@ def _fault() -> Reply:
     """The answer where we failed ourselves: nothing is served (invariant 2)."""
     _log.exception("a fault of ours; the request was refused")
     return replies.fault()
+
+
+async def _nothing_more() -> Message:
+    return {"type": "http.disconnect"}
 
 
 class _Sent:

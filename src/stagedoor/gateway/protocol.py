@@ -3,7 +3,8 @@
 What is added to uvicorn (docs/decisions/0003-http-server.md says why), over plain TCP and over TLS alike:
 - the raw request target is judged: another host in absolute form, a fragment, or a missing or second Host is 400;
 - header sections are bounded in size (431) and time, idle and stalled connections are closed;
-- a GET or HEAD that the door and the store can answer at once is written out without a task of its own.
+- a GET or HEAD that the door and the store can answer at once is written out without a task of its own (the short
+  way); another one gets a task, without the rest of what uvicorn does for it (the middle way).
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ..core import replies
 from ..core.errors import StoreUnavailable
-from ..core.messages import Reply, Request, collect
+from ..core.messages import Pairs, Reply, Request, collect
 from ..store.folder import in_memory
-from .app import CONNECTION, Begun, Connection, Gateway
+from .app import CONNECTION, Begun, Connection, Gateway, Message
 from .objects import Answer, Fields, of_reply
 
 HEADER_WITHIN = 10.0
@@ -142,9 +143,12 @@ class StrictProtocol(HttpToolsProtocol):
         if refusal is not None:
             self._refuse(refusal)
             return
-        begun = self._try_short_way(self._gateway())
-        if not self._short:
-            self._take_long_way(begun)
+        gateway = self._gateway()
+        begun = self._try_short_way(gateway)
+        if begun is not None:
+            self._take_middle_way(gateway, begun)
+        elif not self._short:
+            self._take_long_way()
 
     def on_body(self, body: bytes) -> None:
         if not self._short:
@@ -158,7 +162,11 @@ class StrictProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self._on_gone = None
         self._since = self.loop.time()
-        super().on_response_complete()
+        if self.pipeline or not isinstance(self.cycle, _Cycle):
+            super().on_response_complete()
+        else:  # without uvicorn's timer for an idle connection, because `check_time` sees to that
+            self.server_state.total_requests += 1
+            self.flow.resume_reading()
         if self._backlog:
             self.flow.pause_reading()
             self.loop.call_soon(self._feed_backlog)
@@ -229,7 +237,51 @@ class StrictProtocol(HttpToolsProtocol):
         self._write(answer, method == b"HEAD", self.parser.should_keep_alive())
         return None
 
-    def _take_long_way(self, begun: Begun | None) -> None:
+    # --- the middle way
+
+    def _take_middle_way(self, gateway: Gateway, begun: Begun) -> None:
+        """Go on in a task, because something has to be waited for."""
+        self._short = True
+        cycle = self.cycle = _Cycle(self.parser.should_keep_alive())  # type: ignore[assignment]  # in its place
+        self._last = not cycle.keep_alive
+        task = self.loop.create_task(gateway.finish(begun, partial(self._send_message, cycle), self._connection(cycle)))
+        self.tasks.add(task)
+        task.add_done_callback(partial(self._finished, cycle))
+
+    async def _send_message(self, cycle: _Cycle, message: Message) -> None:
+        """What ASGI calls `send`."""
+        if self.flow.write_paused and not cycle.disconnected:
+            await self.flow.drain()
+        if cycle.disconnected:
+            return
+        if message["type"] == "http.response.start":
+            cycle.head = self._head(message["status"], message["headers"], cycle.keep_alive)
+            return
+        self._write_body(cycle, message["body"])
+        if not message.get("more_body"):
+            cycle.response_complete = True
+            if not cycle.keep_alive:
+                self.transport.close()
+            self.on_response_complete()
+
+    def _write_body(self, cycle: _Cycle, body: bytes) -> None:
+        head, cycle.head = cycle.head, b""
+        if head and len(body) >= COPIED:
+            self.transport.writelines((head, body))
+        elif head or body:
+            self.transport.write(head + body)
+
+    def _finished(self, cycle: _Cycle, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error("a fault of ours; the connection was broken off", exc_info=error)
+        if not cycle.response_complete:
+            self._break_off(cycle)
+
+    # --- the long way
+
+    def _take_long_way(self) -> None:
         """Let uvicorn run the application in a task."""
         url, headers = self.url, self.headers
         super().on_message_begin()
@@ -240,18 +292,16 @@ class StrictProtocol(HttpToolsProtocol):
         )
         super().on_headers_complete()
         # By the time that this request's cycle sends, `self.cycle` may be a later one's.
-        cycle = self.cycle
-        self.scope[CONNECTION] = Connection(  # type: ignore[literal-required]  # a key of our own
-            begun, partial(self._send_file, cycle), self._when_gone, partial(self._break_off, cycle)
-        )
+        self.scope[CONNECTION] = self._connection(self.cycle)  # type: ignore[literal-required]  # a key of our own
         if self._long_body() or self.expect_100_continue or self.parser.should_upgrade():
             self.cycle.keep_alive = False  # where the next request would start is not sure
         self._last = not self.cycle.keep_alive
 
+    def _connection(self, cycle: RequestResponseCycle | _Cycle) -> Connection:
+        return Connection(partial(self._send_file, cycle), self._when_gone, partial(self._break_off, cycle))
+
     def _write(self, answer: Answer, bodiless: bool, keep_alive: bool) -> None:
-        fields = answer.headers if isinstance(answer.headers, Fields) else Fields(answer.headers)
-        end = b"\r\n" if keep_alive else b"connection: close\r\n\r\n"
-        head = b"".join((STATUS_LINE[answer.status], self._default_fields(), fields.wire, end))
+        head = self._head(answer.status, answer.headers, keep_alive)
         body = b"" if bodiless else answer.body
         if not _outbox:
             self.loop.call_soon(_send_all)
@@ -259,6 +309,11 @@ class StrictProtocol(HttpToolsProtocol):
         self._leaving = True
         self._last = self._ends = not keep_alive
         self._since = self.loop.time()
+
+    def _head(self, status: int, headers: Pairs, keep_alive: bool) -> bytes:
+        fields = headers if isinstance(headers, Fields) else Fields(headers)
+        end = b"\r\n" if keep_alive else b"connection: close\r\n\r\n"
+        return b"".join((STATUS_LINE[status], self._default_fields(), fields.wire, end))
 
     def _send(self, head: bytes, body: bytes) -> None:
         self._leaving = False
@@ -304,13 +359,13 @@ class StrictProtocol(HttpToolsProtocol):
         """Call this if the client goes away before the answer to the request that is worked on is complete."""
         self._on_gone = callback
 
-    def _break_off(self, cycle: RequestResponseCycle) -> None:
+    def _break_off(self, cycle: RequestResponseCycle | _Cycle) -> None:
         """Let the client see that the answer is not complete."""
         cycle.disconnected = True
         self._on_gone = None
         self.transport.close()
 
-    async def _send_file(self, cycle: RequestResponseCycle, descriptor: int, start: int, stop: int) -> int:
+    async def _send_file(self, cycle: RequestResponseCycle | _Cycle, descriptor: int, start: int, stop: int) -> int:
         """Send a part of a file: the kernel takes it from the page cache (sendfile(2)) whenever nothing else waits.
 
         Over TLS every byte goes through the transport, because what is written to its socket directly is plain text.
@@ -318,6 +373,8 @@ class StrictProtocol(HttpToolsProtocol):
         Raises:
             StoreUnavailable: the file became shorter; what was announced cannot be sent any more.
         """
+        if isinstance(cycle, _Cycle):
+            self._write_body(cycle, b"")
         position = read = start
         send_piece = self._copy_piece
         if not self._encrypted:
@@ -338,7 +395,8 @@ class StrictProtocol(HttpToolsProtocol):
                 if sent == 0 and not self.transport.is_closing():
                     raise StoreUnavailable("the file became shorter while it was sent")
                 position += sent
-                cycle.expected_content_length -= sent
+                if isinstance(cycle, RequestResponseCycle):
+                    cycle.expected_content_length -= sent
                 await asyncio.sleep(0)  # a client that reads as fast as we send must not be the only one
         if position < stop:  # the client has gone; uvicorn hears of it only in the next turn of the event loop
             cycle.disconnected = True
@@ -396,6 +454,18 @@ class StrictProtocol(HttpToolsProtocol):
         on_gone, self._on_gone = self._on_gone, None
         if on_gone is not None:
             on_gone()
+
+
+class _Cycle:
+    """What uvicorn wants to know of a request that takes the middle way; `head` has not left yet."""
+
+    __slots__ = ("disconnected", "head", "keep_alive", "response_complete")
+    message_event = asyncio.Event()
+    """Nobody waits for it."""
+
+    def __init__(self, keep_alive: bool) -> None:
+        self.keep_alive, self.head = keep_alive, b""
+        self.disconnected = self.response_complete = False
 
 
 def protocol_of(gateway: Callable[[], Gateway]) -> type[asyncio.Protocol]:

@@ -91,7 +91,7 @@ class Answer:
         self._head_done = self._interim = self._ended_twice = self._keep = False
         self._waiter: asyncio.Future[None] | None = None
         self._error: Broken | None = None
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
 
     # --- for the caller
 
@@ -158,6 +158,7 @@ class Answer:
             self._add(data)
             self.complete = self._left == 0
             return ""
+        assert self._parser is not None, "an answer that is complete is fed no more"
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -179,6 +180,10 @@ class Answer:
             return
         if self._error is not None or self.complete or (self._head_done and not self._comes_whole()):
             waiter.set_result(None)
+
+    def let_go(self) -> None:
+        """Forget the parser, which leads back here: what has come must not wait for the garbage collector."""
+        self._parser = None
 
     @property
     def begun(self) -> bool:
@@ -220,12 +225,11 @@ class Answer:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._head_done:  # a trailer says nothing that we need
             return
-        self._head_bytes += len(name) + len(value)
         name = name.lower()
         self.headers[name] = self.headers[name] + b", " + value if name in self.headers else value
 
     def on_headers_complete(self) -> None:
-        if self.complete:
+        if self.complete or self._parser is None:
             return
         self.status = self._parser.get_status_code()
         if self.status < 200:  # an interim answer (RFC 9110 §15.2)
@@ -298,6 +302,7 @@ class _Connection(asyncio.Protocol):
             return
         if answer.complete:
             self._answer = None
+            answer.let_go()
             self.go_on()
             if answer.keeps_alive:
                 self.since = self.loop.time()
@@ -321,6 +326,7 @@ class _Connection(asyncio.Protocol):
         self._pool.forget(self)
         if answer is None:
             return
+        answer.let_go()
         if error is None and answer.ended_by_close():
             answer.wake()
         else:
@@ -331,6 +337,8 @@ class _Connection(asyncio.Protocol):
         answer, self._answer = self._answer, None
         self._pool.forget(self)
         self.transport.abort()
+        if answer is not None:
+            answer.let_go()
         if answer is not None and why is not None:
             answer.wake(why)
 

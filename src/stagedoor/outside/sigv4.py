@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import sha256
@@ -12,6 +13,8 @@ from urllib.parse import quote
 EMPTY_HASH = sha256(b"").hexdigest()
 """Hash of the payload of a request without a body."""
 _ALGORITHM = "AWS4-HMAC-SHA256"
+_PLAIN = re.compile("[A-Za-z0-9_.~-]*")
+_PLAIN_PATH = re.compile("[A-Za-z0-9_.~/-]*")
 
 
 class Credentials(NamedTuple):
@@ -32,39 +35,46 @@ class Scope(NamedTuple):
     service: str = "s3"
 
 
-def authorization(credentials: Credentials, scope: Scope, stamp: str, canonical: str, signed: str) -> str:
-    """The value of the `Authorization` header field.
+class Signer:
+    """Signs requests that share their header fields: those to one host in one second.
 
     Args:
-        credentials: only its key pair; the token is a header field of its own.
+        credentials: of the account that asks.
         scope: region and service.
-        stamp: the request's `x-amz-date`, for example `20150830T123600Z`.
-        canonical: from `canonical_request`.
-        signed: names of the signed header fields, sorted, with semicolons.
-    """
-    day = stamp[:8]
-    place = f"{day}/{scope.region}/{scope.service}/aws4_request"
-    text = f"{_ALGORITHM}\n{stamp}\n{place}\n{sha256(canonical.encode()).hexdigest()}"
-    key = _signing_key(credentials.secret_key, day, scope.region, scope.service)
-    signature = hmac.digest(key, text.encode(), "sha256").hex()
-    return f"{_ALGORITHM} Credential={credentials.access_key}/{place}, SignedHeaders={signed}, Signature={signature}"
-
-
-def canonical_request(
-    method: str, path: str, query: str, headers: Iterable[tuple[str, str]], signed: str, payload: str = EMPTY_HASH
-) -> str:
-    """The text that is signed.
-
-    Args:
-        method: in capitals.
-        path: as it is sent, encoded once: S3's form, in which nothing is normalised.
-        query: from `canonical_query`.
-        headers: those that are signed, sorted, names in lower case, values trimmed.
-        signed: their names with semicolons.
+        headers: the fields that are signed: names in lower case, sorted; values trimmed. One is `x-amz-date`.
         payload: SHA-256 of the body in hexadecimal.
     """
-    fields = "".join(f"{name}:{value}\n" for name, value in headers)
-    return f"{method}\n{path}\n{query}\n{fields}\n{signed}\n{payload}"
+
+    def __init__(
+        self, credentials: Credentials, scope: Scope, headers: Iterable[tuple[str, str]], payload: str = EMPTY_HASH
+    ) -> None:
+        fields = list(headers)
+        stamp = dict(fields)["x-amz-date"]
+        day, names = stamp[:8], ";".join(name for name, _ in fields)
+        place = f"{day}/{scope.region}/{scope.service}/aws4_request"
+        self._rest = "".join(f"{name}:{value}\n" for name, value in fields) + f"\n{names}\n{payload}"
+        self._text = f"{_ALGORITHM}\n{stamp}\n{place}\n"
+        self._key = _signing_key(credentials.secret_key, day, scope.region, scope.service)
+        self._answer = f"{_ALGORITHM} Credential={credentials.access_key}/{place}, SignedHeaders={names}, Signature="
+
+    def canonical_request(self, method: str, path: str, query: str = "") -> str:
+        """The text whose hash is signed; arguments as for `authorization`."""
+        return f"{method}\n{path}\n{query}\n{self._rest}"
+
+    def string_to_sign(self, method: str, path: str, query: str = "") -> str:
+        """The text that is signed; arguments as for `authorization`."""
+        return self._text + sha256(self.canonical_request(method, path, query).encode()).hexdigest()
+
+    def authorization(self, method: str, path: str, query: str = "") -> str:
+        """The value of the `Authorization` header field.
+
+        Args:
+            method: in capitals.
+            path: as it is sent, encoded once: S3's form, in which nothing is normalised.
+            query: from `canonical_query`.
+        """
+        text = self.string_to_sign(method, path, query)
+        return self._answer + hmac.digest(self._key, text.encode(), "sha256").hex()
 
 
 def canonical_query(parameters: Iterable[tuple[str, str]]) -> str:
@@ -72,9 +82,14 @@ def canonical_query(parameters: Iterable[tuple[str, str]]) -> str:
     return "&".join(f"{name}={value}" for name, value in sorted((encode(n), encode(v)) for n, v in parameters))
 
 
-def encode(text: str, also_safe: str = "") -> str:
+def encode(text: str) -> str:
     """Percent-encode all but unreserved characters (RFC 3986 §2.3)."""
-    return quote(text, safe="~" + also_safe)
+    return text if _PLAIN.fullmatch(text) else quote(text, safe="~")
+
+
+def encode_path(path: str) -> str:
+    """The same for the path of a key, whose slashes stay."""
+    return path if _PLAIN_PATH.fullmatch(path) else quote(path, safe="~/")
 
 
 @lru_cache(maxsize=16)

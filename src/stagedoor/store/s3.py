@@ -19,7 +19,7 @@ from ..core.messages import List, Listed
 from ..core.paths import MAX_KEY_BYTES
 from ..outside.aws_credentials import Chain
 from ..outside.http import Answer, Broken, Connections, Origin
-from ..outside.sigv4 import EMPTY_HASH, Credentials, Scope, authorization, canonical_query, canonical_request, encode
+from ..outside.sigv4 import EMPTY_HASH, Credentials, Scope, Signer, canonical_query, encode_path
 from . import s3_answers as answers
 from .port import Head, Meta, NotSatisfiable, Open, Opened, Range, Unchanged
 from .s3_address import REGION, Address, Addressing, at_aws, at_endpoint
@@ -43,7 +43,6 @@ PROBE = "stagedoor-readiness-probe"
 _PAUSE = 0.05, 0.15
 _PARAMETERS = {"Prefix": "prefix", "StartAfter": "start-after", "MaxKeys": "max-keys", "Delimiter": "delimiter"}
 _STALE_CREDENTIALS = frozenset(("ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "TokenRefreshRequired"))
-_SIGNED = "host;x-amz-content-sha256;x-amz-date"
 
 
 class _Question(NamedTuple):
@@ -98,7 +97,7 @@ class S3Store:
         self._streams = 0
         self._skew = 0.0
         self._accepts = "identity"
-        self._second, self._stamp = 0, ""
+        self._signing: _Signing | None = None
 
     async def head(self, wish: Head) -> Meta | None:
         question = self._about(wish.key, method="HEAD", whole=0)
@@ -215,7 +214,7 @@ class S3Store:
         name = self._prefix + key
         if len(name.encode()) > MAX_KEY_BYTES:
             raise UnusableKey(f"with its prefix the key is longer than S3 takes: {key!r}")
-        return _Question(encode(name, "/"), f"bucket {self._bucket}, key {key!r}", method, "", fields, whole)
+        return _Question(encode_path(name), f"bucket {self._bucket}, key {key!r}", method, "", fields, whole)
 
     # --- asking
 
@@ -223,11 +222,13 @@ class S3Store:
         """Ask, once more if that can help, and return the answer: the object, a refusal, or the reason of one."""
         try:
             async with asyncio.timeout(ANSWER_WITHIN) as timeout:
-                turn = await self._turns.take(key, timeout)
+                turn, answered = await self._turns.take(key, timeout), False
                 try:
-                    return await self._answer(question)
+                    answer = await self._answer(question)
+                    answered = True
+                    return answer
                 finally:
-                    self._turns.give_back(turn)
+                    self._turns.give_back(turn, answered)
         except TimeoutError:
             raise StoreUnavailable(f"{question.subject}: no answer in time") from None
 
@@ -279,7 +280,7 @@ class S3Store:
         """Ask in the region that S3 names from now on."""
         if self._address is not None and self._address.region != region:
             _log.warning("bucket %s is in region %s", self._bucket, region)
-            self._region, self._address = region, None
+            self._region, self._address, self._signing = region, None, None
             if self._connections is not None:
                 self._connections.retire()
                 self._connections = None
@@ -317,24 +318,36 @@ class S3Store:
 
     def _signed(self, question: _Question, address: Address, credentials: Credentials) -> bytes:
         """The request, with a signature over what S3 must not take for anything else: method, host, key and time."""
+        signing = self._signing
         now = int(time.time() + self._skew)
-        if now != self._second:
-            self._second, self._stamp = now, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+        if signing is None or signing.second != now or signing.credentials is not credentials:
+            signing = self._signing = _Signing.at(now, address, credentials)
         path = address.path + question.path if question.path else address.path.rstrip("/") or "/"
-        fields = [("host", address.authority), ("x-amz-content-sha256", EMPTY_HASH), ("x-amz-date", self._stamp)]
-        names = _SIGNED
-        if credentials.token:
-            fields.append(("x-amz-security-token", credentials.token))
-            names += ";x-amz-security-token"
-        canonical = canonical_request(question.method, path, question.query, fields, names)
-        signature = authorization(credentials, Scope(address.region), self._stamp, canonical, names)
+        signature = signing.signer.authorization(question.method, path, question.query)
         target = f"{path}?{question.query}" if question.query else path
-        lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
         accepted = "identity" if question.query else self._accepts
         return (
-            f"{question.method} {target} HTTP/1.1\r\n{lines}authorization: {signature}\r\n"
+            f"{question.method} {target} HTTP/1.1\r\n{signing.lines}authorization: {signature}\r\n"
             f"accept-encoding: {accepted}\r\n{question.fields}\r\n"
         ).encode("latin-1")
+
+
+class _Signing(NamedTuple):
+    """What all requests of one second have in common. `lines` are the header fields that are signed."""
+
+    second: int
+    credentials: Credentials
+    signer: Signer
+    lines: str
+
+    @classmethod
+    def at(cls, second: int, address: Address, credentials: Credentials) -> _Signing:
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+        fields = [("host", address.authority), ("x-amz-content-sha256", EMPTY_HASH), ("x-amz-date", stamp)]
+        if credentials.token:
+            fields.append(("x-amz-security-token", credentials.token))
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
+        return cls(second, credentials, Signer(credentials, Scope(address.region), fields), lines)
 
 
 async def _chunks(answer: Answer, subject: str) -> AsyncIterator[bytes]:

@@ -7,6 +7,7 @@ import html
 import logging
 import re
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree as ET
@@ -26,7 +27,7 @@ _KEPT = (b"cache-control", b"content-disposition", b"content-encoding", b"conten
 _RANGE = re.compile(rb"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _NO_TAG = re.compile(rb"[^\x21\x23-\x7e\x80-\xff]|^W/")
 _TAG = re.compile(rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
-_UNSET = (b"", b"binary/octet-stream")
+_UNSET = (b"binary/octet-stream",)
 """Content types that S3 makes up where the uploader gave none."""
 _FOLDERS = (b"application/x-directory", b"httpd/unix-directory")
 """Content types of the empty objects with which consoles show a folder."""
@@ -69,16 +70,26 @@ def meta(answer: Answer, key: str, size: int, subject: str) -> Meta:
     Raises:
         StoreRefused: it does not say which version it is; asking again will not help.
     """
-    fields = answer.headers
-    tag, modified = _entity_tag(fields.get(b"etag", b"")), date(fields.get(b"last-modified", b""))
-    if not tag or modified is None:
+    found = _meta(size, content_type(key), *map(answer.headers.get, _FIELDS))
+    if found is None:
         raise StoreRefused(f"{subject}: the store does not say which version it is (ETag, Last-Modified)")
-    kept = {name: fields[name] for name in _KEPT if fields.get(name)}
-    encoding = _stored_encoding(kept.pop(b"content-encoding", b""))
-    if encoding:
-        kept[b"content-encoding"] = encoding
-    type_ = fields.get(b"content-type", b"")
-    return Meta(size, tag, modified, content_type(key) if type_ in _UNSET else type_, tuple(sorted(kept.items())))
+    return found
+
+
+_FIELDS = (b"etag", b"last-modified", b"content-type", *_KEPT)
+
+
+@lru_cache(maxsize=4096)
+def _meta(
+    size: int, guess: bytes, tag: bytes | None, modified: bytes | None, type_: bytes | None, *stored: bytes | None
+) -> Meta | None:
+    """The same `Meta` for the same fields, because the header of our own answer is kept for it."""
+    version, when = _entity_tag(tag or b""), date(modified or b"")
+    if not version or when is None:
+        return None
+    kept = ((name, _stored(name, value)) for name, value in zip(_KEPT, stored, strict=True) if value)
+    type_ = type_ if type_ and type_ not in _UNSET else guess
+    return Meta(size, version, when, type_, tuple((name, value) for name, value in kept if value))
 
 
 def is_folder(found: Meta, key: str) -> bool:
@@ -160,6 +171,7 @@ def listing(body: bytes, subject: str) -> dict[str, Any]:
     return found if truncated is None else {**found, "IsTruncated": truncated == "true"}
 
 
+@lru_cache(maxsize=4096)
 def date(value: bytes) -> int | None:
     """Epoch seconds of a date as HTTP writes it, or as ISO 8601 does; None if it is neither."""
     text = value.decode("latin-1").strip()
@@ -177,10 +189,12 @@ def _entity_tag(value: bytes) -> bytes:
     return b'"' + _NO_TAG.sub(b"", value.replace(b'"', b"")) + b'"'
 
 
-def _stored_encoding(value: bytes) -> bytes:
-    """Content-Encoding without `aws-chunked`, which is about the upload and stays there by mistake."""
-    names = (name.strip() for name in value.split(b","))
-    return b", ".join(name for name in names if name and name.lower() != b"aws-chunked")
+def _stored(name: bytes, value: bytes) -> bytes:
+    """A stored field; Content-Encoding without `aws-chunked`, which is about the upload and stays there by mistake."""
+    if name != b"content-encoding":
+        return value
+    codings = (coding.strip() for coding in value.split(b","))
+    return b", ".join(coding for coding in codings if coding and coding.lower() != b"aws-chunked")
 
 
 def _content(element: ET.Element, encoded: bool) -> dict[str, Any]:

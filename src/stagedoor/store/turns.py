@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
+from typing import TypeAlias
 
 AT_ONCE = 128
 """Questions that are asked at a time and were asked less than `SLOW_AFTER` ago."""
 MOST = 256
 """Questions at a time in all. Where they are that many, the one that has waited longest is given up."""
 PER_KEY = 8
-"""Questions about one key at a time."""
+"""Questions about one key at a time, as long as none of them is answered."""
+PER_ANSWERING_KEY = 64
+"""The same, while answers about that key come: at least one in the last `SLOW_AFTER`."""
 SLOW_AFTER = 1.0
 """Seconds after which a question without an answer makes room for another one."""
 
@@ -24,15 +27,31 @@ class Turn:
         self.key, self.limit, self.since = key, limit, 0.0
 
 
-class Turns:
-    """Gives turns in the order in which they were asked for, but `PER_KEY` for one key."""
+_Waiter: TypeAlias = "tuple[Turn, asyncio.Future[None]]"
+
+
+class _Key:
+    """What is under way about one key; `waiting` are those for whom it has no room."""
+
+    __slots__ = ("answered", "asking", "waiting")
 
     def __init__(self) -> None:
-        self._keys: dict[str, int] = {}
+        self.asking, self.answered = 0, float("-inf")
+        self.waiting: deque[_Waiter] = deque()
+
+    def room(self, now: float) -> int:
+        most = PER_ANSWERING_KEY if now - self.answered < SLOW_AFTER else PER_KEY
+        return max(0, most - self.asking)
+
+
+class Turns:
+    """Gives turns in the order in which they were asked for, but only so many for one key."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, _Key] = {}
         self._asking: OrderedDict[Turn, None] = OrderedDict()
         self._slow: OrderedDict[Turn, None] = OrderedDict()
-        self._waiting: deque[tuple[Turn, asyncio.Future[None]]] = deque()
-        self._behind: dict[str, deque[tuple[Turn, asyncio.Future[None]]]] = {}
+        self._waiting: deque[_Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     async def take(self, key: str, limit: asyncio.Timeout) -> Turn:
@@ -42,54 +61,59 @@ class Turns:
             key: what is asked about.
             limit: of the whole question.
         """
-        turn = Turn(key, limit)
-        if not self._waiting and self._keys.get(key, 0) < PER_KEY and self._has_room():
-            self._admit(turn)
+        loop = asyncio.get_running_loop()
+        turn, now, of_key = Turn(key, limit), loop.time(), self._key(key)
+        has_room = not of_key.waiting and of_key.room(now) > 0
+        if has_room and not self._waiting and self._has_room(now):
+            self._admit(turn, of_key, now)
             return turn
-        admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._keys.get(key, 0) >= PER_KEY:
-            self._behind.setdefault(key, deque()).append((turn, admitted))
-        else:
-            self._waiting.append((turn, admitted))
-            self._look_again()
+        admitted: asyncio.Future[None] = loop.create_future()
+        (self._waiting if has_room else of_key.waiting).append((turn, admitted))
+        self._admit_waiting(now)
         try:
             await admitted
         except asyncio.CancelledError:
-            if admitted.done() and not admitted.cancelled():
+            if not admitted.cancelled():
                 self.give_back(turn)
             raise
         return turn
 
-    def give_back(self, turn: Turn) -> None:
-        """The answer has come, or never will."""
+    def give_back(self, turn: Turn, answered: bool = False) -> None:
+        """Make room for others.
+
+        Args:
+            turn: from `take`.
+            answered: did the store answer the question?
+        """
+        now, of_key = asyncio.get_running_loop().time(), self._keys[turn.key]
         self._asking.pop(turn, None)
         self._slow.pop(turn, None)
-        left = self._keys[turn.key] - 1
-        if left:
-            self._keys[turn.key] = left
-        else:
+        of_key.asking -= 1
+        if answered:
+            of_key.answered = now
+        if of_key.waiting:
+            for _ in range(min(of_key.room(now), len(of_key.waiting))):
+                self._waiting.append(of_key.waiting.popleft())
+        if not of_key.asking and not of_key.waiting:
             del self._keys[turn.key]
-        behind = self._behind.get(turn.key)
-        while behind:
-            next_one = behind.popleft()
-            if not next_one[1].done():
-                self._waiting.append(next_one)
-                break
-        if behind is not None and not behind:
-            del self._behind[turn.key]
         if self._waiting:
-            self._look_again()
+            self._admit_waiting(now)
 
-    def _admit(self, turn: Turn) -> None:
-        turn.since = asyncio.get_running_loop().time()
+    def _key(self, key: str) -> _Key:
+        of_key = self._keys.get(key)
+        if of_key is None:
+            of_key = self._keys[key] = _Key()
+        return of_key
+
+    def _admit(self, turn: Turn, of_key: _Key, now: float) -> None:
+        turn.since = now
         self._asking[turn] = None
-        self._keys[turn.key] = self._keys.get(turn.key, 0) + 1
+        of_key.asking += 1
 
-    def _has_room(self) -> bool:
-        if len(self._asking) < AT_ONCE and len(self._slow) + AT_ONCE <= MOST:
+    def _has_room(self, now: float) -> bool:
+        if len(self._asking) < AT_ONCE and len(self._slow) <= MOST - AT_ONCE:
             return True
-        late = asyncio.get_running_loop().time() - SLOW_AFTER
-        while self._asking and (oldest := next(iter(self._asking))).since <= late:
+        while self._asking and (oldest := next(iter(self._asking))).since <= now - SLOW_AFTER:
             del self._asking[oldest]
             self._slow[oldest] = None
         if len(self._asking) >= AT_ONCE:
@@ -99,17 +123,18 @@ class Turns:
             given_up.limit.reschedule(0.0)
         return True
 
-    def _look_again(self) -> None:
-        """Admit those who wait; if none can be now, look again when the oldest question counts as slow."""
-        while self._waiting and self._has_room():
+    def _admit_waiting(self, now: float) -> None:
+        """Admit those who wait; if no more can be, look again when the oldest question counts as slow."""
+        while self._waiting and self._has_room(now):
             turn, admitted = self._waiting.popleft()
             if admitted.done():
                 continue
-            if self._keys.get(turn.key, 0) >= PER_KEY:
-                self._behind.setdefault(turn.key, deque()).append((turn, admitted))
-                continue
-            self._admit(turn)
-            admitted.set_result(None)
+            of_key = self._key(turn.key)
+            if of_key.room(now):
+                self._admit(turn, of_key, now)
+                admitted.set_result(None)
+            else:
+                of_key.waiting.appendleft((turn, admitted))
         if self._waiting and self._timer is None:
             when = next(iter(self._asking)).since + SLOW_AFTER
             self._timer = asyncio.get_running_loop().call_at(when, self._on_timer)
@@ -117,4 +142,4 @@ class Turns:
     def _on_timer(self) -> None:
         self._timer = None
         if self._waiting:
-            self._look_again()
+            self._admit_waiting(asyncio.get_running_loop().time())
