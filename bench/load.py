@@ -22,11 +22,21 @@ PIECE = 16_384
 
 
 class Load(NamedTuple):
-    """One kind of request: the name in the table, the object, and whether 1 MB ranges of it are asked for."""
+    """One kind of request.
+
+    Attributes:
+        name: its name in the table.
+        file: the object.
+        ranges: whether 1 MB ranges of it are asked for.
+        names: under how many names it is asked for in turn, each in a folder of its own, `1` and so on.
+        connections: how many ask at the same time.
+    """
 
     name: str
     file: str
     ranges: bool = False
+    names: int = 0
+    connections: int = CONNECTIONS
 
     @property
     def by_bytes(self) -> bool:
@@ -45,8 +55,8 @@ LOADS = (
 class Round(TypedDict):
     """What one round of wrk showed.
 
-    Shares of one core: `busy` is what the server used, `client` what each thread of wrk used, `others` what
-    everything else on the machine used or took away (steal of a virtual machine).
+    Shares of one core: `busy` is what the server used, `behind` what stands behind it, `client` what each thread of wrk
+    used, `others` what everything else on the machine used or took away (steal of a virtual machine).
     """
 
     requests_per_s: float
@@ -56,6 +66,7 @@ class Round(TypedDict):
     cpu_us_per_request: float
     cpu_ms_per_mb: float
     busy: float
+    behind: float
     client: float
     others: float
     errors: int
@@ -63,17 +74,20 @@ class Round(TypedDict):
 
 _SCRIPT = """
 wrk.headers["Cookie"] = "token=%(token)s"
-local ranged, asked, turn = %(ranged)s, {}, 0
+local count, asked, threads = %(count)d, {}, 0
+function setup(thread)
+  thread:set("turn", threads * 131)
+  threads = threads + 1
+end
 function init(args)
-  for n = 1, ranged and %(count)d or 0 do
-    local start = (n * 37 %% %(count)d) * %(size)d
-    wrk.headers["Range"] = "bytes=" .. start .. "-" .. (start + %(size)d - 1)
-    asked[n] = wrk.format()
+  for n = 1, count do
+    %(range)s
+    asked[n] = wrk.format("GET", %(path)s)
   end
 end
-if ranged then
+if count > 1 then
   function request()
-    turn = turn %% #asked + 1
+    turn = turn %% count + 1
     return asked[turn]
   end
 end
@@ -87,30 +101,41 @@ end
 
 
 def run_wrk(server: Server, load: Load, site: Site, cores: Cores, seconds: float) -> Round:
-    """One round: `CONNECTIONS` keep-alive connections that ask as fast as they are answered."""
+    """One round: keep-alive connections that ask as fast as they are answered."""
     script = site.root / f"{load.file}.lua"
-    ranged = "true" if load.ranges else "false"
-    fill = {"token": site.token, "ranged": ranged, "count": LARGE // RANGE, "size": RANGE}
-    script.write_text(_SCRIPT % fill)
+    script.write_text(_script(load, site.token))
     before, machine = _used(server), machine_seconds()
-    answer = _wrk(script, f"http://127.0.0.1:{server.port}/{FOLDER}/{load.file}", cores, seconds)
+    answer = _wrk(script, f"http://127.0.0.1:{server.port}/{FOLDER}/{load.file}", load.connections, cores, seconds)
     used, behind, client = (after - earlier for after, earlier in zip(_used(server), before, strict=True))
     others = machine_seconds() - machine - used - behind - client
     wall, megabytes = answer["us"] / 1e6, answer["bytes"] / 1e6
-    if not answer["requests"]:
+    if not answer["bytes"]:
         raise CannotRun(f"{server.name} answered nothing in {seconds} s of {load.name}")
     return Round(
         requests_per_s=answer["requests"] / wall,
         mb_per_s=megabytes / wall,
         p50_ms=answer["p50"] / 1000,
         p99_ms=answer["p99"] / 1000,
-        cpu_us_per_request=used / answer["requests"] * 1e6,
+        cpu_us_per_request=used / max(1, answer["requests"]) * 1e6,
         cpu_ms_per_mb=used / megabytes * 1000,
         busy=used / wall,
+        behind=behind / wall,
         client=client / wall / cores.threads,
         others=max(0.0, others / wall),
         errors=int(answer["errors"]),
     )
+
+
+def _script(load: Load, token: str) -> str:
+    count = LARGE // RANGE
+    range_ = f"""local start = (n * 37 % {count}) * {RANGE}
+    wrk.headers["Range"] = "bytes=" .. start .. "-" .. (start + {RANGE - 1})"""
+    return _SCRIPT % {
+        "token": token,
+        "count": count if load.ranges else max(1, load.names),
+        "range": range_ if load.ranges else "",
+        "path": f'"/{FOLDER}/" .. n .. "/{load.file}"' if load.names else "nil",
+    }
 
 
 def _used(server: Server) -> tuple[float, float, float]:
@@ -129,8 +154,8 @@ def machine_seconds() -> float:
     return (user + nice + system + steal) / os.sysconf("SC_CLK_TCK")
 
 
-def _wrk(script: Path, url: str, cores: Cores, seconds: float) -> dict[str, float]:
-    command = ["taskset", "-c", cores.client, "wrk", f"-t{cores.threads}", f"-c{CONNECTIONS}", f"-d{seconds:.0f}s"]
+def _wrk(script: Path, url: str, connections: int, cores: Cores, seconds: float) -> dict[str, float]:
+    command = ["taskset", "-c", cores.client, "wrk", f"-t{cores.threads}", f"-c{connections}", f"-d{seconds:.0f}s"]
     command += ["--timeout", "10s", "--latency", "-s", str(script), url]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True)

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,11 +89,11 @@ def share_cores(usable: Sequence[int]) -> Cores:
         return Cores(first, first, first, 1, "one core for everything: ratios are distorted")
     if len(usable) == 2:
         second = str(usable[1])
-        note = f"server under test on core {first}; wrk, and the nginx behind HAProxy, on core {second}"
+        note = f"server under test on core {first}; wrk, and what stands behind the server, on core {second}"
         return Cores(first, second, second, 1, note)
     rest = usable[2:6]
     client = ",".join(str(core) for core in rest)
-    note = f"server under test on core {first}; the nginx behind HAProxy on core {usable[1]}; wrk on {client}"
+    note = f"server under test on core {first}; what stands behind it on core {usable[1]}; wrk on {client}"
     return Cores(first, str(usable[1]), client, len(rest), note)
 
 
@@ -281,24 +281,55 @@ def free_port() -> int:
         return port
 
 
-def _start(name: str, port: int, command: Sequence[str], core: str, root: Path) -> tuple[Server, Path]:
+def start(
+    name: str,
+    port: int,
+    command: Sequence[str],
+    core: str,
+    root: Path,
+    *,
+    path: str = "/-/healthz",
+    env: Mapping[str, str] | None = None,
+) -> Server:
+    """Start a program on a core and wait until it answers 200 at `path`; `env` is added to our own environment.
+
+    Raises:
+        CannotRun: it ended, or takes too long.
+    """
     slug = f"{name.replace(' ', '-')}-{port}"
     errors = root / f"{slug}.err"
     with (root / f"{slug}.out").open("wb") as out, errors.open("wb") as err:
         process = subprocess.Popen(
             ["taskset", "-c", core, *command],
             cwd=root,
+            env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
             start_new_session=True,
         )
-    return Server(name, port, process), errors
+    server = Server(name, port, process)
+    try:
+        server.wait_ready(path, errors)
+    except BaseException:
+        server.stop()
+        raise
+    return server
 
 
 def start_nginx(site: Site, core: str, name: str = "nginx", *, log: bool = False) -> Server:
     """nginx as fast as it goes: one worker, sendfile, open files cached, no check of who asks."""
     port = free_port()
+    serving = f"server {{ listen 127.0.0.1:{port} backlog=1024; root {site.www}; }}"
+    server = nginx(site, core, name, port, serving, path=f"/{FOLDER}/1k.bin", log=log)
+    server.refuses = False
+    return server
+
+
+def nginx(
+    site: Site, core: str, name: str, port: int, serving: str, *, path: str = "/-/healthz", log: bool = False
+) -> Server:
+    """nginx with one worker; `serving` is what its `http` block holds beside what all of them have."""
     run = site.root / f"run-{port}"
     run.mkdir()
     config = run / "nginx.conf"
@@ -319,17 +350,24 @@ http {{
   default_type application/octet-stream; server_tokens off;
   client_body_temp_path {run}/body; {temporary}
   open_file_cache max=1000 inactive=60s; open_file_cache_valid 60s;
-  server {{ listen 127.0.0.1:{port} backlog=1024; root {site.www}; }}
+  {serving}
 }}
 """)
-    server, errors = _start(name, port, ["nginx", "-c", str(config), "-e", f"{run}/error.log"], core, site.root)
-    server.refuses = False
-    return _ready(server, f"/{FOLDER}/1k.bin", errors)
+    return start(name, port, ["nginx", "-c", str(config), "-e", f"{run}/error.log"], core, site.root, path=path)
 
 
 def start_haproxy(site: Site, cores: Cores) -> Server:
-    """HAProxy with `jwt_verify` on one thread, in front of nginx; it checks the token anew for each request."""
-    backend = start_nginx(site, cores.backend, "nginx behind haproxy")
+    """HAProxy in front of an nginx of its own."""
+    return haproxy(site, cores.server, start_nginx(site, cores.backend, "nginx behind haproxy"))
+
+
+def haproxy(site: Site, core: str, backend: Server, relay: str = "") -> Server:
+    """HAProxy with `jwt_verify` on one thread; it checks the token anew for each request.
+
+    Args:
+        backend: what it asks.
+        relay: what it does to a request that it lets through.
+    """
     port = free_port()
     config = site.root / f"haproxy-{port}.cfg"
     config.write_text(f"""
@@ -357,23 +395,34 @@ frontend f
   http-request deny deny_status 401 if {{ var(txn.exp),sub(txn.now) -m int lt 0 }}
   http-request deny deny_status 403 if {{ path -m sub .. // % }}
   http-request deny deny_status 403 unless {{ path_beg /{FOLDER}/ }}
+  {relay}
   default_backend o
 backend o
   server s1 127.0.0.1:{backend.port} maxconn 2000
 """)
-    server, errors = _start("haproxy", port, ["haproxy", "-db", "-f", str(config)], cores.server, site.root)
+    server = start("haproxy", port, ["haproxy", "-db", "-f", str(config)], core, site.root)
     server.behind.append(backend)
-    return _ready(server, "/-/healthz", errors)
+    return server
 
 
-def start_stagedoor(site: Site, core: str) -> Server:
-    """Ourselves, as people start us: one worker, ten rules, access log on and written to a file."""
+def start_stagedoor(
+    site: Site,
+    core: str,
+    name: str = "stagedoor",
+    store: str = 'store = "./www"',
+    env: Mapping[str, str] | None = None,
+) -> Server:
+    """Ourselves, as people start us: one worker, ten rules, access log on and written to a file.
+
+    Args:
+        store: the lines of `[site]` that say where the objects are.
+    """
     port = free_port()
     settings = site.root / f"stagedoor-{port}.toml"
     settings.write_text(f"""
 [site]
 url = "http://127.0.0.1:{port}"
-store = "./www"
+{store}
 
 [[issuers]]
 issuer = "{keys.ISSUER}"
@@ -388,8 +437,7 @@ access = "json"
 {RULES}""")
     script = "import sys; from stagedoor.cli import main; sys.exit(main())"  # what the installed command does
     command = [sys.executable, "-c", script, "serve", "--settings", str(settings)]
-    server, errors = _start("stagedoor", port, command, core, site.root)
-    return _ready(server, "/-/healthz", errors)
+    return start(name, port, command, core, site.root, env=env)
 
 
 RULES = """
@@ -424,12 +472,3 @@ allow = { groups = ["viewers"] }
 path = "courses/drafts/**"
 deny = "anyone"
 """
-
-
-def _ready(server: Server, path: str, errors: Path) -> Server:
-    try:
-        server.wait_ready(path, errors)
-    except BaseException:
-        server.stop()
-        raise
-    return server

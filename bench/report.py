@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import NamedTuple, TypeAlias, TypedDict
+from typing import Any, NamedTuple, TypeAlias, TypedDict
 
 from .load import LOADS, Round, SlowReading
 from .micro import Micro
@@ -78,13 +78,23 @@ def load(path: Path) -> Result:
     Raises:
         CannotRun: it is none.
     """
+    result: Result = read(path, Result.__required_keys__)
+    return result
+
+
+def read(path: Path, members: frozenset[str]) -> Any:
+    """Read a JSON object that has these members.
+
+    Raises:
+        CannotRun: there is none.
+    """
     try:
-        result: Result = json.loads(path.read_text())
-        missing = Result.__required_keys__ - result.keys()
+        result = json.loads(path.read_text())
+        missing = members - result.keys()
     except (OSError, ValueError, AttributeError) as error:
         raise CannotRun(f"{path}: {error}") from error
     if missing:
-        raise CannotRun(f"{path} is not a result of bench/run: it has no {', '.join(sorted(missing))}")
+        raise CannotRun(f"{path} is not a result of this: it has no {', '.join(sorted(missing))}")
     return result
 
 
@@ -188,15 +198,16 @@ def text(result: Result) -> str:
     """The whole result for a terminal."""
     lines = [f"{result['date']}, commit {result['commit']}", *result["machine"].values(), ""]
     for load_name in result["loads"]:
-        lines += [load_name, *_columns([HEAD, *rows(result, load_name)]), ""]
+        lines += [load_name, *columns([HEAD, *rows(result, load_name)]), ""]
     head = ("", "MB peak", "all processes", "64 slow readers")
-    lines += ["resident memory", *_columns([head, *memory(result)]), ""]
-    lines += [*_columns([("our own parts", ""), *costs(result)]), ""]
-    lines += _columns([("aims", "", "at least", "aim", ""), *_aim_rows(result)])
+    lines += ["resident memory", *columns([head, *memory(result)]), ""]
+    lines += [*columns([("our own parts", ""), *costs(result)]), ""]
+    lines += columns([("aims", "", "at least", "aim", ""), *aim_rows(aims(result))])
     return "\n".join(lines)
 
 
-def _columns(table: Sequence[Row]) -> list[str]:
+def columns(table: Sequence[Row]) -> list[str]:
+    """A table for a terminal, as lines."""
     table = [tuple(cell.replace("`", "").replace("**", "") for cell in row) for row in table]
     widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
     lines = []
@@ -206,30 +217,48 @@ def _columns(table: Sequence[Row]) -> list[str]:
     return lines
 
 
-def _aim_rows(result: Result) -> list[Row]:
+def aim_rows(aims: Iterable[Aim]) -> list[Row]:
+    """A row for each aim: what, measured, at least, aim, verdict."""
     found: list[Row] = []
-    for aim in aims(result):
+    for aim in aims:
         sign, unit = "< " if aim.below else "≥ ", f" {aim.unit}" if aim.unit else ""
         row = (aim.what, f"{number(aim.value)}{unit}", f"{sign}{aim.least:g}{unit}", f"{sign}{aim.best:g}{unit}")
         found.append((*row, aim.verdict))
     return found
 
 
-def _markdown(head: Row, body: Iterable[Row]) -> str:
+def markdown(head: Row, body: Iterable[Row]) -> str:
+    """A table in Markdown."""
     rule = ["---", *("---:" for _ in head[1:])]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *body))
 
 
 def shortfalls(result: Result) -> list[str]:
     """What is below an aim, or makes a figure doubtful, one sentence each."""
+    return [*missed(aims(result)), *doubts(result["loads"], NAMES)]
+
+
+def missed(aims: Iterable[Aim]) -> list[str]:
+    """What is below an aim, one sentence each."""
     found = []
-    for aim in aims(result):
+    for aim in aims:
         sign, unit = "less than " if aim.below else "", f" {aim.unit}" if aim.unit else ""
         if not aim.met:
             found.append(f"{aim.what}: {number(aim.value)}{unit}, where {sign}{aim.least:g}{unit} is required.")
         elif not aim.best_met:
             found.append(f"{aim.what}: {number(aim.value)}{unit}, where {aim.best:g}{unit} is the aim.")
-    for load_name, servers in result["loads"].items():
+    return found
+
+
+def doubts(loads: Mapping[str, Mapping[str, Sequence[Round]]], names: Mapping[str, str]) -> list[str]:
+    """What makes a figure doubtful, one sentence each.
+
+    Args:
+        loads: rounds, by kind of request and by server.
+        names: what a server is called on the page.
+    """
+    found = []
+    for load_name, servers in loads.items():
         idle = []
         for server, rounds in servers.items():
             errors, busy, client = (
@@ -238,12 +267,12 @@ def shortfalls(result: Result) -> list[str]:
                 middle(rounds, "client"),
             )
             if errors:
-                found.append(f"{load_name}: {errors} requests to {NAMES[server]} failed.")
+                found.append(f"{load_name}: {errors} requests to {names[server]} failed.")
             if busy < SATURATED:
-                idle.append(f"{NAMES[server]}: {busy:.0%} of its core (wrk {client:.0%} of its own)")
+                idle.append(f"{names[server]}: {busy:.0%} of its core (wrk {client:.0%} of its own)")
         if idle:
             found.append(f"{load_name}: these could have done more, so *per CPU* says more: {'; '.join(idle)}.")
-    every = [one for servers in result["loads"].values() for rounds in servers.values() for one in rounds]
+    every = [one for servers in loads.values() for rounds in servers.values() for one in rounds]
     others = statistics.fmean(one["others"] for one in every)
     if others > QUIET:
         found.append(f"Other work took {others:.0%} of a core while this was measured: the machine was not quiet.")
@@ -325,18 +354,18 @@ def page(result: Result) -> str:
     """docs/benchmarks.md."""
     refused, machine = result["refused"], result["machine"]
     cases = ("", *next(iter(refused.values())))
-    tables = "\n\n".join(f"### {name}\n\n{_markdown(HEAD, rows(result, name))}" for name in result["loads"])
+    tables = "\n\n".join(f"### {name}\n\n{markdown(HEAD, rows(result, name))}" for name in result["loads"])
     return PAGE.format(
-        aims=_markdown(("", "measured", "at least", "aim", ""), _aim_rows(result)),
+        aims=markdown(("", "measured", "at least", "aim", ""), aim_rows(aims(result))),
         shortfalls="\n".join(f"- {one}" for one in shortfalls(result) or ["Nothing, on this machine."]),
         rounds=f"{result['rounds']} round{'s' * (result['rounds'] > 1)}",
         seconds=result["seconds"],
         connections=result["connections"],
         token_bytes=result["token_bytes"],
         tables=tables,
-        refused=_markdown(cases, ((NAMES[name], *map(str, shown.values())) for name, shown in refused.items())),
-        memory=_markdown(("", "largest", "all", "slow readers"), memory(result)),
-        costs=_markdown(("", ""), costs(result)),
+        refused=markdown(cases, ((NAMES[name], *map(str, shown.values())) for name, shown in refused.items())),
+        memory=markdown(("", "largest", "all", "slow readers"), memory(result)),
+        costs=markdown(("", ""), costs(result)),
         date=result["date"],
         commit=result["commit"],
         processor=machine["processor"],
@@ -355,45 +384,80 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 .small { font-size: 12px; fill: #59636e }
 .axis { stroke: #d1d9e0 }
 .b0 { fill: #8c959f } .b1 { fill: #bf8700 } .b2 { fill: #0969da }
+.b3 { fill: #57606a } .b4 { fill: #8250df } .b5 { fill: #1a7f37 }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3 } .small { fill: #9198a1 } .axis { stroke: #3d444d }
   .b0 { fill: #6e7681 } .b1 { fill: #d29922 } .b2 { fill: #4493f8 }
+  .b3 { fill: #9198a1 } .b4 { fill: #ab7df8 } .b5 { fill: #3fb950 }
 }
 """
+_LEGEND = 3
+"""Names in one line of a legend."""
+
+
+class Bar(NamedTuple):
+    """One bar: its colour (`b0` to `b5` in the style), its length, and what stands behind it."""
+
+    colour: int
+    value: float
+    label: str
 
 
 def plot(result: Result) -> str:
-    """Bars of throughput relative to nginx; colours follow the reader's light or dark scheme."""
-    left, width, bar, gap, top = 110, 430, 16, 18, 62
-    shown = (BASE, PEER, OURS)
-    legend = {BASE: "nginx, no check", PEER: "HAProxy jwt_verify", OURS: "Stagedoor"}
-    most = max(ratio(result, name, server, BASE) for name in result["loads"] for server in shown)
-    scale, y, parts = width / most, top, list[str]()
+    """Bars of throughput relative to nginx."""
+    legend = {"nginx, no check": 0, "HAProxy jwt_verify": 1, "Stagedoor": 2}
+    groups = dict[str, list[Bar]]()
     for load_name, servers in result["loads"].items():
-        parts.append(f'<text x="{left - 12}" y="{y + 1.5 * bar + 5:g}" text-anchor="end">{escape(load_name)}</text>')
-        for index, server in enumerate(shown):
+        groups[load_name] = []
+        for server, colour in zip((BASE, PEER, OURS), legend.values(), strict=True):
             value = ratio(result, load_name, server, BASE)
-            unit, name = ("MB/s", "mb_per_s") if _by_bytes(load_name) else ("req/s", "requests_per_s")
-            label = f"{value:.2f} · {number(middle(servers[server], name))} {unit}"
-            at = y + index * bar
-            length = max(1.0, value * scale)
-            parts.append(f'<rect class="b{index}" x="{left}" y="{at}" width="{length:.1f}" height="{bar - 2}" rx="2"/>')
-            parts.append(f'<text class="small" x="{left + length + 6:.1f}" y="{at + bar - 4}">{label}</text>')
-        y += len(shown) * bar + gap
-    keys, x = [], left
-    for index, server in enumerate(shown):
-        keys.append(f'<rect class="b{index}" x="{x}" y="34" width="12" height="12" rx="2"/>')
-        keys.append(f'<text class="small" x="{x + 17}" y="44">{escape(legend[server])}</text>')
-        x += 150
+            label = f"{value:.2f} · {throughput(servers[server], by_bytes=_by_bytes(load_name))}"
+            groups[load_name].append(Bar(colour, value, label))
+    return bars("Throughput relative to nginx that checks nothing", legend, groups)
+
+
+def throughput(rounds: Sequence[Round], *, by_bytes: bool) -> str:
+    """Median of requests or bytes, with its unit."""
+    unit, name = ("MB/s", "mb_per_s") if by_bytes else ("req/s", "requests_per_s")
+    return f"{number(middle(rounds, name))} {unit}"
+
+
+def bars(title: str, legend: Mapping[str, int], groups: Mapping[str, Sequence[Bar]]) -> str:
+    """An SVG of bars in groups; colours follow the reader's light or dark scheme.
+
+    Args:
+        legend: what each colour stands for.
+        groups: by their names, which stand on the left.
+    """
+    left, width, bar, gap = 130, 430, 16, 18
+    top = 62 + 20 * ((len(legend) - 1) // _LEGEND)
+    scale = width / max(one.value for group in groups.values() for one in group)
+    y, parts = top, list[str]()
+    for name, group in groups.items():
+        middle_ = y + len(group) * bar / 2 + 5
+        parts.append(f'<text x="{left - 12}" y="{middle_:g}" text-anchor="end">{escape(name)}</text>')
+        for one in group:
+            length = max(1.0, one.value * scale)
+            size = f'width="{length:.1f}" height="{bar - 2}" rx="2"'
+            parts.append(f'<rect class="b{one.colour}" x="{left}" y="{y}" {size}/>')
+            parts.append(
+                f'<text class="small" x="{left + length + 6:.1f}" y="{y + bar - 4}">{escape(one.label)}</text>'
+            )
+            y += bar
+        y += gap
+    names = []
+    for index, (name, colour) in enumerate(legend.items()):
+        x, at = left + index % _LEGEND * 160, 34 + index // _LEGEND * 20
+        names.append(f'<rect class="b{colour}" x="{x}" y="{at}" width="12" height="12" rx="2"/>')
+        names.append(f'<text class="small" x="{x + 17}" y="{at + 10}">{escape(name)}</text>')
     total = left + width + 150
     newline = "\n"  # no backslash inside f-strings before Python 3.12
-    title = "Throughput relative to nginx that checks nothing"
     return f"""\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total} {y}" width="{total}" height="{y}" role="img"
- aria-label="{title}">
+ aria-label="{escape(title)}">
 <style>{_STYLE}</style>
-<text class="title" x="{left}" y="20">{title}</text>
-{newline.join(keys)}
+<text class="title" x="{left}" y="20">{escape(title)}</text>
+{newline.join(names)}
 <line class="axis" x1="{left}" y1="{top - 6}" x2="{left}" y2="{y - gap + 4}"/>
 {newline.join(parts)}
 </svg>

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
@@ -31,13 +32,13 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="rewrite docs/benchmarks.md and its picture")
     parser.add_argument("--from", dest="source", type=Path, metavar="JSON", help="do not measure; take this result")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, _leave)  # so that every server is stopped on that way out, too
+    signal.signal(signal.SIGTERM, leave)  # so that every server is stopped on that way out, too
     try:
         if options.source:
             result = report.load(options.source)
         else:
             result = measure(quick=options.quick)
-            _keep(result)
+            keep(result)
     except peers.CannotRun as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -51,7 +52,7 @@ def main() -> int:
     return 0
 
 
-def _leave(_number: int, _frame: object) -> NoReturn:
+def leave(_number: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
@@ -78,7 +79,7 @@ def measure(*, quick: bool) -> report.Result:
         "seconds": seconds,
         "connections": load.CONNECTIONS,
         "machine": machine(len(usable)) | {"cores": cores.note},
-        "versions": _versions(),
+        "versions": versions(),
         "token_bytes": 0,
         "refused": {},
         "loads": {},
@@ -101,11 +102,11 @@ def measure(*, quick: bool) -> report.Result:
             stack.enter_context(peers.start_haproxy(site, cores)),
             stack.enter_context(peers.start_stagedoor(site, cores.server)),
         ]
-        _check(site, servers, result)
+        check(site, servers)
         for one in load.LOADS:
-            result["loads"][one.name] = _take_turns(servers, one, site, cores, rounds, seconds)
+            result["loads"][one.name] = take_turns(servers, one, site, cores, rounds, seconds)
         result["memory"] = {server.name: server.memory("VmHWM") for server in servers}
-        _check(site, servers, result)  # with everything warm the answers have to be the same
+        result["refused"] = check(site, servers)  # with everything warm the answers have to be the same
         for server in servers:
             say(f"64 slow readers of 1 GB · {server.name}")
             result["slow_readers"][server.name] = load.read_slowly(server, site.token, seconds)
@@ -115,15 +116,27 @@ def measure(*, quick: bool) -> report.Result:
     return result
 
 
-def _check(site: peers.Site, servers: list[peers.Server], result: report.Result) -> None:
+def check(site: peers.Site, servers: Sequence[peers.Server]) -> dict[str, dict[str, int]]:
+    """See that each gives the right bytes to the right caller; return what it answers to others, by its name.
+
+    Raises:
+        CannotRun: it does not.
+    """
+    refused = {}
     for server in servers:
-        result["refused"][server.name] = site.check(server)
-        statuses = ", ".join(f"{case} {status}" for case, status in result["refused"][server.name].items())
+        shown = refused[server.name] = site.check(server)
+        statuses = ", ".join(f"{case} {status}" for case, status in shown.items())
         say(f"{server.name}: {'refuses' if server.refuses else 'refuses nothing, it is the ceiling'}: {statuses}")
+    return refused
 
 
-def _take_turns(
-    servers: list[peers.Server], one: load.Load, site: peers.Site, cores: peers.Cores, rounds: int, seconds: float
+def take_turns(
+    servers: Sequence[peers.Server],
+    one: load.Load,
+    site: peers.Site,
+    cores: peers.Cores,
+    rounds: int,
+    seconds: float,
 ) -> dict[str, list[load.Round]]:
     """Rounds in turn, so that whatever else the machine does hits everybody; each server is warmed up first."""
     for server in servers:
@@ -136,7 +149,7 @@ def _take_turns(
             say(
                 f"{one.name} · round {number + 1}/{rounds} · {server.name}: {shown['requests_per_s']:,.0f} req/s, "
                 f"{shown['mb_per_s']:,.0f} MB/s, p99 {shown['p99_ms']:.1f} ms; cores: server {shown['busy']:.0%}, "
-                f"wrk {shown['client']:.0%}, others {shown['others']:.0%}"
+                f"behind {shown['behind']:.0%}, wrk {shown['client']:.0%}, others {shown['others']:.0%}"
                 + (f", {shown['errors']} ERRORS" if shown["errors"] else "")
             )
     return found
@@ -164,10 +177,11 @@ def _micro(site: peers.Site, cores: peers.Cores, quick: bool) -> micro.Micro:
     }
 
 
-def _keep(result: report.Result) -> None:
+def keep(result: Mapping[str, object], prefix: str = "") -> None:
+    """Write a result into bench/results/."""
     RESULTS.mkdir(exist_ok=True)
     stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
-    path = RESULTS / f"{stamp}.json"
+    path = RESULTS / f"{prefix}{stamp}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
     say(f"kept as {path.relative_to(peers.ROOT)}")
 
@@ -187,14 +201,15 @@ def machine(count: int) -> dict[str, str]:
     }
 
 
-def _versions() -> dict[str, str]:
+def versions(*more: str) -> dict[str, str]:
+    """What was measured with, and on; `more` are installed packages."""
+
     def first_line(*command: str) -> str:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
         return (done.stdout + done.stderr).splitlines()[0]
 
-    packages = ("uvicorn", "uvloop", "httptools", "cryptography")
     installed = {}
-    for package in packages:
+    for package in ("uvicorn", "uvloop", "httptools", "cryptography", *more):
         try:
             installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

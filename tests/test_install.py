@@ -239,3 +239,15 @@ def test_an_installation_that_failed_is_tried_again(tmp_path: Path, failing: str
     _program(checkout.path / "uv", UV)
     assert checkout.install().returncode == 0
     assert checkout.calls() == installs()
+
+
+def test_what_the_benchmark_needs_is_installed_beside_that_of_the_tests(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path, python3=PYTHON, uv=UV)
+    shutil.copy(REQUIREMENTS / "bench.txt", checkout.folder / "requirements")
+    checkout.install("test")
+    assert checkout.install("runtime").returncode == 0
+    assert checkout.calls() == []
+    assert checkout.install("bench").returncode == 0
+    assert [call for call in checkout.calls() if "-r requirements/bench.txt" in call]
+    checkout.install("bench")
+    assert checkout.calls() == []

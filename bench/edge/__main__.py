@@ -36,7 +36,7 @@ def main() -> int:
     except CannotRun as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    _keep(result)
+    suite.keep(result, "edge-")
     if options.write:
         suite.say(f"wrote {page.write(result, ROOT / 'docs').relative_to(ROOT)}")
     print(text)
@@ -102,14 +102,6 @@ def _versions(python: str, node: str) -> dict[str, str]:
             for name in ("cognito-at-edge", "aws-jwt-verify", "esbuild")
         },
     }
-
-
-def _keep(result: page.Result) -> None:
-    suite.RESULTS.mkdir(exist_ok=True)
-    stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
-    path = suite.RESULTS / f"edge-{stamp}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    suite.say(f"kept as {path.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

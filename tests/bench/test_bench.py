@@ -23,6 +23,7 @@ def rounds(
             cpu_us_per_request=cpu,
             cpu_ms_per_mb=cpu / 10,
             busy=busy,
+            behind=0.25,
             client=0.75,
             others=others,
             errors=errors,
