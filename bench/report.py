@@ -271,7 +271,7 @@ def doubts(loads: Mapping[str, Mapping[str, Sequence[Round]]], names: Mapping[st
             if busy < SATURATED:
                 idle.append(f"{names[server]}: {busy:.0%} of its core (wrk {client:.0%} of its own)")
         if idle:
-            found.append(f"{load_name}: these could have done more, so *per CPU* says more: {'; '.join(idle)}.")
+            found.append(f"{load_name}: these could have done more, so processor time says more: {'; '.join(idle)}.")
     every = [one for servers in loads.values() for rounds in servers.values() for one in rounds]
     others = statistics.fmean(one["others"] for one in every)
     if others > QUIET:
@@ -391,8 +391,6 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 }
   .b3 { fill: #9198a1 } .b4 { fill: #ab7df8 } .b5 { fill: #3fb950 }
 }
 """
-_LEGEND = 3
-"""Names in one line of a legend."""
 
 
 class Bar(NamedTuple):
@@ -429,8 +427,16 @@ def bars(title: str, legend: Mapping[str, int], groups: Mapping[str, Sequence[Ba
         legend: what each colour stands for.
         groups: by their names, which stand on the left.
     """
-    left, width, bar, gap = 130, 430, 16, 18
-    top = 62 + 20 * ((len(legend) - 1) // _LEGEND)
+    left, width, bar, gap = 140, 430, 16, 18
+    total = left + width + 150
+    keys, x, top = list[str](), left, 62
+    for name, colour in legend.items():
+        wide = 36 + round(6.3 * len(name))
+        if x + wide > total:
+            x, top = left, top + 20
+        keys.append(f'<rect class="b{colour}" x="{x}" y="{top - 28}" width="12" height="12" rx="2"/>')
+        keys.append(f'<text class="small" x="{x + 17}" y="{top - 18}">{escape(name)}</text>')
+        x += wide
     scale = width / max(one.value for group in groups.values() for one in group)
     y, parts = top, list[str]()
     for name, group in groups.items():
@@ -445,19 +451,13 @@ def bars(title: str, legend: Mapping[str, int], groups: Mapping[str, Sequence[Ba
             )
             y += bar
         y += gap
-    names = []
-    for index, (name, colour) in enumerate(legend.items()):
-        x, at = left + index % _LEGEND * 160, 34 + index // _LEGEND * 20
-        names.append(f'<rect class="b{colour}" x="{x}" y="{at}" width="12" height="12" rx="2"/>')
-        names.append(f'<text class="small" x="{x + 17}" y="{at + 10}">{escape(name)}</text>')
-    total = left + width + 150
     newline = "\n"  # no backslash inside f-strings before Python 3.12
     return f"""\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total} {y}" width="{total}" height="{y}" role="img"
  aria-label="{escape(title)}">
 <style>{_STYLE}</style>
 <text class="title" x="{left}" y="20">{escape(title)}</text>
-{newline.join(names)}
+{newline.join(keys)}
 <line class="axis" x1="{left}" y1="{top - 6}" x2="{left}" y2="{y - gap + 4}"/>
 {newline.join(parts)}
 </svg>

@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def measure(*, quick: bool) -> page.Result:
-    """Make the whole run; takes seven minutes, or two with `quick`.
+    """Make the whole run; takes seven minutes, or three with `quick`.
 
     Raises:
         CannotRun: something is missing, or a contestant does not do its job.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from bench import report
-from bench.load import Round
+from bench.load import CONNECTIONS, Round
 from bench.peers import Memory
 from bench.report import Aim, Bar, Row, markdown, middle, number
 
@@ -169,7 +169,7 @@ measured on a page of their own.
 
 Medians of {rounds} of {seconds:g} s, the contestants in turn; every request brings the same RS256 token of
 {token_bytes} bytes in a cookie. Small objects are asked for under {small} names in turn ({medium} for 64 KB), so that
-hardly two requests for the same one are under way at once. Kept connections: {connections}.
+hardly two requests for the same one are under way at once. {connections} connections are kept ({others}).
 
 *of nginx* compares requests per second for small objects, and bytes per second for large ones, with nginx that relays
 and checks nobody. *CPU* is the processor time of the server alone. *behind* is what the store used of its core, which
@@ -183,7 +183,7 @@ The store is an nginx that serves the bucket's files with ETag and Last-Modified
 nginx, HAProxy and Envoy do not sign here and a private bucket would refuse them: what they would spend on Signature
 Version 4 is missing from their figures. Stagedoor and boto3 sign every request.
 
-- **nginx** relays over kept connections and checks nobody: it is the ceiling of relaying, not an alternative.
+- **nginx, no check** relays over kept connections and checks nobody: it is the ceiling of relaying, not an alternative.
 - **nginx, cached `auth_request`** asks a service about each token and folder, and believes a yes for 30 s, whether or
   not the token expires meanwhile. The service is the Starlette program; it is hardly asked, and counts as *behind*.
 - **HAProxy** checks signature, issuer and expiry of every request anew and a path prefix; one thread, no splicing.
@@ -195,7 +195,7 @@ Version 4 is missing from their figures. Stagedoor and boto3 sign every request.
 
 The token goes no further than the gateway at any of them.
 
-### Cached
+## Cached
 
 {cached}
 
@@ -213,8 +213,8 @@ Status for requests that must not be served, asked before and after the load:
 
 ## Memory
 
-Resident MB of a fresh worker, before and at its peak, when 64 clients at a time had asked it for more objects of one
-size than its cache holds (64 MB). 1 MB is the largest object that it keeps.
+Resident MB of a fresh worker, before and at its peak, when {connections} clients at a time had asked it for more
+objects of one size than its cache holds (64 MB). 1 MB is the largest object that it keeps.
 
 {memory}
 
@@ -236,7 +236,7 @@ Figures of other machines differ, ratios less so.
 ```
 requirements/install test && requirements/install bench
 .venv/bin/python -m bench.s3            # about seven minutes; needs wrk, nginx and haproxy, as bench/run does
-.venv/bin/python -m bench.s3 --quick    # about two minutes, coarser
+.venv/bin/python -m bench.s3 --quick    # about three minutes, coarser
 .venv/bin/python -m bench.s3 --write    # and rewrites this page
 ```
 
@@ -248,8 +248,9 @@ def page(result: Result) -> str:
     """docs/s3-benchmarks.md."""
     machine, refused = result["machine"], result["refused"]
     cases = ("", *next(iter(refused.values())))
-    tables = {row: f"#### {row.load.name}\n\n{markdown(head(row), rows(result, row))}" for row in ROWS}
+    tables = {row: f"### {row.load.name}\n\n{markdown(head(row), rows(result, row))}" for row in ROWS}
     far = next(row for row in ROWS if row.place == "far")
+    connections = {row.load.name: row.load.connections for row in ROWS}
     doubts = [*report.missed(aims(result)), *report.doubts(result["loads"], NAMES)]
     return PAGE.format(
         aims=markdown(("", "measured", "at least", "aim", ""), report.aim_rows(aims(result))),
@@ -259,7 +260,8 @@ def page(result: Result) -> str:
         token_bytes=result["token_bytes"],
         small=f"{contest.NAMES['1k.bin']:,}",
         medium=contest.NAMES["64k.bin"],
-        connections=", ".join(f"{row.load.connections} for {row.load.name}" for row in ROWS if row.base == RELAY),
+        connections=CONNECTIONS,
+        others=", ".join(f"{count} for {name}" for name, count in connections.items() if count != CONNECTIONS),
         tables="\n\n".join(table for row, table in tables.items() if row.base == RELAY),
         cached="\n\n".join(table for row, table in tables.items() if row.base != RELAY),
         refused=markdown(cases, ((NAMES[name], *map(str, shown.values())) for name, shown in refused.items())),
