@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from bench import load
-from bench.peers import CannotRun, Memory
+from bench.peers import FILES, CannotRun, Memory
 from bench.s3 import contest, delay, page
 from bench.s3.contest import CACHED, HAPROXY, OURS, OURS_FOLDER, RELAY, ROWS
 
@@ -167,6 +167,14 @@ def test_everybody_has_a_name_and_is_compared_with_somebody_of_the_same_row() ->
         assert row.base in row.servers
         assert page.NAMES.keys() >= set(row.servers)
     assert {OURS_FOLDER, CACHED} <= {name for row in ROWS for name in row.servers}
+
+
+def test_no_answer_can_be_shared_and_what_is_cached_fits_the_cache() -> None:
+    """Two callers of one object cost one question to S3, which would make what is not cached look cheap."""
+    for row in ROWS:
+        if row.load.names:
+            assert row.load.names > row.load.connections
+            assert row.load.names * FILES[row.load.file] < contest.CACHE_BYTES
 
 
 def test_what_the_peers_need_is_pinned_as_the_tests_have_it() -> None:
