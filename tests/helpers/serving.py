@@ -449,6 +449,29 @@ async def ask(
         return await connection.ask(target, method, *lines, body=body)
 
 
+@contextlib.asynccontextmanager
+async def raw_server(
+    handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[int]:
+    """A server that does this with each connection, until the client has gone or the block ends."""
+    handling: set[asyncio.Task[None] | None] = set()
+
+    async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handling.add(asyncio.current_task())
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            try:
+                await handle(reader, writer)
+            finally:
+                writer.close()
+
+    server = await asyncio.start_server(run, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+        for task in filter(None, handling):
+            task.cancel()
+        await asyncio.gather(*filter(None, handling), return_exceptions=True)
+
+
 Recorded = list[bytes]
 
 

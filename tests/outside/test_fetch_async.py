@@ -15,7 +15,7 @@ from stagedoor.core.messages import Fetch, Fetched
 from stagedoor.gateway.tls import make_context
 from stagedoor.outside import trust
 from stagedoor.outside.fetch_async import Fetcher
-from tests.helpers.serving import Recorded, certificate, eventually, plain_answer, scripted, targets
+from tests.helpers.serving import Recorded, certificate, eventually, plain_answer, raw_server, scripted, targets
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
@@ -39,29 +39,6 @@ async def fetch(answer: Callable[[bytes], Awaitable[bytes] | bytes], path: str =
     """What comes of one `Fetch` if the other end answers so."""
     async with scripted(answer, []) as port, fetching() as fetcher:
         return await fetcher(Fetch(f"http://127.0.0.1:{port}{path}", **more))  # type: ignore[arg-type]
-
-
-@contextlib.asynccontextmanager
-async def listening(
-    handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
-) -> AsyncIterator[int]:
-    """A server that does this with each connection, until the client has gone or the block ends."""
-    handling: set[asyncio.Task[None] | None] = set()
-
-    async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        handling.add(asyncio.current_task())
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            try:
-                await handle(reader, writer)
-            finally:
-                writer.close()
-
-    server = await asyncio.start_server(run, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
-        for task in filter(None, handling):
-            task.cancel()
-        await asyncio.gather(*filter(None, handling), return_exceptions=True)
 
 
 def fields(head: bytes) -> dict[str, str]:
@@ -157,7 +134,7 @@ async def test_a_body_is_read_no_further_than_to_its_limit(length: bytes) -> Non
         finally:
             ended.set()
 
-    async with listening(endless) as port, fetching() as fetcher:
+    async with raw_server(endless) as port, fetching() as fetcher:
         heard = await fetcher(Fetch(f"http://127.0.0.1:{port}/keys", timeout=60, limit=100_000))
         assert heard == Fetched(b"", "the answer is longer than 100000 bytes")
         await asyncio.wait_for(ended.wait(), 20)
@@ -198,7 +175,7 @@ async def test_all_of_it_has_one_time_limit() -> None:
             await writer.drain()
             await asyncio.sleep(0.01)
 
-    async with listening(drip) as port, fetching() as fetcher:
+    async with raw_server(drip) as port, fetching() as fetcher:
         for seconds in (0.2, 1.5):  # in the head, and in the body
             heard = await fetcher(Fetch(f"http://127.0.0.1:{port}/keys", timeout=seconds))
             assert heard == Fetched(b"", f"no answer within {seconds:g} s")
@@ -249,7 +226,7 @@ async def test_no_connection_is_used_twice() -> None:
                 b"".join(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n" + body for body in (b"mine", b"late"))
             )
 
-    async with listening(two_answers) as port, fetching() as fetcher:
+    async with raw_server(two_answers) as port, fetching() as fetcher:
         for number in range(3):
             heard = await fetcher(Fetch(f"http://127.0.0.1:{port}/{number}"))
             assert heard == Fetched(b"", "bytes came that nobody asked for")
@@ -325,7 +302,7 @@ async def tunnelling(to: int, seen: Recorded) -> AsyncIterator[int]:
         finally:
             back.close()
 
-    async with listening(tunnel) as port:
+    async with raw_server(tunnel) as port:
         yield port
 
 

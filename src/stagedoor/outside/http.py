@@ -159,15 +159,17 @@ class Answer:
             self.complete = self._left == 0
             return ""
         assert self._parser is not None, "an answer that is complete is fed no more"
+        in_head = not self._head_done
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             return "bytes came that nobody asked for" if self.complete else f"this is no answer of HTTP/1.1: {error}"
         if self._ended_twice:
             return "bytes came that nobody asked for"
-        if not self._head_done:
-            self._head_bytes += len(data)
-            return f"the header is longer than {MAX_HEAD} bytes" if self._head_bytes > MAX_HEAD else ""
+        if in_head:
+            self._head_bytes += len(data) - self._held
+            if self._head_bytes > MAX_HEAD:
+                return f"the header is longer than {MAX_HEAD} bytes"
         if self.length is not None and not self.complete:
             self._left = self.length - self._held
         return ""
