@@ -75,6 +75,8 @@ class Turns:
         except asyncio.CancelledError:
             if not admitted.cancelled():
                 self.give_back(turn)
+            elif not of_key.asking and self._keys.get(key) is of_key:
+                del self._keys[key]
             raise
         return turn
 
@@ -91,9 +93,12 @@ class Turns:
         of_key.asking -= 1
         if answered:
             of_key.answered = now
-        if of_key.waiting:
-            for _ in range(min(of_key.room(now), len(of_key.waiting))):
-                self._waiting.append(of_key.waiting.popleft())
+        room = of_key.room(now)
+        while of_key.waiting and room:
+            waiter = of_key.waiting.popleft()
+            if not waiter[1].done():
+                self._waiting.append(waiter)
+                room -= 1
         if not of_key.asking and not of_key.waiting:
             del self._keys[turn.key]
         if self._waiting:
