@@ -98,7 +98,7 @@ def _find() -> Found:
     return Found(
         Credentials(frozen.access_key, frozen.secret_key, frozen.token),
         setting("region"),
-        os.environ.get("AWS_ENDPOINT_URL_S3") or setting("endpoint_url"),
+        os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"),
         bool(setting("use_dualstack_endpoint")),
         bool(setting("use_fips_endpoint")),
     )

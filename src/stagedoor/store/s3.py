@@ -103,7 +103,8 @@ class S3Store:
         question = self._about(wish.key, method="HEAD", whole=0)
         answer = await self._ask(question, wish.key)
         if answer.status == 200 and answer.length is not None:
-            return answers.meta(answer, wish.key, answer.length, question.subject)
+            meta = answers.meta(answer, wish.key, answer.length, question.subject)
+            return None if answers.is_folder(meta, wish.key) else meta
         if answer.status == 404:
             return None
         try:  # the answer to a GET says why, or how long the object is
