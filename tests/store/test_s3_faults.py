@@ -21,8 +21,9 @@ from stagedoor.outside.aws_credentials import Found
 from stagedoor.outside.sigv4 import Credentials
 from stagedoor.store import s3 as module
 from stagedoor.store import turns
-from stagedoor.store.port import Head, Open, Range
+from stagedoor.store.port import Changed, Head, Open, Range
 from stagedoor.store.s3 import S3Store
+from stagedoor.store.s3_address import at_aws, at_endpoint
 from tests.helpers.serving import (
     Ended,
     InProcess,
@@ -188,8 +189,15 @@ async def test_a_large_object_that_stalls_breaks_off_and_the_log_has_its_bytes(
         assert here.gateway.store._streams == 0  # type: ignore[attr-defined]
 
 
+@pytest.mark.thorough("9 s, most of it for 200 connections that fill their buffers")
 async def test_slow_readers_of_large_objects_leave_small_ones_alone(store: Store, tmp_path: Path) -> None:
-    store.answers = {"public/large": found(bytes(20_000_000)), "public/small": found(b"hello")}
+    async def large(_key: str, _head: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(found(b"").replace(b"length: 0", b"length: 20000000"))
+        for _ in range(200):
+            writer.write(bytes(100_000))
+            await writer.drain()
+
+    store.answers = {"public/large": large, "public/small": found(b"hello")}
     async with site(store, tmp_path) as here, contextlib.AsyncExitStack() as stack:
         for _ in range(200):
             reader = await stack.enter_async_context(wire(here.port, receive_buffer=4096))
@@ -326,12 +334,20 @@ async def test_a_part_that_was_not_asked_for_is_not_passed_on(store: Store, span
             await body(s3, "a", span)
 
 
+async def test_a_part_is_one_whatever_its_status(store: Store) -> None:
+    store.answers = {"*": found(b"345", b"content-range: bytes 3-5/10\r\n")}
+    async with bucket(store) as s3:
+        opened = await s3.open(Open("a", Range(3, 5)))
+        assert opened is not None
+        assert (opened.start, opened.stop, opened.meta.size, opened.whole) == (3, 6, 10, b"345")
+
+
 async def test_another_version_than_the_one_asked_for_is_not_passed_on(store: Store) -> None:
     """Some stores do not understand If-Match."""
     store.answers = {"*": found(b"hello")}
     async with bucket(store) as s3:
         assert await body(s3, "a", None, b'"abc"') == b"hello"
-        with pytest.raises(module.answers.Changed):
+        with pytest.raises(Changed):
             await body(s3, "a", None, b'"other"')
 
 
@@ -462,9 +478,9 @@ async def test_credentials_with_a_line_end_are_refused(store: Store, monkeypatch
     ],
 )
 def test_where_a_bucket_is_at_aws(name: str, region: str, addressing: str, host: str, path: str) -> None:
-    made = module.at_aws(name, region, addressing, dualstack=False, fips=False)  # type: ignore[arg-type]
+    made = at_aws(name, region, addressing, dualstack=False, fips=False)  # type: ignore[arg-type]
     assert (made.host, made.authority, made.path, made.port, made.tls) == (host, host, path, 443, True)
-    both = module.at_aws("bucket", "us-gov-west-1", dualstack=True, fips=True)
+    both = at_aws("bucket", "us-gov-west-1", dualstack=True, fips=True)
     assert both.host == "bucket.s3-fips.dualstack.us-gov-west-1.amazonaws.com"
 
 
@@ -479,7 +495,7 @@ def test_where_a_bucket_is_at_aws(name: str, region: str, addressing: str, host:
     ],
 )
 def test_where_a_bucket_is_elsewhere(endpoint: str, addressing: str, authority: str, path: str) -> None:
-    made = module.at_endpoint("bucket", endpoint, "us-east-1", addressing)  # type: ignore[arg-type]
+    made = at_endpoint("bucket", endpoint, "us-east-1", addressing)  # type: ignore[arg-type]
     assert (made.authority, made.path) == (authority, path)
 
 

@@ -53,7 +53,7 @@ def extent(answer: Answer, span: Range | None, subject: str) -> tuple[int, int, 
         length = len(whole)  # without either, an early end would look like the end
     if length is None:
         raise StoreRefused(f"{subject}: the store does not say how long the object is (no Content-Length)")
-    if answer.status == 200:
+    if answer.status == 200 and b"content-range" not in answer.headers:  # some stores call a part 200
         return 0, length, length
     match = _RANGE.fullmatch(answer.headers.get(b"content-range", b""))
     if not match or span is None:
@@ -145,7 +145,7 @@ def judge(why: Refusal, subject: str) -> StagedoorError | Changed | NotSatisfiab
         return NotSatisfiable(int(size)) if size.isdecimal() and len(size) < 19 else SizeNotGiven(f"{subject}: 416")
     if why.status == 412:
         return Changed()
-    if why.code in _IMPOSSIBLE:
+    if why.code in _IMPOSSIBLE or (why.code == "InvalidArgument" and "object name" in why.message.lower()):
         return UnusableKey(f"{subject}: the store can have no object of this name ({why.code})")
     return store_error(why, subject)
 
@@ -204,7 +204,7 @@ def _content(element: ET.Element, encoded: bool) -> dict[str, Any]:
         found["LastModified"] = dt.datetime.fromtimestamp(modified, dt.UTC)
     for name in ("ETag", "StorageClass"):
         if (text := _text(element, name)) is not None:
-            found[name] = text
+            found[name] = _entity_tag(text.encode()).decode() if name == "ETag" else text
     size = _text(element, "Size")
     if size is not None:
         found["Size"] = int(size)
