@@ -50,7 +50,8 @@ NOTES: Mapping[str, str] = {
   Content-Security-Policy that lets no script run.
 """,
     "issuers": """\
-- `issuer` is compared letter by letter with the token's `iss`, the slash at the end included.
+- `issuer` is compared letter by letter with the token's `iss`, the slash at the end included. A Cognito pool has one
+  of two: `https://cognito-idp.<region>.amazonaws.com/<pool>`, or the updated `https://issuer-cognito-idp.…`.
 - `claims` always holds `groups`: `cognito:groups` for a Cognito issuer, `groups` for every other one, until you say
   otherwise. A provider's name is looked for as it is, then as a dotted path: `realm_access.roles`.
 - `jwks` as a file is read at start and again within 10 seconds after a change. Keys from a URL are asked for every

@@ -35,7 +35,13 @@ from tests.helpers.support import (
     web,
 )
 
-COGNITO = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_Example"
+POOLS = (
+    ("eu-central-1_Example", "cognito-idp.eu-central-1.amazonaws.com"),
+    ("us-gov-west-1_Ab12", "cognito-idp.us-gov-west-1.amazonaws.com"),
+    ("cn-north-1_Ab12", "cognito-idp.cn-north-1.amazonaws.com.cn"),
+    ("eusc-de-east-1_Ab12", "cognito-idp.eusc-de-east-1.amazonaws.eu"),
+)
+"""Ids of Cognito user pools in every partition, and the host of their original issuer."""
 ALL = frozenset(ALGORITHMS)
 
 
@@ -376,11 +382,47 @@ def test_a_discovery_document_that_is_wrong_is_no_answer(document: bytes) -> Non
     assert reader.web.asked == [DISCOVERY]
 
 
-def test_cognitos_keys_are_where_they_always_are() -> None:
-    address = f"{COGNITO}/.well-known/jwks.json"
-    reader = Reader(issuer(url=COGNITO, jwks=None), pages=Web({address: key_set(rsa_signer())}))
-    assert reader.verify(token(claims(iss=COGNITO))).subject == "ann"
+@pytest.mark.parametrize("form", ["", "issuer-"], ids=["original", "updated"])
+@pytest.mark.parametrize(("pool", "host"), POOLS, ids=[pool for pool, _ in POOLS])
+def test_the_keys_of_a_cognito_pool_are_below_its_issuer_in_either_form(form: str, pool: str, host: str) -> None:
+    url = f"https://{form}{host}/{pool}"
+    address = f"{url}/.well-known/jwks.json"
+    reader = Reader(issuer(url=url, jwks=None), pages=Web({address: key_set(rsa_signer())}))
+    assert reader.verify(token(claims(iss=url))).subject == "ann"
     assert reader.web.asked == [address]
+
+
+@pytest.mark.parametrize(("pool", "host"), POOLS, ids=[pool for pool, _ in POOLS])
+def test_a_pool_id_says_both_issuers(pool: str, host: str) -> None:
+    original, updated = f"https://{host}/{pool}", f"https://issuer-{host}/{pool}"
+    assert (issuers.cognito_issuer(pool), issuers.cognito_issuer(pool, updated=True)) == (original, updated)
+    assert (issuers.other_form(original), issuers.other_form(updated)) == (updated, original)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://issuer-cognito-idp.us-east-1.amazonaws.com.evil.example/us-east-1_A",
+        "https://cognito-idp.us-east-1.amazonaws.com.evil.example/us-east-1_A",
+        "https://evil.example/cognito-idp.us-east-1.amazonaws.com/us-east-1_A",
+        "https://evil-cognito-idp.us-east-1.amazonaws.com/us-east-1_A",
+        "https://issuer-issuer-cognito-idp.us-east-1.amazonaws.com/us-east-1_A",
+        "https://cognito-idp.evil.example.amazonaws.com/us-east-1_A",
+        "https://cognito-idp.us-east-1.amazonaws.org/us-east-1_A",
+        "http://cognito-idp.us-east-1.amazonaws.com/us-east-1_A",
+        "https://cognito-idp.us-east-1.amazonaws.com/us-east-1_A/b",
+        "https://cognito-idp.us-east-1.amazonaws.com/us-east-1_A\n",
+    ],
+)
+def test_an_address_that_looks_like_cognito_is_another_issuer(url: str) -> None:
+    assert not issuers.is_cognito(url)
+    assert issuers.other_form(url) is None
+
+
+@pytest.mark.parametrize("text", ["", "AbC123", "eu-central_Ab", "EU-central-1_Ab", "eu-central-1_Ab/c", "euscde-1_A"])
+def test_what_is_not_the_id_of_a_pool(text: str) -> None:
+    with pytest.raises(ValueError, match="not the id of a user pool"):
+        issuers.cognito_issuer(text)
 
 
 def test_discovery_is_made_again_when_keys_are_asked_for_again() -> None:

@@ -234,8 +234,9 @@ def test_what_is_not_set_has_the_default_of_the_reference(home: Path) -> None:
     assert found.warnings == found.inactive == ()
 
 
-def test_cognito_has_defaults_of_its_own(home: Path) -> None:
-    cognito = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_Example"
+@pytest.mark.parametrize("host", ["cognito-idp", "issuer-cognito-idp"])
+def test_cognito_has_defaults_of_its_own(home: Path, host: str) -> None:
+    cognito = f"https://{host}.eu-central-1.amazonaws.com/eu-central-1_Example"
     (issuer,) = read(home, MINIMAL.replace("https://id.example.com", cognito)).issuers
     assert issuer.token_use == {"access", "id"}
     assert issuer.claims == {"groups": "cognito:groups"}

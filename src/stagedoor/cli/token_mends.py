@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..core.issuers import other_form
 from .output import moment
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def _issuer(token: Unverified) -> str:
     iss, known = str(token.claims.get("iss")), [one.url for one in token.settings.issuers]
     if iss.rstrip("/") in (one.rstrip("/") for one in known):
         return f"its iss is {iss!r}, yours differs by the slash at the end: write it as the token does"
+    if other_form(iss) in known:
+        return f"its iss is {iss!r}, the other issuer URL of the same Cognito pool: write it as the token does"
     return f"its iss is {iss!r}, yours: {', '.join(known) or 'none'}; use another token, or add it to [[issuers]]"
 
 

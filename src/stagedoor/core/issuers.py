@@ -26,7 +26,8 @@ KEYS_MAX_AGE = 3600.0
 KEY_FILE_MAX_AGE = 5.0
 
 _KEY_TYPE = {"RS": ("RSA", None), "PS": ("RSA", None), "ES256": ("EC", "P-256"), "ES384": ("EC", "P-384")}
-_COGNITO = re.compile(r"https://cognito-idp\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/[A-Za-z0-9_-]+\Z")
+_COGNITO = re.compile(r"https://(issuer-)?(cognito-idp\.[a-z0-9-]+\.amazonaws\.(?:com|com\.cn|eu)/[A-Za-z0-9_-]+)")
+"""Original and updated issuers (Amazon Cognito API Reference, "IssuerConfigurationType"), in every partition."""
 
 
 class Issuer(NamedTuple):
@@ -54,21 +55,33 @@ class Issuer(NamedTuple):
 
 
 def is_cognito(issuer: str) -> bool:
-    """True for the issuer URL of an Amazon Cognito user pool."""
-    return _COGNITO.match(issuer) is not None
+    """True for the issuer URL of an Amazon Cognito user pool, in either form."""
+    return _COGNITO.fullmatch(issuer) is not None
 
 
-def cognito_issuer(pool_id: str) -> str:
+def other_form(issuer: str) -> str | None:
+    """The updated issuer of a Cognito user pool for its original one, and the reverse; None for other issuers."""
+    pool = _COGNITO.fullmatch(issuer)
+    if pool is None:
+        return None
+    return f"https://{pool[2]}" if pool[1] else f"https://issuer-{pool[2]}"
+
+
+def cognito_issuer(pool_id: str, *, updated: bool = False) -> str:
     """The issuer URL of a Cognito user pool, whose id says which region it is in: `eu-central-1_AbC123`.
+
+    Args:
+        pool_id: as AWS shows it.
+        updated: the pool's issuer type is UPDATED, not ORIGINAL.
 
     Raises:
         ValueError: this is not the id of a user pool.
     """
-    pool = re.fullmatch(r"([a-z]{2}(?:-[a-z]+)+-\d+)_[A-Za-z0-9]+", pool_id)
+    pool = re.fullmatch(r"((?:[a-z]{2}|eusc)(?:-[a-z]+)+-\d+)_[A-Za-z0-9]+", pool_id)
     if pool is None:
         raise ValueError(f"{pool_id!r} is not the id of a user pool")
-    china = ".cn" if pool[1].startswith("cn-") else ""
-    return f"https://cognito-idp.{pool[1]}.amazonaws.com{china}/{pool_id}"
+    suffix = {"cn": "com.cn", "eusc": "eu"}.get(pool[1].partition("-")[0], "com")
+    return f"https://{'issuer-' if updated else ''}cognito-idp.{pool[1]}.amazonaws.{suffix}/{pool_id}"
 
 
 # --- key sets
