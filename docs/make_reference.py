@@ -55,7 +55,9 @@ NOTES: Mapping[str, str] = {
 - `claims` always holds `groups`: `cognito:groups` for a Cognito issuer, `groups` for every other one, until you say
   otherwise. A provider's name is looked for as it is, then as a dotted path: `realm_access.roles`.
 - `jwks` as a file is read at start and again within 10 seconds after a change. Keys from a URL are asked for every
-  hour, and when a token names a `kid` that is not known, but never twice within 10 seconds.
+  hour, and when a token may be signed with a key that is not known, but never twice within 10 seconds.
+- A token is checked with the keys of its `kid`, else with those that have none; a token without `kid` with every key
+  that fits its `alg`, at most eight. In published keys members that are null count as absent, and padding is read over.
 - Without `jwks` the keys' address comes from `<issuer>/.well-known/openid-configuration`; Cognito's is known.
 """,
     "tokens": """\

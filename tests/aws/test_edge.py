@@ -32,6 +32,7 @@ from tests.helpers.support import (
     bearer,
     caller,
     claims,
+    ec_signer,
     key_set,
     rsa_signer,
     token,
@@ -473,7 +474,7 @@ def test_a_key_set_that_comes_byte_by_byte_is_not_waited_for_and_leaves_no_threa
         assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("document", [b"", b'{"keys":[]}', b"[[[[", key_set(rsa_signer(), rsa_signer())])
+@pytest.mark.parametrize("document", [b"", b'{"keys":[]}', b"[[[[", key_set(ec_signer())])
 def test_what_is_wrong_with_an_issuers_keys_is_logged_once(
     tmp_path: Path, issuer: IssuerServer, capsys: pytest.CaptureFixture[str], document: bytes
 ) -> None:

@@ -19,7 +19,7 @@ from stagedoor.core.errors import SettingsError
 from stagedoor.keys.pass_keys import Pair, PassSettings, new_pair, read_private
 from stagedoor.settings import SECTIONS, TABLE, Setting, Settings, load
 from tests.helpers.serving import certificate
-from tests.helpers.support import ec_signer, key_set, rsa_signer
+from tests.helpers.support import ec_signer, ed_signer, key_set, rsa_signer
 
 MINIMAL = """[site]
 url = "https://assets.example.com"
@@ -240,6 +240,12 @@ def test_cognito_has_defaults_of_its_own(home: Path, host: str) -> None:
     (issuer,) = read(home, MINIMAL.replace("https://id.example.com", cognito)).issuers
     assert issuer.token_use == {"access", "id"}
     assert issuer.claims == {"groups": "cognito:groups"}
+
+
+def test_the_new_name_of_ed25519_means_eddsa(home: Path) -> None:
+    (home / "jwks.json").write_bytes(key_set({**ed_signer().jwk, "alg": "EdDSA"}))
+    (issuer,) = read(home, with_("issuers", 'jwks = "./jwks.json"\nalgorithms = ["Ed25519", "RS256"]')).issuers
+    assert issuer.algorithms == {"EdDSA", "RS256"}
 
 
 def test_a_session_key_that_is_not_given_is_made_once_and_outlives_a_reload(home: Path) -> None:
@@ -569,11 +575,11 @@ def test_the_same_issuer_twice_is_refused(home: Path) -> None:
     [
         (b"not json", "not a JWKS"),
         (key_set(), "no key that can be used"),
-        (key_set(ec_signer()), "fit no accepted algorithm"),
+        (key_set(ec_signer()), "kty 'EC', crv 'P-256': fits no accepted algorithm (RS256)"),
         (key_set({**rsa_signer().jwk, "d": "AQAB"}), "secret or private"),
         (key_set({"kty": "oct", "k": "c2VjcmV0"}), "secret or private"),
         (key_set(rsa_signer(kid="small", bits=1024)), "2048"),
-        (key_set(rsa_signer(), rsa_signer()), "same kid"),
+        (key_set({**rsa_signer().jwk, "n": "a+b/"}), "n is not base64url (RFC 7515 §2); it has + or /"),
     ],
 )
 def test_a_wrong_key_file_is_found_before_the_first_request(home: Path, document: bytes, problem: str) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from ..core.issuers import DISCOVERY, cognito_issuer, is_cognito, is_safe_url, other_form
-from ..core.jose import ALGORITHMS
+from ..core.jose import ALGORITHMS, algorithm_name
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -148,7 +148,8 @@ def discovered(issuer: str, document: Mapping[str, object]) -> Discovered:
         else:
             note = f"the issuer calls itself {named[:200]!r}: no token counts until [[issuers]] issuer says the same"
     supported = document.get("id_token_signing_alg_values_supported")
-    usable = tuple(name for name in ALGORITHMS if isinstance(supported, list) and name in supported)
+    named = [algorithm_name(name) for name in supported] if isinstance(supported, list) else []
+    usable = tuple(name for name in ALGORITHMS if name in named)
     return Discovered(issuer, () if "RS256" in usable else usable, note)
 
 

@@ -89,7 +89,7 @@ def judge(token: Unverified) -> dict[str, Any]:
     details = {
         "shape": f"JWT, {token.header.get('alg')}",
         "issuer": token.issuer.name if token.issuer else "",
-        "key": f"kid {token.header['kid']}" if "kid" in token.header else "the only key that fits",
+        "key": f"kid {token.header['kid']}" if "kid" in token.header else "one that fits, because the token has no kid",
         "signature": "by a key of the issuer",
         "claims": f"expires {moment(caller.expires, token.now)}" if caller else "",
     }

@@ -71,10 +71,19 @@ def _algorithm(token: Unverified) -> str:
 
 
 def _key(token: Unverified) -> str:
-    if "kid" not in token.header:
-        return "it has no kid, and the issuer has several keys: have the provider send the kid"
-    kid, alg = token.header["kid"], token.header["alg"]
+    kid, alg = token.header.get("kid"), token.header["alg"]
+    if kid is None:
+        return f"the issuer publishes no key for {alg}: the token is old, or from another environment"
     return f"kid {kid!r} is not among the issuer's keys for {alg}: the token is old, or from another environment"
+
+
+def _signature(token: Unverified) -> str:
+    if "nonce" in token.header:  # Microsoft Entra, "Validate tokens": only Graph can check these
+        return (
+            "its header has a nonce, so it is for Microsoft Graph alone: ask Entra for a token of your own API "
+            "(a scope like api://<client id>/…), or use the id token"
+        )
+    return "it was changed or cut, or another key signed it: get a new one"
 
 
 def _audience(token: Unverified) -> str:
@@ -102,7 +111,7 @@ _MENDS: Mapping[str, str | Callable[[Unverified], str]] = {
     "token-algorithm": _algorithm,
     "token-key": _key,
     "issuer-unavailable": "try again later, run stagedoor check --online, or give the keys with --jwks FILE",
-    "token-signature": "it was changed or cut, or another key signed it: get a new one",
+    "token-signature": _signature,
     "token-audience": _audience,
     "token-use": lambda token: f"to accept {token.claims.get('token_use')!r}, add it to [[issuers]] token_use",
     "token-expired": lambda token: _time(token, "exp"),

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from .errors import InvalidKeySet, InvalidToken, KeysUnavailable
-from .jose import SignatureCheck, SignaturePort, json_object, octets
+from .jose import SignatureCheck, SignaturePort, algorithm_name, json_object, octets
 from .messages import Fetch, Flow, fetch
 
 DISCOVERY = "/.well-known/openid-configuration"
@@ -24,8 +24,16 @@ OLD_REQUEST = 60.0
 KEYS_MAX_AGE = 3600.0
 """Seconds until published keys are fetched again, so that a key that the issuer withdrew stops working."""
 KEY_FILE_MAX_AGE = 5.0
+MAX_CANDIDATES = 8
+"""Keys that one token's signature is checked with, at most."""
 
-_KEY_TYPE = {"RS": ("RSA", None), "PS": ("RSA", None), "ES256": ("EC", "P-256"), "ES384": ("EC", "P-384")}
+_KEY_TYPE = {
+    "RS": ("RSA", None),
+    "PS": ("RSA", None),
+    "ES256": ("EC", "P-256"),
+    "ES384": ("EC", "P-384"),
+    "ES512": ("EC", "P-521"),
+}
 _COGNITO = re.compile(r"https://(issuer-)?(cognito-idp\.[a-z0-9-]+\.amazonaws\.(?:com|com\.cn|eu)/[A-Za-z0-9_-]+)")
 """Original and updated issuers (Amazon Cognito API Reference, "IssuerConfigurationType"), in every partition."""
 
@@ -98,8 +106,9 @@ class Key(NamedTuple):
 def parse_key_set(document: bytes, port: SignaturePort, algorithms: frozenset[str]) -> tuple[Key, ...]:
     """Read a JWKS (RFC 7517 §5) and keep the keys that can verify one of `algorithms`.
 
-    Keys for encryption, of unknown types or of unsafe parameters are passed over. A set that holds secret or
-    private keys, or two keys of one `kid`, is refused as a whole: publishing it was a mistake.
+    Keys for encryption, of unknown types or of unsafe parameters are passed over, and members that are null count as
+    absent. A set that holds secret or private keys is refused as a whole: publishing it was a mistake. Several keys
+    may have one `kid`, for example one key that is listed for each of its algorithms.
 
     Raises:
         InvalidKeySet: not a JWKS, or no key in it may be used; the message says why.
@@ -110,31 +119,30 @@ def parse_key_set(document: bytes, port: SignaturePort, algorithms: frozenset[st
         keys = None
     if not isinstance(keys, list) or not all(isinstance(jwk, dict) for jwk in keys):
         raise InvalidKeySet("this is not a JWKS: a JSON object whose member 'keys' is a list of keys")
-    if any(jwk.get("kty") == "oct" or "d" in jwk for jwk in keys):
-        raise InvalidKeySet("the key set holds secret or private keys, which must never be published")
     found, passed_over = [], []
-    for jwk in keys:
+    present = [{name: value for name, value in jwk.items() if value is not None} for jwk in keys]
+    if any(jwk.get("kty") == "oct" or "d" in jwk for jwk in present):
+        raise InvalidKeySet("the key set holds secret or private keys, which must never be published")
+    for jwk in present:
         try:
             found.append(_key(jwk, port, algorithms))
         except InvalidKeySet as error:
             passed_over.append(f"{jwk.get('kid')!r}: {error}")
-    kids = [key.kid for key in found if key.kid is not None]
-    if len(set(kids)) != len(kids):
-        raise InvalidKeySet("two keys of the set have the same kid")
     if not found:
         raise InvalidKeySet("the set holds no key that can be used" + "".join(f"; {why}" for why in passed_over[:5]))
     return tuple(found)
 
 
 def _key(jwk: Mapping[str, object], port: SignaturePort, algorithms: frozenset[str]) -> Key:
-    kid, stated, operations = jwk.get("kid"), jwk.get("alg"), jwk.get("key_ops", ["verify"])
+    kid, stated, operations = jwk.get("kid"), algorithm_name(jwk.get("alg")), jwk.get("key_ops", ["verify"])
     if jwk.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
         raise InvalidKeySet("not for signatures (use, key_ops)")
     if kid is not None and not isinstance(kid, str):
         raise InvalidKeySet("kid is not a string")
     fitting = frozenset(name for name in algorithms & port.ALGORITHMS if _fits(jwk, name) and stated in (None, name))
     if not fitting:
-        raise InvalidKeySet(f"kty {jwk.get('kty')!r}, crv {jwk.get('crv')!r}, alg {stated!r} fit no accepted algorithm")
+        named = ", ".join(f"{name} {jwk[name]!r}" for name in ("kty", "crv", "alg") if name in jwk) or "no kty"
+        raise InvalidKeySet(f"{named}: fits no accepted algorithm ({', '.join(sorted(algorithms))})")
     if jwk.get("kty") == "RSA":
         _check_rsa(int.from_bytes(octets(jwk, "n")), int.from_bytes(octets(jwk, "e")))
     return Key(kid, fitting, port.load(jwk))
@@ -205,18 +213,25 @@ class IssuerKeys:
         """
         return self._asking or not -OLD_REQUEST < now - self._asked < min(COOL_DOWN, self.max_age)
 
-    def candidates(self, header: Mapping[str, object]) -> tuple[Key, ...]:
-        """Keys that may have signed under this header: its `kid`, or without one the only key that fits."""
-        fitting = tuple(key for key in self.keys if header["alg"] in key.algorithms)
-        if "kid" in header:
-            return tuple(key for key in fitting if key.kid == header["kid"])
-        return fitting if len(fitting) == 1 else ()
+    def candidates(self, algorithm: str, kid: str | None) -> tuple[Key, ...]:
+        """Keys that may have made a signature.
 
-    def knows(self, header: Mapping[str, object]) -> bool:
-        """Do the keys include the header's `kid` already, so that fetching them again cannot help?"""
-        if "kid" in header:
-            return any(key.kid == header["kid"] for key in self.keys)
-        return bool(self.keys)
+        Args:
+            algorithm: of the token.
+            kid: of the token; None: any key that fits may have been used (OpenID Connect Core 1.0 §10.1).
+
+        Returns:
+            The keys of this `kid`, else those that have none.
+        """
+        fitting = [key for key in self.keys if algorithm in key.algorithms]
+        if kid is not None:
+            named = [key for key in fitting if key.kid == kid]
+            fitting = named or [key for key in fitting if key.kid is None]
+        return tuple(fitting[:MAX_CANDIDATES])
+
+    def names(self, kid: str | None) -> bool:
+        """Is it certain which key is meant, so that fetching the keys again cannot help?"""
+        return kid is not None and any(key.kid == kid for key in self.keys)
 
     def refresh(self, now: float) -> Flow[None]:
         """Fetch the keys; afterwards `keys` is the last good set, and `failure` says what went wrong, if anything."""
