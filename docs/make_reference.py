@@ -53,7 +53,10 @@ NOTES: Mapping[str, str] = {
 - `issuer` is compared letter by letter with the token's `iss`, the slash at the end included. A Cognito pool has one
   of two: `https://cognito-idp.<region>.amazonaws.com/<pool>`, or the updated `https://issuer-cognito-idp.…`.
 - `claims` always holds `groups`: `cognito:groups` for a Cognito issuer, `groups` for every other one, until you say
-  otherwise. A provider's name is looked for as it is, then as a dotted path: `realm_access.roles`.
+  otherwise. A provider's name is looked for as it is, then as a dotted path: `realm_access.roles`,
+  `resource_access.com.example.app.roles` (in which `com.example.app` may be one name; longer names go first).
+- Groups may be an object, as ZITADEL writes roles: then the names of its members count, if what they hold is not empty.
+  A `scope` or `scp` of one text counts whole and scope by scope.
 - `jwks` as a file is read at start and again within 10 seconds after a change. Keys from a URL are asked for every
   hour, and when a token may be signed with a key that is not known, but never twice within 10 seconds.
 - A token is checked with the keys of its `kid`, else with those that have none; a token without `kid` with every key
