@@ -100,6 +100,9 @@ NOTES: Mapping[str, str] = {
 - Each is an origin, scheme and host, https but for this machine. There is no wildcard. Credentials are allowed.
 - Scripts of such an origin can read what its visitor may read, and have links made that work without the visitor for
   `[passes] max_lifetime`. List your own alone.
+- `headers` is for fields that your frontend, or a tool of yours, adds to requests. These need no entry:
+  `Authorization`, `Content-Type`, `Range`, the conditional fields, and those of tracing (`traceparent`, `baggage`,
+  `sentry-trace`, `x-datadog-…` and the like).
 """,
 }
 """What a row of the table has no room for."""

@@ -83,7 +83,7 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Edge:
 
 @pytest.fixture(scope="module")
 def with_page(tmp_path_factory: pytest.TempPathFactory) -> Edge:
-    cors = '[cors]\norigins = ["https://app.example.com"]\n'
+    cors = '[cors]\norigins = ["https://app.example.com"]\nheaders = ["x-own"]\n'
     text = SETTINGS.replace(f'url = "{SITE}"', f'url = "{SITE}"\nindex = "index.html"')
     return make(tmp_path_factory.mktemp("page"), f'{text}{SESSIONS}page = "{LOGIN}"\n{cors}')
 
@@ -229,6 +229,7 @@ def test_a_preflight_is_answered_without_a_credential(with_page: Edge) -> None:
     assert answer["status"] == "204"
     assert header(answer, "access-control-allow-origin") == "https://app.example.com"
     assert header(answer, "access-control-allow-credentials") == "true"
+    assert {"traceparent", "x-own"} <= set(str(header(answer, "access-control-allow-headers")).split(", "))
     other = event("/users/ann/a", "OPTIONS", origin="https://evil.example", access_control_request_method="GET")
     assert "access-control-allow-origin" not in with_page.objects(other)["headers"]
 

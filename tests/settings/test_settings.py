@@ -242,6 +242,10 @@ def test_cognito_has_defaults_of_its_own(home: Path, host: str) -> None:
     assert issuer.claims == {"groups": "cognito:groups"}
 
 
+def test_names_of_headers_are_listed_once_and_in_lower_case(home: Path) -> None:
+    assert read(home, with_("cors", 'headers = ["X-Own", "x-own", "x-a"]')).asked_headers == ("x-own", "x-a")
+
+
 def test_the_new_name_of_ed25519_means_eddsa(home: Path) -> None:
     (home / "jwks.json").write_bytes(key_set({**ed_signer().jwk, "alg": "EdDSA"}))
     (issuer,) = read(home, with_("issuers", 'jwks = "./jwks.json"\nalgorithms = ["Ed25519", "RS256"]')).issuers
@@ -497,6 +501,10 @@ WRONG = {
     "proxy is a name": (with_("gateway", 'trusted_proxies = ["proxy"]'), "gateway.trusted_proxies", 13),
     "proxy with host bits": (with_("gateway", 'trusted_proxies = ["10.0.0.1/8"]'), "gateway.trusted_proxies", 13),
     "origin is a star": (with_("cors", 'origins = ["*"]'), "cors.origins", 13),
+    "header is a star": (with_("cors", 'headers = ["*"]'), "cors.headers", 13),
+    "header is no name": (with_("cors", 'headers = ["x-a, x-b"]'), "cors.headers", 13),
+    "header with a line break": (with_("cors", 'headers = ["x-a\\r\\nx-b"]'), "cors.headers", 13),
+    "header is empty": (with_("cors", 'headers = [""]'), "cors.headers", 13),
     "origin is null": (with_("cors", 'origins = ["null"]'), "cors.origins", 13),
     "origin with a path": (with_("cors", 'origins = ["https://a.example/x"]'), "cors.origins", 13),
     "origin is http": (with_("cors", 'origins = ["http://a.example"]'), "cors.origins", 13),
@@ -884,6 +892,7 @@ EXAMPLES: dict[str, Any] = {
     "gateway.trusted_proxies": '["10.0.0.0/8", "2001:db8::/32"]',
     "gateway.metrics": '"127.0.0.1:9464"',
     "cors.origins": '["https://app.example.com"]',
+    "cors.headers": '["x-client-version"]',
     "log.access": '"cloudfront"',
 }
 

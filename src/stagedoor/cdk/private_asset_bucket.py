@@ -188,7 +188,10 @@ class PrivateAssetBucket(Construct):
             compress=True,
             cache_policy=caching.cache_policy(self, cache=cache),
             response_headers_policy=caching.object_headers(
-                self, origins=self.settings.origins, trust_html=self.settings.trust_html
+                self,
+                origins=self.settings.origins,
+                trust_html=self.settings.trust_html,
+                asked_headers=self.settings.asked_headers,
             ),
         )
 

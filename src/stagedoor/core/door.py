@@ -33,8 +33,14 @@ if TYPE_CHECKING:
     from .session import Sessions  # an edge function without session keys starts without it
 
 OBJECT_METHODS = "GET, HEAD, OPTIONS"
-ASKED_HEADERS = b"Authorization, Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Range, Range"
-"""Request headers that scripts of other origins may send."""
+ASKED_HEADERS = (
+    *("Authorization", "Content-Type", "If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "Range"),
+    *("X-Requested-With", "X-Request-Id", "X-Correlation-Id", "Request-Id", "traceparent", "tracestate", "baggage"),
+    *("sentry-trace", "b3", "x-b3-traceid", "x-b3-spanid", "x-b3-parentspanid", "x-b3-sampled", "x-b3-flags"),
+    *("x-datadog-trace-id", "x-datadog-parent-id", "x-datadog-origin", "x-datadog-sampling-priority"),
+    *("x-amzn-trace-id", "x-cloud-trace-context", "uber-trace-id", "newrelic", "elastic-apm-traceparent"),
+)
+"""Request headers that scripts of other origins may send: what we read, and what tracing adds to every request."""
 EXPOSED_HEADERS = (
     b"Accept-Ranges, Content-Disposition, Content-Length, Content-Range, ETag, Last-Modified, Retry-After,"
     b" WWW-Authenticate"
@@ -52,6 +58,7 @@ class Site(NamedTuple):
         fallback: key that stands in for missing ones when a browser navigates (client-side routes), or None.
         login_page: URL of a sign-in page for navigations without a credential, or None.
         origins: other origins whose scripts may read answers (CORS).
+        asked_headers: request headers that those scripts may send, besides `ASKED_HEADERS`.
     """
 
     url: str
@@ -60,6 +67,7 @@ class Site(NamedTuple):
     fallback: str | None = None
     login_page: str | None = None
     origins: frozenset[str] = frozenset()
+    asked_headers: tuple[str, ...] = ()
 
 
 class Endpoint(NamedTuple):
@@ -107,6 +115,7 @@ class Door:
         self.endpoints = endpoints or {}
         self._in_session = CallerCache(tokens.remember)
         self._vary_origin = bool(site.origins)
+        self._asked_headers = ", ".join((*ASKED_HEADERS, *site.asked_headers)).encode()
 
     def answer(self, request: Request, now: float) -> Flow[Serve | Reply]:
         """Decide one request.
@@ -301,7 +310,7 @@ class Door:
         if self.allowed_origin(request) and b"access-control-request-method" in request.headers:
             headers += (
                 (b"access-control-allow-methods", methods.encode()),
-                (b"access-control-allow-headers", ASKED_HEADERS),
+                (b"access-control-allow-headers", self._asked_headers),
                 (b"access-control-max-age", b"600"),
             )
         return Reply(204, headers, b"", "options")

@@ -56,6 +56,7 @@ def make_door(settings: Settings) -> Door:
         settings.fallback,
         settings.login_page,
         settings.origins,
+        settings.asked_headers,
     )
     sessions = None
     if settings.session_keys:

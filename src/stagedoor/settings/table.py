@@ -25,6 +25,7 @@ from .parsers import (
     ENDPOINT,
     FILE_NAME,
     FLAG,
+    HEADER_NAMES,
     KEY,
     NETWORKS,
     ORIGINS,
@@ -215,6 +216,12 @@ class Settings:
     )
     metrics: tuple[str, int] | None = one("gateway.metrics", ADDRESS, None, "Address and port for metrics.", "(off)")
     origins: frozenset[str] = one("cors.origins", ORIGINS, [], "Other origins whose scripts may read answers.")
+    asked_headers: tuple[str, ...] = one(
+        "cors.headers",
+        HEADER_NAMES,
+        [],
+        "Request headers that their scripts may send besides the usual ones and those of tracing.",
+    )
     access_log: AccessLog = one(
         "log.access",
         choice("json", "cloudfront", "off"),
