@@ -222,6 +222,29 @@ def test_302_keeps_where_the_visitor_wanted_to_go_byte_for_byte(target: str) -> 
     assert field(reply.headers, "referrer-policy") == "no-referrer"
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"sec_fetch_dest": "iframe"},
+        {"sec_fetch_dest": "frame"},
+        {"sec_fetch_dest": "embed"},
+        {"sec_fetch_dest": "object"},
+        {"sec_purpose": "prefetch"},
+        {"sec_purpose": "prefetch;prerender"},
+        {"purpose": "prefetch"},
+        {"user_agent": "Mozilla/4.0 (compatible; ms-office; MSOffice 16)"},
+        {"user_agent": "Microsoft Office Word 2014"},
+    ],
+    ids=str,
+)
+def test_where_nobody_could_sign_in_the_page_says_so_instead_of_a_302(fields: dict[str, str]) -> None:
+    reply = at_login().reply("/users/ann/a", **BROWSER, **fields)
+    assert reply.status == 401
+    assert f'href="{LOGIN}?next='.encode() in reply.body
+    for other in ({"sec_fetch_dest": "document"}, {"user_agent": "Mozilla/5.0 (X11; Linux) Firefox/140.0"}):
+        assert at_login().reply("/users/ann/a", **BROWSER, **other).status == 302
+
+
 def test_302_takes_every_credential_out_of_next() -> None:
     old = token(claims(exp=NOW - 1))
     reply = at_login().reply(f"/users/ann/a?x=1&token={old}&y=2", **BROWSER)

@@ -91,6 +91,13 @@ def test_one_secret_key_spoils_the_set(secret: dict[str, Any]) -> None:
         keys_of(rsa_signer().jwk, secret)
 
 
+def test_a_byte_order_mark_in_front_is_read_over() -> None:
+    (key,) = parse_key_set(b"\xef\xbb\xbf" + key_set(rsa_signer()), signatures, ALL)
+    assert key.kid == "rsa-1"
+    with pytest.raises(InvalidKeySet):
+        parse_key_set(b"\xef\xbb\xbf" * 2 + key_set(rsa_signer()), signatures, ALL)
+
+
 RSA = rsa_signer().jwk
 WEAK = {
     "for encryption": {"use": "enc"},
@@ -387,6 +394,11 @@ def test_keys_are_found_by_discovery() -> None:
     assert reader.web.asked == [DISCOVERY, KEYS_URL]
 
 
+def test_a_byte_order_mark_in_front_of_discovery_is_read_over() -> None:
+    pages = Web({DISCOVERY: b"\xef\xbb\xbf" + described(), KEYS_URL: b"\xef\xbb\xbf" + key_set(rsa_signer())})
+    assert Reader(issuer(jwks=None), pages=pages).verify(token()).subject == "ann"
+
+
 def test_discovery_starts_below_an_issuer_with_a_slash_at_its_end() -> None:
     slashed = ISSUER + "/"
     pages = Web({DISCOVERY: described(issuer=slashed), KEYS_URL: key_set(rsa_signer())})
@@ -477,7 +489,17 @@ def test_discovery_is_made_again_when_keys_are_asked_for_again() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["https://a", "https://a:1/b", "http://localhost:1", "http://127.0.0.1/", "http://127.9.9.9", "http://[::1]:8/"],
+    [
+        *(
+            "https://a",
+            "https://a:1/b",
+            "http://localhost:1",
+            "http://127.0.0.1/",
+            "http://127.9.9.9",
+            "http://[::1]:8/",
+        ),
+        *("http://kc.localhost:8080/realms/x", "http://a.b.localhost", "http://LOCALHOST/"),
+    ],
 )
 def test_addresses_of_keys_that_are_safe(url: str) -> None:
     assert issuers.is_safe_url(url)
@@ -490,6 +512,12 @@ def test_addresses_of_keys_that_are_safe(url: str) -> None:
         "http://a",
         "http://127.0.0.1.evil.example",
         "http://localhost.evil.example",
+        "http://evillocalhost",
+        "http://.localhost",
+        "http://a..localhost",
+        "http://evil.example#.localhost",
+        "http://evil.example/.localhost",
+        "http://localhost.",
         "http://1270.0.0.1",
         "file:///x",
         "https://",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from stagedoor.core.messages import Fetch, Fetched
 from stagedoor.outside import fetch_sync
 from stagedoor.outside.fetch_sync import fetch
 from tests.helpers.issuer_server import IssuerServer, serving
+from tests.helpers.serving import certificate
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,18 @@ def test_a_body_has_no_more_bytes_than_the_limit(issuer: IssuerServer, tmp_path:
 def test_the_time_limit_is_the_wishs_or_the_callers(issuer: IssuerServer, given: str) -> None:
     slow = Fetch(f"{issuer.url}/slow", timeout=0.05 if given == "wish" else 60.0)
     assert fetch(slow, 0.05 if given == "call" else None) == Fetched(b"", "no answer in time")
+
+
+def test_a_certificate_of_an_unknown_authority_is_named_with_the_way_out(tmp_path: Path) -> None:
+    certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    with serving() as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        fetched = fetch(Fetch(server.url.replace("http:", "https:") + "/keys"))
+    assert fetched.body == b""
+    assert "its certificate does not count here: self-signed certificate" in fetched.error
+    assert "SSL_CERT_FILE" in fetched.error
 
 
 def test_nobody_listens() -> None:

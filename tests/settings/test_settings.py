@@ -242,6 +242,15 @@ def test_cognito_has_defaults_of_its_own(home: Path, host: str) -> None:
     assert issuer.claims == {"groups": "cognito:groups"}
 
 
+def test_what_editors_of_windows_write_is_read(home: Path) -> None:
+    (home / "stagedoor.toml").write_bytes(b"\xef\xbb\xbf" + MINIMAL.replace("\n", "\r\n").encode())
+    assert load(home / "stagedoor.toml", {}).url == "https://assets.example.com"
+    (home / "stagedoor.toml").write_bytes(b"\xef\xbb\xbf" + with_("site", "nonsense = 1").encode())
+    with pytest.raises(SettingsError) as caught:
+        load(home / "stagedoor.toml", {})
+    assert caught.value.line == 2
+
+
 def test_names_of_headers_are_listed_once_and_in_lower_case(home: Path) -> None:
     assert read(home, with_("cors", 'headers = ["X-Own", "x-own", "x-a"]')).asked_headers == ("x-own", "x-a")
 

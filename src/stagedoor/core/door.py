@@ -253,7 +253,8 @@ class Door:
             # No script can remove this cookie, and every request with it is refused, for public files too.
             extra = ((b"set-cookie", self.sessions.clear_cookie().encode()),)
         again = code in _SIGN_IN_AGAIN or isinstance(error, InvalidSession)
-        if sign_in and again and replies.is_navigation(request.method, request.headers):
+        person = replies.is_navigation(request.method, request.headers) and replies.can_sign_in(request.headers)
+        if sign_in and again and person:
             return replies.redirect(sign_in, code, extra)
         challenge = 'Bearer realm="stagedoor"'
         if error:

@@ -5,6 +5,7 @@ Nothing in a token makes us fetch anything (invariant 7): every address is in th
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -114,7 +115,7 @@ def parse_key_set(document: bytes, port: SignaturePort, algorithms: frozenset[st
         InvalidKeySet: not a JWKS, or no key in it may be used; the message says why.
     """
     try:
-        keys = json_object(document, "key set").get("keys")
+        keys = json_object(document.removeprefix(codecs.BOM_UTF8), "key set").get("keys")
     except InvalidToken:
         keys = None
     if not isinstance(keys, list) or not all(isinstance(jwk, dict) for jwk in keys):
@@ -285,7 +286,7 @@ class IssuerKeys:
         if fetched.error:
             raise KeysUnavailable(f"{url}: {fetched.error}")
         try:
-            document = json_object(fetched.body, "discovery document")
+            document = json_object(fetched.body.removeprefix(codecs.BOM_UTF8), "discovery document")
         except InvalidToken:
             raise KeysUnavailable(f"{url} is not a JSON object") from None
         if document.get("issuer") != self.issuer.url:
@@ -331,7 +332,10 @@ def discovery_url(issuer: str) -> str:
 
 
 def is_safe_url(url: str) -> bool:
-    """https, or http on this machine, and no password in it: the only addresses that issuers and keys may have."""
+    """https, or http on this machine, and no password in it: the only addresses that issuers and keys may have.
+
+    Names below `localhost` are this machine, too (RFC 6761 §6.3).
+    """
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -342,5 +346,5 @@ def is_safe_url(url: str) -> bool:
     if parts.scheme == "https":
         return host != ""
     return parts.scheme == "http" and (
-        host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
+        host == "::1" or re.fullmatch(r"([a-z0-9-]+\.)*localhost|127(\.\d{1,3}){3}", host) is not None
     )

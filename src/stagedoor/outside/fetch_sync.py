@@ -7,8 +7,9 @@ import ssl
 import threading
 import time
 from functools import cache
+from ssl import SSLCertVerificationError
 from typing import Any
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
@@ -64,8 +65,17 @@ def _fetched(wish: Fetch, within: float, tls: ssl.SSLContext | None) -> Fetched:
         return Fetched(b"", f"the answer was {error.code}, not 200")
     except TimeoutError:
         return _LATE
+    except URLError as error:
+        return Fetched(b"", _reason(error))
     except Exception as error:  # any other failure means that there is no body
         return Fetched(b"", f"{type(error).__name__}: {error}")
+
+
+def _reason(error: URLError) -> str:
+    if isinstance(error.reason, SSLCertVerificationError):
+        own = "if its authority is one of your own, name the authority's file in SSL_CERT_FILE"
+        return f"its certificate does not count here: {error.reason.verify_message}; {own}"
+    return f"{type(error).__name__}: {error}"
 
 
 def _read(wish: Fetch) -> Fetched:

@@ -94,6 +94,7 @@ class Reader:
     ) -> None:
         self._table, self._lists = table, lists
         self._defaults = {f"{row.section}.{row.name}": row.default for row in table}
+        text = text.removeprefix("\ufeff")  # a byte order mark, which some editors write
         self.source = source
         self.base = source.parent.absolute() if source else Path.cwd()
         self._lines = dict(_locate(text, lists))
