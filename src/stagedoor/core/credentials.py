@@ -157,7 +157,7 @@ def _one(values: Sequence[bytes], what: str) -> str:
 def _bearer(value: str) -> str:
     """Read `Bearer <token>` (RFC 6750 §2.1; the scheme's name is case-insensitive, RFC 9110 §11.1)."""
     scheme, _, token = value.partition(" ")
-    token = token.strip(" ")
+    token = token.strip(" \t")
     if scheme.lower() != "bearer" or not token:
         raise InvalidCredential("the Authorization header is not 'Bearer <token>'", code="credential-scheme")
     return token
