@@ -82,7 +82,9 @@ def test_a_bad_header_is_not_ignored_for_a_cookie() -> None:
         assert caught.value.code == "credential-scheme"
 
 
-@pytest.mark.parametrize("header", ["Bearer abc", "bearer abc", "BEARER abc", "Bearer   abc  ", "Bearer abc\t", "Bearer abc \t "])
+@pytest.mark.parametrize(
+    "header", ["Bearer abc", "bearer abc", "BEARER abc", "Bearer   abc  ", "Bearer abc\t", "Bearer abc \t "]
+)
 def test_the_scheme_is_read_without_regard_to_case(header: str) -> None:
     assert found(authorization=header) == Credential("header", "abc")
 

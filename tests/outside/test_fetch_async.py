@@ -41,6 +41,14 @@ async def fetch(answer: Callable[[bytes], Awaitable[bytes] | bytes], path: str =
         return await fetcher(Fetch(f"http://127.0.0.1:{port}{path}", **more))  # type: ignore[arg-type]
 
 
+async def test_a_name_below_localhost_is_this_machine() -> None:
+    """No name server is asked for it; the other end hears the name all the same."""
+    seen: Recorded = []
+    async with scripted(lambda _: plain_answer("200 OK", b"keys"), seen) as port, fetching() as fetcher:
+        assert await fetcher(Fetch(f"http://kc.localhost:{port}/keys")) == Fetched(b"keys")
+    assert f"\r\nhost: kc.localhost:{port}\r\n".encode() in seen[0]
+
+
 def fields(head: bytes) -> dict[str, str]:
     lines = head.decode().split("\r\n")[1:-2]
     return {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}

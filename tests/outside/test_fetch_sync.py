@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,3 +94,18 @@ def test_no_proxy_is_asked_for_this_machine(issuer: IssuerServer, monkeypatch: p
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     fetch_sync._opener.cache_clear()
     assert fetch(Fetch(f"{issuer.url}/keys")).error == ""
+    assert fetch(Fetch(f"{issuer.url}/keys".replace("127.0.0.1", "kc.localhost"))).error == ""
+
+
+def test_a_name_below_localhost_is_this_machine_whatever_a_name_server_says(
+    issuer: IssuerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, look_up = [], socket.getaddrinfo
+
+    def noted(host: str, *rest: Any, **more: Any) -> Any:
+        asked.append(host)
+        return look_up(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", noted)
+    assert fetch(Fetch(f"{issuer.url}/keys".replace("127.0.0.1", "a.KC.localhost"))) == Fetched(b'{"keys":[]}')
+    assert asked == ["localhost"]

@@ -331,11 +331,19 @@ def discovery_url(issuer: str) -> str:
     return f"{issuer.rstrip('/')}{DISCOVERY}"
 
 
-def is_safe_url(url: str) -> bool:
-    """https, or http on this machine, and no password in it: the only addresses that issuers and keys may have.
+def host_to_connect(url: str) -> str:
+    """The host of a URL, for a connection.
 
-    Names below `localhost` are this machine, too (RFC 6761 §6.3).
+    Names below `localhost` are this machine (RFC 6761 §6.3). A name server, which could say something else, is not
+    asked for them where nothing but the address protects what is fetched.
     """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return "localhost" if parts.scheme == "http" and host.endswith(".localhost") else host
+
+
+def is_safe_url(url: str) -> bool:
+    """https, or http on this machine, and no password in it: the only addresses that issuers and keys may have."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""

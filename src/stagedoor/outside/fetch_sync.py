@@ -7,13 +7,12 @@ import ssl
 import threading
 import time
 from functools import cache
-from ssl import SSLCertVerificationError
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
-from ..core.issuers import is_safe_url
+from ..core.issuers import host_to_connect, is_safe_url
 from ..core.messages import Fetch, Fetched
 
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
@@ -72,8 +71,8 @@ def _fetched(wish: Fetch, within: float, tls: ssl.SSLContext | None) -> Fetched:
 
 
 def _reason(error: URLError) -> str:
-    if isinstance(error.reason, SSLCertVerificationError):
-        own = "if its authority is one of your own, name the authority's file in SSL_CERT_FILE"
+    if isinstance(error.reason, ssl.SSLCertVerificationError):
+        own = "if its authority is one of your own, name the authority's file in [site] ca or SSL_CERT_FILE"
         return f"its certificate does not count here: {error.reason.verify_message}; {own}"
     return f"{type(error).__name__}: {error}"
 
@@ -85,8 +84,11 @@ def _read(wish: Fetch) -> Fetched:
 
 def _get(wish: Fetch, within: float, tls: ssl.SSLContext | None) -> Fetched:
     ends = time.monotonic() + within
-    asked = Request(wish.url, headers={"Accept": "application/json"})  # noqa: S310 - `fetch` checked the URL
-    opener = _opener(urlsplit(wish.url).hostname not in _THIS_MACHINE, tls)
+    parts, host = urlsplit(wish.url), host_to_connect(wish.url)
+    headers = {"Accept": "application/json", "Host": parts.netloc}
+    url = wish.url if host == parts.hostname else parts._replace(netloc=f"{host}:{parts.port or 80}").geturl()
+    asked = Request(url, headers=headers)  # noqa: S310 - `fetch` checked the URL
+    opener = _opener(parts.scheme == "https" and host not in _THIS_MACHINE, tls)
     with opener.open(asked, timeout=within) as answer:
         if answer.status != 200:
             return Fetched(b"", f"the answer was {answer.status}, not 200")
