@@ -395,6 +395,14 @@ def test_keys_are_found_by_discovery() -> None:
     assert reader.web.asked == [DISCOVERY, KEYS_URL]
 
 
+def test_an_address_for_every_tenant_is_explained() -> None:
+    """Microsoft Entra describes common, organizations and consumers so."""
+    every = "https://login.microsoftonline.com/{tenantid}/v2.0"
+    reader = Reader(issuer(jwks=None), pages=Web({DISCOVERY: described(issuer=every)}))
+    with pytest.raises(KeysUnavailable, match="every tenant, so write the id of yours"):
+        reader.verify(token())
+
+
 def test_a_byte_order_mark_in_front_of_discovery_is_read_over() -> None:
     pages = Web({DISCOVERY: b"\xef\xbb\xbf" + described(), KEYS_URL: b"\xef\xbb\xbf" + key_set(rsa_signer())})
     assert Reader(issuer(jwks=None), pages=pages).verify(token()).subject == "ann"

@@ -376,6 +376,23 @@ def test_a_token_made_for_something_else_is_refused(typ: Any) -> None:
 
 # --- stage 3: claims
 
+GOOGLE = "https://accounts.google.com"
+
+
+def test_google_may_leave_out_the_scheme() -> None:
+    reader = Reader(issuer(url=GOOGLE))
+    for iss in (GOOGLE, "accounts.google.com"):
+        assert reader.verify(token(claims(iss=iss))).issuer_url == GOOGLE
+    for iss in (
+        "http://accounts.google.com",
+        "accounts.google.com/",
+        "Accounts.google.com",
+        "accounts.google.com.evil",
+    ):
+        assert reader.refusal(token(claims(iss=iss))) == "token-issuer"
+    assert refusal(token(claims(iss="accounts.google.com"))) == "token-issuer"
+    assert refusal(token(claims(iss="id.example.com/tenant"))) == "token-issuer"
+
 
 @pytest.mark.parametrize(
     "iss", [..., None, ISSUER + "/", ISSUER.upper(), " " + ISSUER, [ISSUER], {"a": 1}, "", 1, True]

@@ -260,7 +260,7 @@ def _check_arguments(door: object, custom_domain: object, imported: str | None, 
             setting="asset_bucket_region",
             mend="leave it out, or import a bucket: asset_bucket_name_import",
         )
-    if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d+", region):
+    if not re.fullmatch(r"([a-z]{2}|eusc)(-[a-z]+)+-\d+", region):
         raise SettingsError(
             f"{region!r} is not the name of a region", setting="asset_bucket_region", mend="for example eu-central-1"
         )

@@ -57,6 +57,11 @@ def _issuer(token: Unverified) -> str:
         return f"its iss is {iss!r}, yours differs by the slash at the end: write it as the token does"
     if other_form(iss) in known:
         return f"its iss is {iss!r}, the other issuer URL of the same Cognito pool: write it as the token does"
+    if iss.startswith("https://sts.windows.net/") and any("//login.microsoftonline.com/" in one for one in known):
+        return (
+            f"its iss is {iss!r}: a token of Entra's version 1.0; set requestedAccessTokenVersion to 2 in the manifest "
+            "of the API's app registration"
+        )
     return f"its iss is {iss!r}, yours: {', '.join(known) or 'none'}; use another token, or add it to [[issuers]]"
 
 

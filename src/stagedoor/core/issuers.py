@@ -63,6 +63,14 @@ class Issuer(NamedTuple):
     leeway: float = 0.0
 
 
+def issuer_url(iss: object) -> object:
+    """The URL that settings name for the `iss` of a token; Google's tokens may leave out the scheme.
+
+    Source: Google Identity, "Validate an ID token".
+    """
+    return "https://accounts.google.com" if iss == "accounts.google.com" else iss
+
+
 def is_cognito(issuer: str) -> bool:
     """True for the issuer URL of an Amazon Cognito user pool, in either form."""
     return _COGNITO.fullmatch(issuer) is not None
@@ -289,10 +297,12 @@ class IssuerKeys:
             document = json_object(fetched.body.removeprefix(codecs.BOM_UTF8), "discovery document")
         except InvalidToken:
             raise KeysUnavailable(f"{url} is not a JSON object") from None
+        named = str(document.get("issuer"))
         if document.get("issuer") != self.issuer.url:
-            raise KeysUnavailable(
-                f"{url} names another issuer: {str(document.get('issuer'))[:200]!r}; settings name it exactly so"
-            )
+            mend = "settings name it exactly so"
+            if "{tenantid}" in named:  # Microsoft Entra's addresses for all tenants: common, organizations, consumers
+                mend = "it stands for every tenant, so write the id of yours in its place"
+            raise KeysUnavailable(f"{url} names another issuer: {named[:200]!r}; {mend}")
         address = document.get("jwks_uri")
         local = self.issuer.url.startswith("http:")
         if not isinstance(address, str) or not is_safe_url(address) or (address.startswith("http:") and not local):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from .caller import Caller
 from .errors import InvalidToken, KeysUnavailable
-from .issuers import Issuer, IssuerKeys, Key
+from .issuers import Issuer, IssuerKeys, Key, issuer_url
 from .jose import Jws, SignaturePort, json_object, split
 from .messages import Flow
 
@@ -32,7 +32,7 @@ def check_claims(claims: Mapping[str, object], issuer: Issuer, now: float) -> fl
     Raises:
         InvalidToken: the first claim that does not hold; `code` names it.
     """
-    if claims.get("iss") != issuer.url:
+    if issuer_url(claims.get("iss")) != issuer.url:
         raise InvalidToken("iss is not the configured issuer", code="token-issuer")
     audience = claims.get("aud")
     if issuer.token_use:
@@ -172,7 +172,7 @@ class Tokens:
             raise InvalidToken(f"typ {str(jws.header['typ'])[:40]!r} is not that of a token for us", code="token-type")
         # Only to choose the issuer: nothing of the payload is trusted before its signature has been checked.
         claims = json_object(jws.payload, "payload")
-        keys = self.issuers.get(str(claims.get("iss")))
+        keys = self.issuers.get(str(issuer_url(claims.get("iss"))))
         if keys is None:
             raise InvalidToken("iss is not a configured issuer", code="token-issuer")
         if jws.algorithm not in keys.issuer.algorithms:
