@@ -230,3 +230,17 @@ def test_force_writes_settings_anew_and_keeps_the_session_key(
     assert tomllib.loads((tmp_path / "stagedoor.toml").read_text())["issuers"][0]["audience"] == ["two"]
     assert (tmp_path / ".gitignore").read_text() == "session.key\n"
     assert _load(tmp_path / "stagedoor.toml").session_keys == (text.strip().encode(),)
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "file/far/below"])
+@pytest.mark.parametrize("more", [[], ["--aws"]], ids=["settings", "aws"])
+def test_a_file_in_the_way_is_named_before_anything_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str, more: list[str]
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    assert main(["init", str(tmp_path / place), "--yes", "--issuer", COGNITO, "--audience", "a", *more]) == 1
+    said = capsys.readouterr()
+    assert f"error: {tmp_path / 'file'} is a file" in said.err
+    assert "Errno" not in said.err
+    assert said.out == ""
+    assert (tmp_path / "file").read_text() == "kept"

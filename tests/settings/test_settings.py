@@ -251,6 +251,20 @@ def test_what_editors_of_windows_write_is_read(home: Path) -> None:
     assert caught.value.line == 2
 
 
+@pytest.mark.parametrize(
+    ("login", "idle"),
+    [
+        ('session = "1h"', False),
+        ('session = "1h"\nsession_keys = ["env:NAME"]', False),
+        ('client_id = "app"', True),
+        ('session = "1h"\nscopes = ["openid"]', True),
+        ('page = "https://app.example.com/login"\nclient_id = "app"', False),
+    ],
+)
+def test_sessions_without_sign_in_are_not_called_inactive(home: Path, login: str, idle: bool) -> None:
+    assert ("[login] without page" in read(home, with_("login", login), NAME=SECRET).inactive) is idle
+
+
 def test_names_of_headers_are_listed_once_and_in_lower_case(home: Path) -> None:
     assert read(home, with_("cors", 'headers = ["X-Own", "x-own", "x-a"]')).asked_headers == ("x-own", "x-a")
 
@@ -777,6 +791,7 @@ def test_the_file_may_be_named_by_the_environment(home: Path) -> None:
         ("STAGEDOOR_RULES", '"x"', "[[rules]]"),
         ("STAGEDOOR_RULES", '[{path = "/a", allow = "anyone"}]', "without leading slash"),
         ("STAGEDOOR_ISSUERS", '[{issuer = "https://a.example", audiance = []}]', "did you mean 'audience'"),
+        ("STAGEDOOR_ISSUERS", '[{issuer = "https://a.example"}]', "issuers[0].audience: this setting is required"),
         ("STAGEDOOR_LOG_ACCESS", "loud", "known"),
     ],
 )

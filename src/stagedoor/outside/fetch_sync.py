@@ -74,7 +74,9 @@ def _reason(error: URLError) -> str:
     if isinstance(error.reason, ssl.SSLCertVerificationError):
         own = "if its authority is one of your own, name the authority's file in [site] ca or SSL_CERT_FILE"
         return f"its certificate does not count here: {error.reason.verify_message}; {own}"
-    return f"{type(error).__name__}: {error}"
+    if isinstance(error.reason, OSError) and error.reason.strerror:
+        return error.reason.strerror.lower()
+    return str(error.reason)
 
 
 def _read(wish: Fetch) -> Fetched:
