@@ -299,10 +299,13 @@ def test_who_is_signed_in_and_may_not_is_not_sent_to_sign_in_again() -> None:
 # --- index, fallback, gallery
 
 
-def test_without_index_the_root_leads_to_the_gallery() -> None:
-    reply = Visitor().reply("/")
-    assert (reply.status, field(reply.headers, "location")) == (302, f"{SITE}/-/gallery")
-    assert not_stored(reply)
+@pytest.mark.parametrize("fields", [{}, BROWSER], ids=["program", "browser"])
+def test_without_index_the_root_is_not_there(fields: dict[str, str]) -> None:
+    for visitor in (Visitor(), at_login()):
+        reply = visitor.reply("/", **fields)
+        assert (reply.status, reply.reason, field(reply.headers, "location")) == (404, "not-found", None)
+        assert "no first page" in reply.body.decode().lower()
+        assert not_stored(reply)
 
 
 def test_the_empty_key_is_never_served() -> None:

@@ -202,10 +202,9 @@ class Door:
         if method != "GET" and method != "HEAD":
             return self._not_allowed(request, OBJECT_METHODS)
         key = paths.object_key(paths.decode(request.path), self.site.index_file)
-        if key is None:
-            return self.problem(request, 404, "not-found", "there is nothing of this name")
-        if key == "":
-            return replies.redirect(f"{self.site.url}/-/gallery", "gallery")
+        if key is None or key == "":
+            detail = "there is nothing of this name" if key is None else "this site has no first page"
+            return self.problem(request, 404, "not-found", f"{detail}; ask for a file by its path")
         if request.query:
             known = self.passes.known_url(request, now)
             if known is not None:
