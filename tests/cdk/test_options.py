@@ -372,7 +372,7 @@ def test_a_pool_may_have_the_updated_issuer(arguments: dict[str, Any], issuers: 
 def test_the_keys_of_the_updated_issuer_are_fetched_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def answer(wish: Fetch, _: float) -> Fetched:
+    def answer(wish: Fetch, *_: object) -> Fetched:
         asked.append(wish.url)
         return Fetched(keys()[POOL_URL])
 

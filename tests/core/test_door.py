@@ -174,6 +174,8 @@ def test_405_at_our_own_addresses(target: str, method: str, allow: str) -> None:
 def test_503_when_it_cannot_be_found_out_who_asks() -> None:
     reply = Visitor(pages=Web()).reply("/users/ann/a", authorization=ANN)
     assert (reply.status, reply.reason) == (503, "issuer-unavailable")
+    page = Visitor(pages=Web()).reply("/users/ann/a", authorization=bearer(token()), **BROWSER).body.decode().lower()
+    assert page.count("try again") == 1
     assert field(reply.headers, "retry-after") == "10"
     assert not_stored(reply)
     assert b"id.example.com" not in reply.body
