@@ -74,7 +74,8 @@ class Fetcher:
             answer = await connections.ask(_request(wish.url))
             if answer.status != 200:
                 return Fetched(b"", f"the answer was {answer.status}, not 200")
-            return checked(await answer.read(wish.limit + 1), wish)
+            coding = answer.headers.get(b"content-encoding", b"").decode("latin-1")
+            return checked(await answer.read(wish.limit + 1), wish, coding)
         finally:
             connections.close()
 
