@@ -158,7 +158,7 @@ def test_a_member_that_is_null_counts_as_absent(signer: Signer) -> None:
         ({"alg": "ES256"}, "kty 'RSA', alg 'ES256': fits no accepted algorithm"),
         ({"kty": None}, "alg 'RS256': fits no accepted algorithm"),
     ],
-    ids=str,
+    ids=lambda part: part if isinstance(part, str) else "-".join(part),
 )
 def test_the_reason_is_the_true_one(change: dict[str, Any], reason: str) -> None:
     with pytest.raises(InvalidKeySet, match=reason):
