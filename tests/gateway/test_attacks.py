@@ -13,7 +13,8 @@ from stagedoor.core.errors import StoreUnavailable
 from stagedoor.core.messages import Request
 from stagedoor.core.tokens import Tokens
 from stagedoor.gateway import objects, protocol
-from stagedoor.gateway.access_log import WAITING_TEXTS, AccessLog, Entry
+from stagedoor.gateway.access_log import AccessLog, Entry
+from stagedoor.gateway.log_writer import WAITING_BYTES
 from stagedoor.gateway.objects import private_cache_control
 from stagedoor.keys import signatures
 from stagedoor.store import folder
@@ -179,20 +180,25 @@ def test_a_file_system_that_ignores_case_is_found_by_what_is_in_it(tmp_path: Pat
             FolderStore(str(tmp_path))
 
 
-async def test_a_reader_of_the_log_that_stalls_holds_nobody_up() -> None:
-    gate = threading.Event()
+async def test_a_reader_of_the_log_that_stalls_holds_nobody_up_and_little_memory(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gate, taken = threading.Event(), []
 
     def stalled(text: bytes) -> int:
         gate.wait(20)
+        taken.append(len(text))
         return len(text)
 
     log = AccessLog("json", stalled)
-    request = Request("GET", b"/", b"", {})
-    for _ in range(512 * (WAITING_TEXTS + 20)):
+    request = Request("GET", b"/" + b"a" * 8000, b"", {})
+    for _ in range(3 * WAITING_BYTES // 8000):
         log.add(Entry(request, "-", 200, 0, 0.0, "", "", "", ""), 0.0)
     assert not gate.is_set()
     gate.set()
     log.close()
+    assert WAITING_BYTES / 2 < sum(taken) <= WAITING_BYTES
+    assert "lines were lost because nobody read them" in caplog.text
 
 
 def test_a_reload_needs_no_issuer_to_answer() -> None:

@@ -627,7 +627,7 @@ class Client:
 
 def listening_to_sighup(running: Served, workers: int) -> int:
     """How many workers catch the signal already; one that does not yet would be ended by it."""
-    pids = [running.process.pid] if workers == 1 else serving_workers(running)
+    pids = [running.process.pid] if workers == 1 else serving_workers(running.process.pid)
     masks = [re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text()) for pid in pids]
     return sum(int(mask[1], 16) >> (signal.SIGHUP - 1) & 1 for mask in masks if mask)
 

@@ -177,7 +177,7 @@ class Served:
 
     def workers(self) -> list[int]:
         """Process ids of the children, the workers among them."""
-        return _children(self.process.pid)
+        return children(self.process.pid)
 
     def stop(self, within: float = PATIENCE) -> int:
         if self.process.poll() is None:
@@ -185,7 +185,8 @@ class Served:
         return self.process.wait(within)
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """Process ids of the children of a process."""
     found = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         found += [int(child) for child in task.read_text().split()]

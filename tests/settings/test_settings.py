@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -959,3 +960,59 @@ def test_every_row_says_what_it_is_for_in_a_sentence() -> None:
     for row in TABLE:
         assert row.purpose.endswith("."), row
         assert len(row.purpose) <= 100, row
+
+
+# --- the file
+
+
+def test_a_byte_order_mark_in_front_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "stagedoor.toml").write_bytes(b"\xef\xbb\xbf" + MINIMAL.encode())
+    assert load(tmp_path / "stagedoor.toml", {}).url == "https://assets.example.com"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = " + "[" * 100_000,
+        "x = " + "{a=" * 100_000,
+        "[" + "a." * 100_000 + "b]",
+        "a. " * 100_000 + "b = 1",
+        'site."' + "a." * 100_000 + 'b" = 1',
+        "[site]\nx = " + "1" * 10_000,
+    ],
+)
+def test_what_is_nested_too_deep_is_refused_soon(text: str) -> None:
+    with pytest.raises(SettingsError):
+        settings.parse(text)
+
+
+def test_many_dots_that_nest_nothing_are_fine() -> None:
+    many = ", ".join(f'"a{number}@mail.example.com"' for number in range(300))
+    found = settings.parse(MINIMAL + f'[[rules]] # {"." * 200}\npath = "a.b.c"\nallow = {{ emails = [{many}] }}\n')
+    assert len(found.policy.rules) == 2
+    rules = ", ".join(f'{{ path = "a{number}", allow.groups = ["x"] }}' for number in range(300))
+    found = settings.parse(MINIMAL, None, {"STAGEDOOR_RULES": f"[{rules}]"})
+    assert len(found.policy.rules) == 300
+
+
+def test_a_pipe_is_no_settings_file_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "stagedoor.toml")
+    with pytest.raises(SettingsError, match="this is a pipe"):
+        load(tmp_path / "stagedoor.toml", {})
+
+
+def test_a_file_that_is_written_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last rules, which may be those that deny, are not all there yet."""
+    path = tmp_path / "stagedoor.toml"
+    path.write_text(MINIMAL)
+    real = os.open
+
+    def write_more(name: str, flags: int, mode: int = 0o777) -> int:
+        opened = real(name, flags, mode)
+        with path.open("a") as file:
+            file.write("# more")
+        return opened
+
+    monkeypatch.setattr(os, "open", write_more)
+    with pytest.raises(SettingsError, match=r"changed while it was read\n  write a new file beside it and rename"):
+        load(path, {})

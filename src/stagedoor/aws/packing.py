@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..settings import Settings, open_reader
+from ..settings.file import read
 from ..settings.reader import Reader
 
 RUNTIME = "3.13"
@@ -76,7 +77,7 @@ def read_again(settings: Settings, environ: Mapping[str, str]) -> Reader:
         settings: as they were loaded.
         environ: environment variables that win over the file.
     """
-    text = settings.source.read_text(encoding="utf-8") if settings.source is not None else ""
+    text = read(settings.source) if settings.source is not None else ""
     return open_reader(text, settings.source, environ)
 
 

@@ -33,6 +33,7 @@ app = typer.Typer(
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit code."""
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # for names that the terminal's encoding cannot show
@@ -56,6 +57,17 @@ def main(arguments: list[str] | None = None) -> int:
         complain("error", f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _open_standard_streams() -> None:
+    """Put the null device where a standard stream is closed, or the next file that is opened would be taken for it."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, "r" if name == "stdin" else "w", closefd=False))
 
 
 def _command_words(words: list[str]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..core.errors import SettingsError
 from . import key_files, key_pairs
 from .key_files import Kind, PublicFile
 from .key_pairs import KeyPair
@@ -128,17 +129,15 @@ def rotate(
 
 def _reader(file: Path | None) -> Reader:
     """Read the settings without checking them: they may name the very key that is about to be made."""
-    from ..settings import DEFAULT_FILE, PREFIX, open_reader
+    from ..settings import find, open_reader
+    from ..settings.file import read
 
-    named = file or os.environ.get(f"{PREFIX}SETTINGS")
-    source = Path(named or DEFAULT_FILE)
-    if not named and not source.exists():
-        return open_reader("", None, os.environ)
+    source = find(file)
     try:
-        return open_reader(source.read_text(encoding="utf-8"), source, os.environ)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise WrongUsage(f"{source} cannot be read: {reason}") from None
+        text = "" if source is None else read(source)
+    except SettingsError as error:
+        raise WrongUsage(str(error)) from None
+    return open_reader(text, source, os.environ)
 
 
 def _parameter(pair: KeyPair) -> str:

@@ -1,29 +1,25 @@
 """One line for each request, on standard output: JSON, or CloudFront's standard log format.
 
-No line holds a query, a cookie or a referrer, so no credential can get into it. Lines are gathered and written
-a few times a second; a full disk or a closed pipe loses lines, never requests.
+No line holds a query, a cookie or a referrer, so no credential can get into it. Lines are gathered and handed over
+a few times a second; a full disk, a closed pipe or a slow reader loses lines, never requests.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import queue
-import threading
 import time
-from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as quoted
 from typing import NamedTuple
 
 from ..core.messages import Request
 from ..settings import AccessLog as Format
+from .log_writer import LogWriter, Write
 
 FLUSH_AFTER = 0.2
-FLUSH_LINES = 512
-WAITING_TEXTS = 64
-"""Texts of up to FLUSH_LINES lines that may wait for a slow reader of the log; more are lost."""
-CLOSE_WITHIN = 2.0
+"""Seconds after which gathered lines are handed over."""
+FLUSH_SIZE = 65_536
+"""Characters of gathered lines that are handed over at once."""
 
 CLOUDFRONT_FIELDS = (
     "date time x-edge-location sc-bytes c-ip cs-method cs(Host) cs-uri-stem sc-status cs(Referer) cs(User-Agent) "
@@ -58,10 +54,11 @@ class AccessLog:
         write: takes the text; default: standard output.
     """
 
-    def __init__(self, format_: Format, write: Callable[[bytes], int | None] | None = None) -> None:
+    def __init__(self, format_: Format, write: Write | None = None) -> None:
         self._line = {"json": _json_line, "cloudfront": _cloudfront_line, "off": None}[format_]
-        self._writer = _Writer(write or (lambda text: os.write(1, text)))
+        self._writer = LogWriter("access log", write or (lambda text: os.write(1, text)))
         self._lines: list[str] = []
+        self._size = 0
         self._flushing = False
         self._second, self._date = 0, ""
         if format_ == "cloudfront":
@@ -74,12 +71,13 @@ class AccessLog:
         second = int(now)
         if second != self._second:
             self._second, self._date = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        lines = self._lines
-        lines.append(self._line(entry, self._date, int(now % 1 * 1000)))
+        line = self._line(entry, self._date, int(now % 1 * 1000))
+        self._lines.append(line)
+        self._size += len(line)
         if not self._flushing:
             self._flushing = True
             asyncio.get_running_loop().call_later(FLUSH_AFTER, self._flush_later)
-        if len(lines) >= FLUSH_LINES:
+        if self._size >= FLUSH_SIZE:
             self.flush()
 
     def _flush_later(self) -> None:
@@ -91,36 +89,12 @@ class AccessLog:
         if self._lines:
             self._writer.put("".join(self._lines).encode())
             self._lines.clear()
+            self._size = 0
 
     def close(self) -> None:
         """Write the last lines, if they can be written soon."""
         self.flush()
-        self._writer.close()
-
-
-class _Writer:
-    def __init__(self, write: Callable[[bytes], int | None]) -> None:
-        self._write = write
-        self._texts: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-
-    def put(self, text: bytes) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="access log", daemon=True)
-            self._thread.start()
-        if self._texts.qsize() < WAITING_TEXTS:
-            self._texts.put(text)
-
-    def close(self) -> None:
-        if self._thread is not None:
-            self._texts.put(None)
-            self._thread.join(CLOSE_WITHIN)
-
-    def _run(self) -> None:
-        while (text := self._texts.get()) is not None:
-            with contextlib.suppress(OSError):
-                while text:
-                    text = text[self._write(text) or len(text) :]
+        self._writer.flush()
 
 
 def _json_line(entry: Entry, date: str, milliseconds: int) -> str:

@@ -9,14 +9,19 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import multiprocessing
 import os
 import secrets
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import uvicorn
 from uvicorn.supervisors.multiprocess import Multiprocess
@@ -24,14 +29,24 @@ from uvicorn.supervisors.multiprocess import Multiprocess
 from ..core.errors import StagedoorError
 from ..core.session import MIN_KEY_BYTES
 from ..outside import aws
-from ..settings import MADE_AT_START, PREFIX, Settings, load
+from ..settings import MADE_AT_START, PREFIX, Settings, find, load
+from ..settings.file import changed, version
 from .app import Gateway, Receive, Scope, Send, lifespan
+from .log_writer import StandardError
 from .protocol import IDLE_AFTER, protocol_of
 from .tls import make_context, use_certificate
 
 GRACE = 30
 """Seconds that requests under way have to finish when the server stops."""
 BACKLOG = 2048
+LAST_CALL = 0.2
+"""Seconds after SIGTERM in which what clients have sent already is still accepted and read."""
+RELOAD_WITHIN = 30.0
+"""Seconds that reading the settings again may take."""
+WRITTEN_WITHIN = 0.5
+"""Seconds in which a settings file must not change after it was read, because a program may be writing it in place."""
+
+T = TypeVar("T")
 
 _log = logging.getLogger("stagedoor")
 
@@ -42,7 +57,10 @@ class Reloading:
     Attributes:
         gateway: the present one.
         tls: what connections are encrypted with; SIGHUP puts the new certificate into it. None without `[gateway] tls`.
+        under_serve: is this a process of `stagedoor serve`, whose end is ours to arrange?
     """
+
+    under_serve = False
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -62,11 +80,17 @@ class Reloading:
     def _start(self) -> None:
         gc.freeze()  # what is there now stays; requests leave few cycles behind, so look for them less often
         gc.set_threshold(20_000, 20, 10)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        if self.under_serve:
+            _end_after(LAST_CALL, loop)
+            _end_with_parent(loop)
         self.gateway.start()
 
     async def _stop(self) -> None:
         await self.gateway.aclose()
+        for handler in logging.getLogger().handlers:
+            handler.flush()  # a worker ends without doing so
 
     def reload(self) -> None:
         """Read the settings again; the old gateway ends when its last request has."""
@@ -76,24 +100,36 @@ class Reloading:
             self._reloading = asyncio.create_task(self._reload())
 
     async def _reload(self) -> None:
-        self._asked_again = False
-        aws.forget_session()  # credentials may have changed, too
-        try:
-            gateway = await asyncio.to_thread(self._read_again)  # keys may be at AWS, and AWS slow
-            if self.tls is not None and gateway.settings.tls is not None:
-                use_certificate(self.tls, gateway.settings.tls)
-        except StagedoorError as error:
-            _log.error("the settings were not reloaded, the old ones stay: %s", error)
-        else:
-            self._replace(gateway)
-        if self._asked_again:
-            await self._reload()
+        again = True
+        while again:
+            self._asked_again = False
+            aws.forget_session()  # credentials may have changed, too
+            try:
+                # Keys may be at AWS, and AWS or a disk slow.
+                gateway = await _in_thread(self._read_again, RELOAD_WITHIN)
+                if self.tls is not None and gateway.settings.tls is not None:
+                    use_certificate(self.tls, gateway.settings.tls)
+            except StagedoorError as error:
+                _log.error("%s: %s", _NOT_RELOADED, error)
+            except TimeoutError:
+                _log.error("%s: they could not be read within %g s", _NOT_RELOADED, RELOAD_WITHIN)
+            except Exception:
+                _log.exception(_NOT_RELOADED)
+            else:
+                self._replace(gateway)
+            again = self._asked_again
 
     def _read_again(self) -> Gateway:
+        file = find(self._path)
+        before = version(file)
         settings = load(self._path)
         if settings.tls is not None:
             make_context(settings.tls)  # raises before anything has changed
-        return Gateway(settings)
+        gateway = Gateway(settings)
+        time.sleep(WRITTEN_WITHIN)
+        if version(file) != before:
+            raise changed(file)
+        return gateway
 
     def _replace(self, gateway: Gateway) -> None:
         self.gateway, old = gateway, self.gateway
@@ -106,6 +142,50 @@ class Reloading:
             _log.warning("settings reloaded; [gateway] listen, workers, and tls on or off, need a restart")
         else:
             _log.warning("settings reloaded")
+
+
+_NOT_RELOADED = "the settings were not reloaded, the old ones stay"
+
+
+async def _in_thread(function: Callable[[], T], within: float) -> T:
+    """Call a function in a thread of its own, so that one that hangs holds up no other and no stop.
+
+    Raises:
+        TimeoutError: it took longer; what it returns then is lost.
+    """
+    result: Future[T] = Future()
+    result.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            result.set_result(function())
+        except Exception as error:
+            result.set_exception(error)
+
+    threading.Thread(target=run, name="reload", daemon=True).start()
+    async with asyncio.timeout(within):
+        return await asyncio.wrap_future(result)
+
+
+def _end_after(seconds: float, loop: asyncio.AbstractEventLoop) -> None:
+    """Let SIGTERM stop the server a little later, so that requests which are on their way are answered."""
+    stop: Any = signal.getsignal(signal.SIGTERM)
+    if callable(stop):
+        loop.add_signal_handler(signal.SIGTERM, lambda: loop.call_later(seconds, stop, signal.SIGTERM, None))
+
+
+def _end_with_parent(loop: asyncio.AbstractEventLoop) -> None:
+    """Stop when the parent process has ended without a word (SIGKILL), or its port would stay taken."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def end() -> None:
+        loop.remove_reader(parent.sentinel)
+        _log.error("the parent process has gone, so this worker ends")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    loop.add_reader(parent.sentinel, end)
 
 
 async def _close_when_idle(gateway: Gateway) -> None:
@@ -127,7 +207,7 @@ def create_app() -> Reloading:
 
 def log_to_stderr() -> None:
     """Everything but the access log goes to standard error."""
-    logging.basicConfig(stream=sys.stderr, format="stagedoor: %(message)s", level=logging.WARNING)
+    logging.basicConfig(handlers=[StandardError()], format="stagedoor: %(message)s", level=logging.WARNING)
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it warns of every malformed request
 
 
@@ -195,6 +275,7 @@ class _Config(uvicorn.Config):
     def load(self) -> None:
         super().load()
         application: Reloading = self.loaded_app
+        application.under_serve = True
         self.http_protocol_class = protocol_of(lambda: application.gateway)
         self.ssl = application.tls
 
@@ -241,5 +322,4 @@ def _announce(settings: Settings, bound: socket.socket) -> None:
     scheme = "https" if settings.tls else "http"
     address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     many = f", {settings.workers} workers" if settings.workers > 1 else ""
-    sys.stderr.write(f"stagedoor: {settings.url} from {settings.store or 'nowhere'}, listening on {address}{many}\n")
-    sys.stderr.flush()
+    _log.warning("%s from %s, listening on %s%s", settings.url, settings.store or "nowhere", address, many)

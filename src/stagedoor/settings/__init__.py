@@ -14,6 +14,7 @@ from typing import Any
 
 from ..core.errors import SettingsError
 from . import checks
+from .file import read
 from .parsers import Network as Network
 from .reader import PREFIX as PREFIX
 from .reader import Reader
@@ -22,7 +23,7 @@ from .sections import MADE_AT_START as MADE_AT_START
 from .table import FIELDS, LISTS, SECTIONS, TABLE, Settings
 from .table import AccessLog as AccessLog
 
-__all__ = ["LISTS", "SECTIONS", "TABLE", "Settings", "load", "open_reader", "parse"]
+__all__ = ["LISTS", "SECTIONS", "TABLE", "Settings", "find", "load", "open_reader", "parse"]
 
 DEFAULT_FILE = "stagedoor.toml"
 
@@ -39,19 +40,22 @@ def load(path: Path | str | None = None, environ: Mapping[str, str] | None = Non
         SettingsError: the first setting that is wrong.
     """
     environ = os.environ if environ is None else environ
-    chosen = Path(path or environ.get(PREFIX + "SETTINGS") or DEFAULT_FILE)
-    if path is None and PREFIX + "SETTINGS" not in environ and not chosen.exists():
+    chosen = find(path, environ)
+    if chosen is None:
         if not any(name.startswith(PREFIX) for name in environ):
             raise SettingsError(
                 f"there is no {DEFAULT_FILE} here", mend="make one with: stagedoor init, or see it work: stagedoor demo"
             )
         return parse("", None, environ)
-    try:
-        text = chosen.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SettingsError(f"cannot be read: {reason}", source=str(chosen)) from error
-    return parse(text, chosen, environ)
+    return parse(read(chosen), chosen, environ)
+
+
+def find(path: Path | str | None = None, environ: Mapping[str, str] | None = None) -> Path | None:
+    """The settings file that `load` reads; None: the environment alone. Arguments as for `load`."""
+    environ = os.environ if environ is None else environ
+    chosen = Path(path or environ.get(PREFIX + "SETTINGS") or DEFAULT_FILE)
+    named = path is not None or PREFIX + "SETTINGS" in environ
+    return chosen if named or chosen.exists() else None
 
 
 def parse(text: str, source: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:

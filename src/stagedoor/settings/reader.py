@@ -18,6 +18,13 @@ from ..core.errors import SettingsError
 
 PREFIX = "STAGEDOOR_"
 """How the names of the environment variables begin."""
+MAX_DEPTH = 100
+"""Most parts of a dotted key."""
+MAX_SHOWN = 100
+"""Characters of an unknown name that a message shows."""
+
+_QUOTED = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#.*')
+_DEEP = re.compile(rf"(?<![\w.-])(?:[\w-]++[ \t]*+\.[ \t]*+){{{MAX_DEPTH}}}")
 
 
 T = TypeVar("T", covariant=True)
@@ -102,12 +109,12 @@ class Reader:
         self._secret_environ = environ
         self.warnings: list[str] = []
         try:
-            self._tree: dict[str, object] = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+            self._tree = _toml(text)
+        except ValueError as error:
             line = re.search(r"line (\d+)", str(error))
             raise SettingsError(
                 f"not valid TOML: {error}",
-                source=str(source),
+                source=str(source) if source else "settings",
                 line=int(line[1]) if line else None,
                 mend=_toml_mend(str(error)),
             ) from error
@@ -139,7 +146,8 @@ class Reader:
         sections = list(dict.fromkeys(row.section for row in self._table))
         for section, content in self._tree.items():
             if section not in sections:
-                self.fail(section, "unknown section", _did_you_mean(section, sections))
+                shown = section[:MAX_SHOWN]
+                self.fail(shown, "unknown section", _did_you_mean(shown, sections))
             if section in self._lists:
                 tables = content if isinstance(content, list) else None
                 if tables is None or not all(isinstance(table, dict) for table in tables):
@@ -155,7 +163,7 @@ class Reader:
             where = f"{section}[{index}]" if section in self._lists else section
             for name in table:
                 if name not in known:
-                    self.fail(f"{where}.{name}", "unknown setting", _did_you_mean(name, known))
+                    self.fail(f"{where}.{name[:MAX_SHOWN]}", "unknown setting", _did_you_mean(name[:MAX_SHOWN], known))
 
     def _overlay(self, environ: Mapping[str, str]) -> None:
         """Environment over file: STAGEDOOR_SITE_URL, …; lists of tables as one TOML value, STAGEDOOR_RULES='[…]'."""
@@ -192,8 +200,8 @@ class Reader:
 
     def _toml_value(self, name: str, text: str) -> object:
         try:
-            return tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+            return _toml(f"value = {text}")["value"]
+        except ValueError:
             self.fail(name, "the variable is not a TOML value", 'for example ["a", "b"], true, 2 or { key = "value" }')
 
     # --- values
@@ -327,6 +335,23 @@ class Reader:
         )
 
 
+def _toml(text: str) -> dict[str, object]:
+    """Parse TOML in a time that grows with its length alone.
+
+    Raises:
+        ValueError: it is not TOML, or nested too deep.
+    """
+    bare = _QUOTED.sub("q", text)
+    deep = _DEEP.search(bare)
+    if deep:  # tomllib's time grows with the square of their number
+        line = bare.count("\n", 0, deep.start()) + 1
+        raise ValueError(f"a key has more than {MAX_DEPTH} parts (line {line})")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("the values are nested too deep") from None
+
+
 def _toml_mend(problem: str) -> str:
     twice = re.search(r"Cannot declare \('(\w+)',\) twice", problem)
     if twice:
@@ -342,11 +367,11 @@ def _did_you_mean(word: str, known: Sequence[str]) -> str:
 def _outwards(name: str) -> Iterator[str]:
     """A setting's name, then what it stands in: `rules[2].path`, `rules[2]`, `rules`."""
     yield name
-    if "." in name:
-        yield from _outwards(name.rpartition(".")[0])
-    else:
-        section = name.partition("[")[0]
-        yield from (section, f"{section}[0]")
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name
+    section = name.partition("[")[0]
+    yield from (section, f"{section}[0]")
 
 
 def _locate(text: str, lists: Sequence[str]) -> Iterator[tuple[str, int]]:
