@@ -16,6 +16,7 @@ from stagedoor.core.errors import InvalidKeySet, InvalidToken, KeysUnavailable
 from stagedoor.core.issuers import IssuerKeys, Outages, parse_key_set
 from stagedoor.core.jose import ALGORITHMS
 from stagedoor.core.messages import Fetch
+from stagedoor.core.steady_time import SteadyTime
 from stagedoor.core.tokens import Tokens
 from stagedoor.keys import signatures
 from tests.helpers.support import (
@@ -347,6 +348,25 @@ def test_a_key_file_is_read_again_within_ten_seconds() -> None:
     reader.web.pages[path] = key_set(rsa_signer(kid="rsa-2"))
     run(reader.tokens.refresh(NOW + 9), reader.web)
     assert reader.refusal(token(), NOW + 9.5) == "token-key"
+
+
+def test_a_clock_that_is_put_back_keeps_no_withdrawn_key() -> None:
+    """Only `exp` hangs on what the clock says; ages go on, also through a reload of the settings."""
+    path, passed = "file:///etc/stagedoor/jwks.json", [1000.0]
+    kept, reloaded = (Tokens((issuer(jwks=path),), signatures, steady=SteadyTime(lambda: passed[0])) for _ in range(2))
+    pages = Web({path: key_set(rsa_signer())})
+    run(kept.verify(token(), NOW), pages)
+    pages.pages[path] = key_set(rsa_signer(kid="rsa-2"))
+    passed[0] += 1
+    reloaded.adopt(kept)
+    for tokens in (kept, reloaded):
+        run(tokens.refresh(NOW - 3600), pages)
+        assert run(tokens.verify(token(), NOW - 3600), pages).subject == "ann", "the file is read once in five seconds"
+    passed[0] += 6
+    for tokens in (kept, reloaded):
+        run(tokens.refresh(NOW - 3594), pages)
+        with pytest.raises(InvalidToken):
+            run(tokens.verify(token(), NOW - 3594), pages)
 
 
 def test_keys_that_are_baked_in_need_no_asking() -> None:

@@ -102,6 +102,30 @@ async def test_not_ready_without_keys_or_store(tmp_path: Path, monkeypatch: pyte
         await gateway.aclose()
 
 
+async def test_a_clock_that_is_put_back_freezes_neither_keys_nor_readiness(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "READY_FOR", 0.05)
+    monkeypatch.setattr(module, "MAINTAIN_EVERY", 0.05)
+    monkeypatch.setattr(issuers, "KEY_FILE_MAX_AGE", 0.1)
+    now, line = [time.time()], bearer_line(fresh_token())
+    async with serving(site, clock=lambda: now[0]) as here:
+
+        async def becomes(target: str, status: int) -> None:
+            deadline = time.monotonic() + 20
+            while (await ask(here.port, target, "GET", line)).status != status:
+                assert time.monotonic() < deadline, f"{target} never became {status}"
+                await asyncio.sleep(0.02)
+
+        await becomes("/users/ann/a.txt", 200)
+        await becomes("/-/readyz", 200)
+        now[0] -= 3600
+        (site / "jwks.json").write_bytes(key_set(rsa_signer(kid="rsa-2")))
+        await becomes("/users/ann/a.txt", 401)
+        (site / "files").rename(site / "gone")
+        await becomes("/-/readyz", 503)
+
+
 async def test_however_often_we_are_asked_the_store_is_asked_once_a_second(site: Path) -> None:
     class Counting(MemoryStore):
         asked = 0

@@ -187,14 +187,26 @@ class IssuerKeys:
     They are fetched at most once per cool-down. Flows that wait at the same time yield the same `Fetch`, which the
     driver joins into one exchange.
 
+    Args:
+        issuer: whose keys.
+        port: how signatures are checked.
+        on_change: called when there are other keys.
+        steady: turns epoch seconds into the time that ages are measured by, such as `SteadyTime`.
+
     Attributes:
         keys: of the last good set.
         document: that set as it was published; None: there is none yet.
         failure: what went wrong at the last attempt to fetch them; "" if nothing did.
     """
 
-    def __init__(self, issuer: Issuer, port: SignaturePort, on_change: Callable[[], None]) -> None:
-        self.issuer = issuer
+    def __init__(
+        self,
+        issuer: Issuer,
+        port: SignaturePort,
+        on_change: Callable[[], None],
+        steady: Callable[[float], float] = lambda now: now,
+    ) -> None:
+        self.issuer, self._steady = issuer, steady
         self.keys: tuple[Key, ...] = ()
         self.failure = ""
         self._port, self._on_change = port, on_change
@@ -209,18 +221,18 @@ class IssuerKeys:
 
     def stale(self, now: float) -> bool:
         """Is it time for a refresh: are the keys too old, or did the last attempt fail?"""
-        return (self.failure != "" or now - self._loaded >= self.max_age) and self.due(now)
+        return (self.failure != "" or self._steady(now) - self._loaded >= self.max_age) and self.due(now)
 
     def overdue(self, now: float) -> bool:
         """Are the keys twice their maximum age without a failure, because nothing has tried to refresh them?"""
-        return bool(self.keys) and not self.failure and now - self._loaded >= 2 * self.max_age
+        return bool(self.keys) and not self.failure and self._steady(now) - self._loaded >= 2 * self.max_age
 
     def due(self, now: float) -> bool:
         """May the issuer be asked now? While a question is under way, others may join it.
 
         A request that waited is slightly older than the last question; after a clock was set back it is much older.
         """
-        return self._asking or not -OLD_REQUEST < now - self._asked < min(COOL_DOWN, self.max_age)
+        return self._asking or not -OLD_REQUEST < self._steady(now) - self._asked < min(COOL_DOWN, self.max_age)
 
     def candidates(self, algorithm: str, kid: str | None) -> tuple[Key, ...]:
         """Keys that may have made a signature.
@@ -244,6 +256,7 @@ class IssuerKeys:
 
     def refresh(self, now: float) -> Flow[None]:
         """Fetch the keys; afterwards `keys` is the last good set, and `failure` says what went wrong, if anything."""
+        now = self._steady(now)
         if not self._asking:
             self._asked, self._url = now, self.issuer.jwks
         self._asking = True
@@ -272,11 +285,12 @@ class IssuerKeys:
         """Take over the keys of earlier settings, if address and algorithms are the same."""
         if other.document is not None and _origin_of(other.issuer) == _origin_of(self.issuer):
             self.keys, self.document, self._loaded = other.keys, other.document, other._loaded
+            self._steady = other._steady  # by which they were loaded
 
     def install(self, document: bytes, now: float) -> None:
         """Use this JWKS as if it had been fetched just now."""
         self._install(document)
-        self._loaded = self._asked = now
+        self._loaded = self._asked = self._steady(now)
 
     def _install(self, document: bytes) -> None:
         if document != self.document:

@@ -6,7 +6,7 @@ published keys (invariant 7). Verified tokens are remembered until they expire.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from .caller import Caller
 from .errors import InvalidToken, KeysUnavailable
@@ -131,12 +131,20 @@ class Tokens:
         issuers: the providers whose tokens count.
         port: how signatures are checked.
         remember: bytes of text of the verified tokens that are remembered at most.
+        steady: see `IssuerKeys`.
     """
 
-    def __init__(self, issuers: tuple[Issuer, ...], port: SignaturePort, *, remember: int = REMEMBERED_BYTES) -> None:
+    def __init__(
+        self,
+        issuers: tuple[Issuer, ...],
+        port: SignaturePort,
+        *,
+        remember: int = REMEMBERED_BYTES,
+        steady: Callable[[float], float] = lambda now: now,
+    ) -> None:
         self.remember = remember
         self._verified = CallerCache(remember)
-        self.issuers = {issuer.url: IssuerKeys(issuer, port, self._verified.clear) for issuer in issuers}
+        self.issuers = {issuer.url: IssuerKeys(issuer, port, self._verified.clear, steady) for issuer in issuers}
 
     def adopt(self, other: Tokens) -> None:
         """Take over the keys of issuers that earlier settings had too, so that a reload need not wait for them."""

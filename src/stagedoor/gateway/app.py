@@ -319,8 +319,8 @@ class Gateway:
 
     async def _store_ready(self) -> bool:
         """Ask the store at most once in READY_FOR seconds, for anybody may ask us."""
-        if self._probe is None or (self._probe.done() and self._clock() - self._probed >= READY_FOR):
-            self._probed = self._clock()
+        if self._probe is None or (self._probe.done() and time.monotonic() - self._probed >= READY_FOR):
+            self._probed = time.monotonic()
             self._probe = asyncio.create_task(self._ask_store())
         return await asyncio.shield(self._probe)
 

@@ -15,6 +15,7 @@ from ..core.endpoints import make_endpoints, openapi
 from ..core.endpoints.issuing import Issuing
 from ..core.passes import Passes
 from ..core.session import Sessions
+from ..core.steady_time import SteadyTime
 from ..core.tokens import Tokens
 from ..keys import signatures
 from ..keys.pass_keys import open_passes
@@ -74,7 +75,7 @@ def make_door(settings: Settings) -> Door:
         clock=time.perf_counter,
         description=description,
     )
-    tokens = Tokens(settings.issuers, signatures)
+    tokens = Tokens(settings.issuers, signatures, steady=SteadyTime(time.monotonic))
     return Door(site, settings.policy, tokens, sessions, Passes(settings.url, keys), table)
 
 
