@@ -69,9 +69,9 @@ NOTES: Mapping[str, str] = {
 """,
     "login": """\
 - `page` gets `?next=` and the URL that was asked for. Only navigations go there; see [HTTP](http.md#sign-in).
-- A session key has at least 32 bytes: `openssl rand -base64 48 > session.key`. The first of the list signs, all
-  verify. Without `session_keys` one worker makes a key at its start, and sessions end with it. Several workers and
-  `[login]` need `session_keys`; several workers without `[login]` have no sessions.
+- A session key has at least 32 bytes: `(umask 077; openssl rand -base64 48 > session.key)`. The first of the list
+  signs, all verify. Without `session_keys` one worker makes a key at its start, and sessions end with it. Several
+  workers and `[login]` need `session_keys`; several workers without `[login]` have no sessions.
 - Session keys also seal the cursors of listings: several gateways behind one address need `session_keys` for them, too.
 """,
     "passes": """\
@@ -155,7 +155,9 @@ key or a passphrase does not count. `ssm:/name` is a parameter of AWS's SSM Para
 credentials when Stagedoor starts and when it reloads. Their region is the ARN's, else `[site] region` unless there is
 an `endpoint`, else that of AWS's chain.
 
-**Paths** of files, and a store that is a folder, are relative to the settings file. `~` is your home folder.
+**Paths** of files, and a store that is a folder, are relative to the settings file. `~` is your home folder. The
+settings, files with secrets and a catalogue in SQLite must not lie in the folder that is served; nobody but the user
+that serves should be able to read a file with a secret (`chmod 600`).
 
 **URLs** of the site, issuers, keys and sign-in page are https. http is accepted for this machine only: `localhost`,
 `127.…` and `[::1]`. (`[site] endpoint` may be http anywhere: mind the network in between.)

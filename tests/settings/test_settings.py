@@ -18,7 +18,7 @@ from moto import mock_aws
 from stagedoor import settings
 from stagedoor.core.errors import SettingsError
 from stagedoor.keys.pass_keys import Pair, PassSettings, new_pair, read_private
-from stagedoor.settings import SECTIONS, TABLE, Setting, Settings, load
+from stagedoor.settings import SECTIONS, TABLE, Setting, Settings, checks, load
 from tests.helpers.serving import certificate
 from tests.helpers.support import ec_signer, ed_signer, key_set, rsa_signer
 
@@ -37,6 +37,7 @@ allow = "anyone"
 
 SECRET = "hush-this-is-a-secret-of-sufficient-length"
 PASSPHRASE = "hush-a-passphrase"
+SECRET_FILES = ("session.key", "key.pem", "private.pem", "locked.pem", "passphrase")
 
 CONTRACT = """
 [site]
@@ -141,6 +142,8 @@ def home(tmp_path: Path) -> Path:
     (tmp_path / "private.pem").write_bytes(pair().private)
     (tmp_path / "locked.pem").write_bytes(locked())
     (tmp_path / "passphrase").write_text(PASSPHRASE + "\n")
+    for name in SECRET_FILES:
+        (tmp_path / name).chmod(0o600)
     return tmp_path
 
 
@@ -843,13 +846,20 @@ def test_a_secret_from_the_environment_may_be_any_bytes(home: Path) -> None:
         (MINIMAL[: MINIMAL.index("[[issuers")], "nobody can be signed in"),
         (MINIMAL + '[[rules]]\npath = "public/**"\nallow = "anyone"\n', "repeats rules[0]"),
         (MINIMAL + '[[rules]]\npath = "x"\ndeny = "anyone"\n', "takes nothing away"),
-        (with_("login", 'page = "https://assets.example.com/login.html"'), "sent in circles"),
         (
             MINIMAL
             + '[[issuers]]\nissuer = "https://two.example"\naudience = ["x"]\n'
             + '[[rules]]\npath = "users/{sub}"\nallow = "signed-in"\n',
             "two issuers may both",
         ),
+        (
+            MINIMAL
+            + '[[issuers]]\nissuer = "https://two.example"\naudience = ["x"]\n'
+            + '[[rules]]\npath = "partners/**"\nallow = { emails = ["@example.com"] }\n',
+            "two issuers may both vouch for the same emails",
+        ),
+        (with_("gateway", "workers = 2"), "several workers share no keys"),
+        (with_("cors", 'origins = ["https://app.example.org"]'), "another site"),
     ],
 )
 def test_what_is_probably_not_meant_is_a_warning(home: Path, text: str, words: str) -> None:
@@ -858,15 +868,134 @@ def test_what_is_probably_not_meant_is_a_warning(home: Path, text: str, words: s
     assert all(str(home / "stagedoor.toml") in warning for warning in warnings)
 
 
+PAGES_BEHIND_THE_DOOR = [
+    "https://assets.example.com/login.html",
+    "https://ASSETS.example.com:443/login.html?from=here",
+    "https://assets.example.com/login/",
+]
+
+
+@pytest.mark.parametrize("page", PAGES_BEHIND_THE_DOOR)
+def test_a_sign_in_page_that_would_send_people_in_circles_is_refused(home: Path, page: str) -> None:
+    found = error(home, with_("login", f'page = "{page}"'))
+    assert found.setting == "login.page"
+    assert "sent in circles" in found.problem
+
+
 @pytest.mark.parametrize("page", ["https://assets.example.com/public/login.html", "https://app.example.com/login.html"])
-def test_a_sign_in_page_that_is_open_is_no_reason_to_warn(home: Path, page: str) -> None:
-    assert not [one for one in read(home, with_("login", f'page = "{page}"')).warnings if "circles" in one]
+def test_a_sign_in_page_that_is_open_is_fine(home: Path, page: str) -> None:
+    assert read(home, with_("login", f'page = "{page}"')).login_page == page
 
 
-def test_a_sign_in_page_that_is_the_open_index_of_a_folder_is_no_reason_to_warn(home: Path) -> None:
+def test_a_sign_in_page_that_is_the_open_index_of_a_folder_is_fine(home: Path) -> None:
     text = MINIMAL.replace("public/**", "public/index.html").replace("[site]\n", '[site]\nindex = "index.html"\n')
-    text += '[login]\npage = "https://assets.example.com/public/"\n'
-    assert not [one for one in read(home, text).warnings if "circles" in one]
+    assert read(home, text + '[login]\npage = "https://assets.example.com/public/"\n').warnings != ()
+
+
+# --- what lies where it is served, or where others may read it
+
+KEPT_IN_FILES = {
+    "passes.private_key": '[passes]\nkey_id = "K1"\nprivate_key = "file:{}/private.pem"',
+    "passes.passphrase": '[passes]\nkey_id = "K1"\nprivate_key = "file:locked.pem"\npassphrase = "file:{}/passphrase"',
+    "login.session_keys": '[login]\nsession_keys = ["file:{}/session.key"]',
+    "login.client_secret": '[login]\nclient_secret = "file:{}/session.key"',
+    "gateway.tls": '[gateway]\ntls = {{ certificate = "cert.pem", key = "{}/key.pem" }}',
+}
+
+
+def on_disk(more: str) -> str:
+    return MINIMAL.replace("memory:", "./assets") + more
+
+
+@pytest.mark.parametrize("name", KEPT_IN_FILES)
+def test_a_secret_in_the_folder_that_is_served_is_refused(home: Path, name: str) -> None:
+    inside = home / "assets/deep"
+    inside.mkdir()
+    for file in SECRET_FILES:
+        (inside / file).write_bytes((home / file).read_bytes())
+        (inside / file).chmod(0o600)
+    assert read(home, on_disk(KEPT_IN_FILES[name].format("."))).warnings == ()
+    found = error(home, on_disk(KEPT_IN_FILES[name].format("assets/deep")))
+    assert found.setting == name
+    assert "lies in the folder that is served" in found.problem
+    (home / "beside").symlink_to(inside)
+    assert error(home, on_disk(KEPT_IN_FILES[name].format("beside"))).setting == name, "however it is named"
+
+
+@pytest.mark.parametrize("name", KEPT_IN_FILES)
+def test_a_secret_that_others_may_read_is_a_warning(home: Path, name: str) -> None:
+    text = MINIMAL + KEPT_IN_FILES[name].format(".")
+    assert read(home, text).warnings == ()
+    for file in SECRET_FILES:
+        (home / file).chmod(0o640)
+    assert read(home, text).warnings == (), "of a group there may be reasons"
+    for file in SECRET_FILES:
+        (home / file).chmod(0o644)
+    warnings = [one for one in read(home, text).warnings if name in one]
+    assert [one.count("chmod 600") for one in warnings] == [1]
+
+
+def test_settings_and_catalogue_in_the_folder_that_is_served_are_refused(home: Path) -> None:
+    (home / "outer").symlink_to(home)
+    for store in (".", "..", "./outer"):
+        found = error(home, MINIMAL.replace("memory:", store))
+        assert found.setting == "site.store"
+        assert "stagedoor.toml lies in the folder that is served" in found.problem
+    found = error(home, on_disk('[catalogue]\nurl = "sqlite:///assets/deep/catalogue.db"'))
+    assert found.setting == "catalogue.url"
+    assert read(home, on_disk('[catalogue]\nurl = "sqlite:///catalogue.db"')).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "shown"),
+    [
+        (".env", 'path = "**"\nallow = "anyone"', "'.env'"),
+        ("deep/er/.htpasswd", 'path = "deep/**"\nallow = "signed-in"', "'deep/er/.htpasswd'"),
+        ("users/ann/.git/config", 'path = "users/{sub}/**"\nallow = "signed-in"', "'users/ann/.git/'"),
+        (".git/config", 'path = "**/config"\nallow = { groups = ["x"] }', "'.git/'"),
+        (".env", 'path = "*"\nallow = "anyone"', "'.env'"),
+        (".env", 'path = "x/**"\nallow = "anyone"', None),
+        (".git/config", 'path = "{sub}/**"\nallow = "signed-in"', None),
+        (".well-known/security.txt", 'path = "**"\nallow = "anyone"', None),
+        (".git/config", 'path = "**"\nallow = "anyone"\n[[rules]]\npath = "**/.git/**"\ndeny = "anyone"', None),
+        ("a.b/c.d", 'path = "**"\nallow = "anyone"', None),
+    ],
+)
+def test_files_with_a_dot_that_a_rule_opens_are_a_warning(home: Path, name: str, rule: str, shown: str | None) -> None:
+    path = home / "assets" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    warnings = [one for one in read(home, on_disk(f"[[rules]]\n{rule}\n")).warnings if "with a dot" in one]
+    assert [f"rules[1] opens {shown}" in one for one in warnings] == ([True] if shown else [])
+
+
+def test_a_large_folder_is_not_looked_through(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "MAX_ENTRIES", 10)
+    for number in range(10):
+        (home / f"assets/{number}").mkdir()
+        (home / f"assets/{number}/.env").write_bytes(b"")
+    assert read(home, on_disk('[[rules]]\npath = "**"\nallow = "anyone"\n')).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("site", "origin", "other"),
+    [
+        ("https://assets.example.com", "https://app.example.com", False),
+        ("https://assets.example.com", "https://example.com", False),
+        ("https://example.com", "https://example.com:8443", False),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:3000", False),
+        ("http://localhost:8080", "http://localhost:3000", False),
+        ("https://assets.example.com", "https://app.example.net", True),
+        ("https://assets.example.com", "http://localhost:3000", True),
+        ("http://127.0.0.1:8080", "http://localhost:3000", True),
+        ("http://127.0.0.1:8080", "https://app.example.com", True),
+    ],
+)
+def test_an_origin_from_which_no_session_cookie_comes_is_a_warning(
+    home: Path, site: str, origin: str, other: bool
+) -> None:
+    text = with_("cors", f'origins = ["{origin}"]').replace("https://assets.example.com", site)
+    assert bool(read(home, text).warnings) is other
 
 
 # --- the table

@@ -57,9 +57,14 @@ def command(
 
 
 def _load(file: Path | None, as_json: bool) -> Settings | None:
-    """Load the settings; None if they are wrong and `--json` has said so."""
+    """Load the settings, and open what is on this machine; None if that fails and `--json` has said so."""
+    from ..gateway.tls import make_context
+
     try:
-        return load_settings(file)
+        settings = load_settings(file)
+        if settings.tls is not None:
+            make_context(settings.tls)
+        return settings
     except SettingsError as error:
         if not as_json:
             raise

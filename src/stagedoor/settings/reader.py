@@ -85,6 +85,7 @@ class Reader:
     Attributes:
         source: as given.
         base: the folder that paths in the settings start from.
+        secret_files: the files that `secret` read, each with the setting that names it.
         warnings: what `warn` noted.
 
     Raises:
@@ -108,6 +109,7 @@ class Reader:
         self._environ: dict[str, str] = {}
         self._secret_environ = environ
         self.warnings: list[str] = []
+        self.secret_files: list[tuple[str, Path]] = []
         try:
             self._tree = _toml(text)
         except ValueError as error:
@@ -324,8 +326,10 @@ class Reader:
                 self.fail(name, f"the environment variable {rest} is not set", "set it where stagedoor is started")
             return os.fsencode(value)
         if scheme == "file" and rest:
+            path = self.file(name, rest)
+            self.secret_files.append((name, path))
             try:
-                return self.file(name, rest).read_bytes()
+                return path.read_bytes()
             except OSError as error:
                 self.fail(name, f"the file {rest} cannot be read: {error.strerror}")
         if scheme in ("ssm", "secretsmanager") and rest:

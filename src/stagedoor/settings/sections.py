@@ -23,6 +23,7 @@ from ..core.session import MIN_KEY_BYTES
 from ..keys import signatures
 from ..keys.pass_keys import PassSettings, open_passes
 from ..outside import aws
+from .parsers import origin
 from .reader import Parser, Reader
 
 MADE_AT_START = "_STAGEDOOR_MADE_AT_START"
@@ -156,16 +157,16 @@ def login_page(reader: Reader, built: Built) -> str | None:
         reader.fail("login.issuer", f"{chosen!r} is not one of the [[issuers]]", "use its name or its issuer URL")
     if page is not None and (not is_safe_url(page) or not page.isascii() or "#" in page or " " in page):
         reader.fail("login.page", f"{page!r} is not an https URL", "http is for this machine only; no #fragment")
-    if page is not None and _is_closed(page, built):
+    if page is not None and _is_closed(reader, page, built):
         problem = "this page lies behind the door itself, so people who have to sign in are sent in circles"
-        reader.warn("login.page", problem, 'give it a rule with allow = "anyone", or another origin')
+        reader.fail("login.page", problem, 'give it a rule with allow = "anyone", or another origin')
     return page
 
 
-def _is_closed(page: str, built: Built) -> bool:
+def _is_closed(reader: Reader, page: str, built: Built) -> bool:
     """Is a page of this site closed to those who are not signed in?"""
     parts = urlsplit(page)
-    if f"{parts.scheme}://{parts.netloc}" != built["url"]:
+    if origin(reader, "login.page", f"{parts.scheme}://{parts.netloc}") != built["url"]:
         return False
     try:
         key = paths.object_key(paths.decode(parts.path.encode() or b"/"), built["index"])

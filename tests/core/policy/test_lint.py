@@ -52,6 +52,7 @@ def test_a_rule_that_stands_twice_is_named_with_its_twin() -> None:
         {"path": "t/{tenant|md5}", "allow": "signed-in"},
         {"path": "a", "allow": {"groups": ["a"]}},
         {"path": "a", "allow": {"claims": {"plan": ["pro"]}}},
+        {"path": "a", "allow": {"emails": ["@example.com"]}},
     ],
     ids=str,
 )
@@ -63,7 +64,7 @@ def test_with_several_issuers_a_claim_needs_its_issuer(rule: dict[str, object]) 
 
 
 def test_rules_that_bind_nothing_need_no_issuer() -> None:
-    rules = [PUBLIC, {"path": "a", "allow": "signed-in"}, {"path": "b", "allow": {"emails": ["@x.y"]}}]
+    rules = [PUBLIC, {"path": "a", "allow": "signed-in"}, {"path": "a", "deny": {"emails": ["@x.y"]}}]
     assert found(*rules, issuers=2) == []
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from .decide import Policy
-from .patterns import Claim, covers, overlap
+from .patterns import ANY_DEPTH, Claim, Segment, covers, may_be_equal, overlap
 from .rules import Rule
 
 MAX_PAIRS = 400_000
@@ -47,6 +47,27 @@ def findings(policy: Policy, issuers: int) -> Iterator[Finding]:
                 yield Finding(allow, f"this rule never counts: {deny.name} denies all of it", "remove one of them")
 
 
+def may_open(policy: Policy, key: str) -> Rule | None:
+    """The first rule that may let some caller read a key, if no rule denies it to all.
+
+    Args:
+        policy: the compiled rules.
+        key: of an object; with a slash at its end, of everything below.
+    """
+    *folders, name = key.split("/")
+    asked: tuple[Segment, ...] = (*folders, name or ANY_DEPTH)
+    rules = [rule for rule in policy.rules if len(rule.segments) <= MAX_SEGMENTS]
+    if any(not rule.allows and rule.who == "anyone" and covers(rule.segments, asked) for rule in rules):
+        return None
+    return next((rule for rule in rules if rule.allows and overlap(rule.segments, asked, _may_be_named)), None)
+
+
+def _may_be_named(one: Segment, other: Segment) -> bool:
+    """As `may_be_equal`, but no claim has a value that begins with a dot."""
+    claimed = isinstance(one, Claim) and isinstance(other, str) and other.startswith(".")
+    return not claimed and may_be_equal(one, other)
+
+
 def _repeated(policy: Policy) -> Iterator[Finding]:
     seen: dict[object, Rule] = {}
     for rule in policy.rules:
@@ -59,7 +80,8 @@ def _repeated(policy: Policy) -> Iterator[Finding]:
 def _unnamed_issuer(policy: Policy) -> Iterator[Finding]:
     for rule in policy.rules:
         bound = {segment.name for segment in rule.segments if isinstance(segment, Claim)}
-        if rule.allows and not rule.issuers and (bound or rule.groups or rule.claims):
-            what = "/".join(sorted(bound)) or ("groups" if rule.groups else "claims")
+        asked = [name for name in ("groups", "claims", "emails") if getattr(rule, name)]
+        if rule.allows and not rule.issuers and (bound or asked):
+            what = "/".join(sorted(bound)) or asked[0]
             mend = 'name it: allow = { issuer = ["…"] }'
             yield Finding(rule, f"two issuers may both vouch for the same {what}, and mean different people", mend)
