@@ -241,6 +241,26 @@ def test_a_page_takes_no_longer_than_others_can_wait_and_gets_on_all_the_same() 
     assert 20 < pages_seen < 60, "about nine names a page"
 
 
+def test_a_page_asks_a_slow_store_no_longer_than_a_reader_waits() -> None:
+    """Where nothing of many names may be seen, and the store takes seconds for each answer."""
+    keys = [f"mixed/{number:05}.txt" for number in range(20_000)] + ["mixed/zzzzz.png"]
+    now, asked = [0.0], [0]
+    store = Names(keys)
+
+    def ask(wish: Wish) -> Answered:
+        now[0] += 2
+        asked[0] += 1
+        return store(wish)
+
+    policy, staff = compile_rules(RULES), caller(groups=["staff"])
+    page = run(visible(Reach(policy), staff, List("mixed/", "", 10), None, lambda: now[0]), ask)
+    assert asked == [3], "after six of five seconds"
+    assert page.resume is not None
+    while page.resume is not None:
+        page = run(visible(Reach(policy), staff, List("mixed/", page.resume, 10), None, lambda: now[0]), ask)
+    assert names([page]) == ["mixed/zzzzz.png"]
+
+
 def test_many_rules_and_deep_folders_are_judged_once_on_the_way_down() -> None:
     """Judged from the root each time, folders twice as deep would be four times the work."""
 

@@ -52,3 +52,21 @@ async def test_after_the_end_nothing_is_called() -> None:
     own.close(wait=True)
     with pytest.raises(CatalogueUnavailable):
         await own.call(int)
+
+
+async def test_a_result_that_nobody_waits_for_is_discarded() -> None:
+    discarded, go = list[str](), threading.Event()
+    own = Threads(2, "table", CatalogueUnavailable, discarded.append)
+
+    def late(text: str) -> str:
+        go.wait(10)
+        return text
+
+    assert await own.call(str, "wanted") == "wanted"
+    calls = [asyncio.create_task(own.call(late, text)) for text in ("given up", "kept")]
+    await asyncio.sleep(0.01)
+    calls[0].cancel()
+    go.set()
+    assert await calls[1] == "kept"
+    own.close(wait=True)
+    assert discarded == ["given up"]

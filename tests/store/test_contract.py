@@ -196,13 +196,14 @@ async def test_what_is_stored_beside_the_bytes_comes_with_them(
     await store.aclose()
 
 
-def test_modified_is_whole_seconds(tmp_path: Path) -> None:
+async def test_modified_is_whole_seconds(tmp_path: Path) -> None:
     store = make("folder", tmp_path, {"a": b""})
     assert isinstance(store, FolderStore)
     os.utime(tmp_path / "store/a", (MODIFIED + 0.9, MODIFIED + 0.9))
-    meta = store.head_now(Head("a"))
+    meta = await store.head(Head("a"))
     assert meta is not None
     assert meta.modified == MODIFIED
+    await store.aclose()
 
 
 # --- the table of stores

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from stagedoor.core.errors import StoreUnavailable
 from stagedoor.store import folder as module
 from stagedoor.store.folder import SMALL, FolderStore
-from stagedoor.store.port import Changed, Head, NotSatisfiable, Open, Range
+from stagedoor.store.port import Changed, Head, NotNow, NotSatisfiable, Open, Range
+from tests.helpers.serving import eventually
 from tests.helpers.stores import body, read
 
 LARGE = os.urandom(SMALL * 8)
@@ -32,8 +37,9 @@ class Site:
         path.write_bytes(content)
         return path
 
-    def read(self, key: str) -> bytes | None:
-        opened = self.store.open_now(Open(key))
+    async def read(self, key: str) -> bytes | None:
+        await asyncio.sleep(0)  # requests in the same turn of the event loop share one look at the file
+        opened = await self.store.open(Open(key))
         return None if opened is None else opened.whole
 
 
@@ -50,15 +56,16 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def absent(site: Site, key: str) -> None:
-    assert site.store.open_now(Open(key)) is None
-    assert site.store.head_now(Head(key)) is None
+async def absent(site: Site, key: str) -> None:
+    await asyncio.sleep(0)
+    assert await site.store.open(Open(key)) is None
+    assert await site.store.head(Head(key)) is None
 
 
 # --- what does not exist
 
 
-def test_a_link_does_not_exist(site: Site) -> None:
+async def test_a_link_does_not_exist(site: Site) -> None:
     inside = site.write("real", b"real")
     (site.root / "absolute").symlink_to(site.outside / "secret")
     (site.root / "relative").symlink_to("../outside/secret")
@@ -66,46 +73,46 @@ def test_a_link_does_not_exist(site: Site) -> None:
     (site.root / "dangling").symlink_to("nowhere")
     (site.root / "itself").symlink_to("itself")
     for key in ("absolute", "relative", "inner", "dangling", "itself"):
-        absent(site, key)
+        await absent(site, key)
 
 
-def test_nothing_exists_below_a_linked_folder(site: Site) -> None:
+async def test_nothing_exists_below_a_linked_folder(site: Site) -> None:
     (site.root / "linked").symlink_to(site.outside)
     site.write("deep/a", b"a")
     (site.root / "deep/linked").symlink_to(site.outside)
     (site.root / "up").symlink_to("..")
     for key in ("linked/secret", "deep/linked/secret", "up/outside/secret", "up/site/deep/a", "linked"):
-        absent(site, key)
+        await absent(site, key)
 
 
-def test_dots_lead_nowhere(site: Site) -> None:
+async def test_dots_lead_nowhere(site: Site) -> None:
     """The door refuses such keys; the store would not be led out by them either."""
     site.write("deep/a", b"a")
     for key in ("../outside/secret", "deep/../../outside/secret", "/etc/hostname", "..", ".", "deep/.."):
-        assert site.read(key) is None
+        assert await site.read(key) is None
 
 
-def test_a_remembered_file_that_becomes_a_link_is_gone(site: Site) -> None:
+async def test_a_remembered_file_that_becomes_a_link_is_gone(site: Site) -> None:
     path = site.write("a", b"mine")
-    assert site.read("a") == site.read("a") == b"mine"
+    assert await site.read("a") == await site.read("a") == b"mine"
     path.unlink()
     path.symlink_to(site.outside / "secret")
-    absent(site, "a")
+    await absent(site, "a")
 
 
-def test_a_remembered_file_whose_folder_becomes_a_link_is_gone(site: Site) -> None:
+async def test_a_remembered_file_whose_folder_becomes_a_link_is_gone(site: Site) -> None:
     """Whoever may swap folders must not choose what is served."""
     site.write("folder/secret", b"mine")
-    assert site.read("folder/secret") == b"mine"
+    assert await site.read("folder/secret") == b"mine"
     (site.root / "folder").rename(site.root / "moved")
     (site.root / "folder").symlink_to(site.outside)
-    absent(site, "folder/secret")
+    await absent(site, "folder/secret")
     (site.root / "folder").unlink()
     (site.root / "moved").rename(site.root / "folder")
-    assert site.read("folder/secret") == b"mine"
+    assert await site.read("folder/secret") == b"mine"
 
 
-def test_pipes_sockets_and_folders_do_not_exist_and_nobody_waits_for_them(site: Site, tmp_path: Path) -> None:
+async def test_pipes_sockets_and_folders_do_not_exist_and_nobody_waits_for_them(site: Site, tmp_path: Path) -> None:
     os.mkfifo(site.root / "pipe")
     (site.root / "folder").mkdir()
     with socket.socket(socket.AF_UNIX) as listener:
@@ -116,26 +123,28 @@ def test_pipes_sockets_and_folders_do_not_exist_and_nobody_waits_for_them(site: 
         finally:
             os.chdir(here)
         for key in ("pipe", "socket", "folder", "folder/", "pipe/a", "socket/a"):
-            absent(site, key)
+            await absent(site, key)
 
 
-def test_a_hard_link_is_a_file(site: Site) -> None:
+async def test_a_hard_link_is_a_file(site: Site) -> None:
     os.link(site.write("a", b"a"), site.root / "b")
-    assert site.read("b") == b"a"
+    assert await site.read("b") == b"a"
 
 
-def test_names_that_are_not_utf8_cannot_be_asked_for(site: Site) -> None:
-    (Path(os.fsdecode(os.fsencode(site.root) + b"/\xff\xfe"))).write_bytes(b"x")
+async def test_names_that_are_not_utf8_cannot_be_asked_for(site: Site) -> None:
+    site.write(os.fsdecode(b"\xff\xfe"), b"x")
     for key in ("\xff\xfe", "ÿþ", "\ufffd\ufffd"):
-        absent(site, key)
+        await absent(site, key)
 
 
-def test_names_that_no_file_can_have_do_not_exist(site: Site) -> None:
+async def test_names_that_no_file_can_have_do_not_exist(site: Site) -> None:
     for key in ("x" * 256, "x" * 1024, "a/" * 511 + "a", "a" * 300 + "/b"):
-        absent(site, key)
+        await absent(site, key)
 
 
-def test_a_file_that_may_not_be_read_is_a_fault_and_not_missing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_that_may_not_be_read_is_a_fault_and_not_missing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site.write("a", b"a")
     real = os.open
 
@@ -146,74 +155,74 @@ def test_a_file_that_may_not_be_read_is_a_fault_and_not_missing(site: Site, monk
 
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(StoreUnavailable, match="Permission denied"):
-        site.read("a")
+        await site.read("a")
 
 
 # --- files that change
 
 
-def test_a_changed_small_file_is_noticed_at_once(site: Site) -> None:
+async def test_a_changed_small_file_is_noticed_at_once(site: Site) -> None:
     path = site.write("a", b"one")
-    first = site.store.head_now(Head("a"))
-    assert site.read("a") == b"one"
+    first = await site.store.head(Head("a"))
+    assert await site.read("a") == b"one"
     path.write_bytes(b"two")
-    assert site.read("a") == b"two"
-    second = site.store.head_now(Head("a"))
+    assert await site.read("a") == b"two"
+    second = await site.store.head(Head("a"))
     assert first is not None
     assert second is not None
     assert first.etag != second.etag
     new = site.write("b", b"new")
     new.rename(path)
-    assert site.read("a") == b"new"
+    assert await site.read("a") == b"new"
     path.unlink()
-    absent(site, "a")
+    await absent(site, "a")
 
 
-def test_a_change_is_noticed_though_size_and_time_are_the_old_ones(site: Site) -> None:
+async def test_a_change_is_noticed_though_size_and_time_are_the_old_ones(site: Site) -> None:
     path = site.write("a", b"one")
     status = path.stat()
-    assert site.read("a") == b"one"
+    assert await site.read("a") == b"one"
     path.write_bytes(b"two")
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert site.read("a") == b"two"
+    assert await site.read("a") == b"two"
 
 
-def test_a_remembered_file_obeys_ranges_and_versions(site: Site) -> None:
+async def test_a_remembered_file_obeys_ranges_and_versions(site: Site) -> None:
     site.write("a", b"0123456789")
-    site.read("a")
-    opened = site.store.open_now(Open("a", Range(2, 4)))
+    await site.read("a")
+    opened = await site.store.open(Open("a", Range(2, 4)))
     assert opened is not None
     assert opened.whole == b"234"
     with pytest.raises(Changed):
-        site.store.open_now(Open("a", None, b'"x"'))
+        await site.store.open(Open("a", None, b'"x"'))
     with pytest.raises(NotSatisfiable):
-        site.store.open_now(Open("a", Range(10, None)))
+        await site.store.open(Open("a", Range(10, None)))
 
 
-def test_what_is_remembered_is_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_remembered_is_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REMEMBERED_BYTES", 20_000)
     for number in range(200):
         site.write(f"{number}", b"x" * 1000)
     for _ in range(2):
         for number in range(200):
-            assert site.read(f"{number}") == b"x" * 1000
+            assert await site.read(f"{number}") == b"x" * 1000
     assert 0 < sum(len(file.body) for file in site.store._small.values()) <= 20_000
     assert site.store._small_size <= 20_000
 
 
 async def test_an_open_file_that_is_replaced_is_sent_as_it_was(site: Site) -> None:
     path = site.write("large", LARGE)
-    opened = site.store.open_now(Open("large"))
+    opened = await site.store.open(Open("large"))
     assert opened is not None
     site.write("new", b"new").rename(path)
     assert await read(opened) == LARGE
-    assert site.read("large") == b"new"
+    assert await site.read("large") == b"new"
 
 
 @pytest.mark.parametrize("left", [0, 1, SMALL, len(LARGE) - 1])
 async def test_a_file_that_shrinks_while_it_is_read_breaks_off(site: Site, left: int) -> None:
     path = site.write("large", LARGE)
-    opened = site.store.open_now(Open("large"))
+    opened = await site.store.open(Open("large"))
     assert opened is not None
     os.truncate(path, left)
     with pytest.raises(StoreUnavailable, match="shorter"):
@@ -222,10 +231,157 @@ async def test_a_file_that_shrinks_while_it_is_read_breaks_off(site: Site, left:
 
 async def test_a_file_that_grows_while_it_is_read_ends_where_it_was_said_to(site: Site) -> None:
     path = site.write("large", LARGE)
-    opened = site.store.open_now(Open("large"))
+    opened = await site.store.open(Open("large"))
     with path.open("ab") as file:
         file.write(b"more")
     assert await read(opened) == LARGE
+
+
+async def test_a_remembered_file_is_answered_at_once_and_the_rest_is_not(site: Site) -> None:
+    site.write("a", b"one")
+    for ask in (site.store.head_now, site.store.open_now):
+        with pytest.raises(NotNow):
+            ask(Open("a"))  # type: ignore[arg-type]  # both have a key
+    assert await site.read("a") == b"one"
+    opened, meta = site.store.open_now(Open("a")), site.store.head_now(Head("a"))
+    assert opened is not None
+    assert opened.meta is meta
+    site.write("a", b"two!").touch()
+    await asyncio.sleep(0)
+    with pytest.raises(NotNow):
+        site.store.head_now(Head("a"))
+    assert await site.read("a") == b"two!"
+
+
+async def test_a_small_file_that_is_cut_between_two_questions_is_not_served_as_before(site: Site) -> None:
+    path = site.write("a", b"0123456789")
+    meta = await site.store.head(Head("a"))
+    assert meta is not None
+    os.truncate(path, 4)
+    with pytest.raises(Changed):
+        await site.store.open(Open("a", None, meta.etag))
+    opened = await site.store.open(Open("a"))
+    assert opened is not None
+    assert (opened.whole, opened.meta.size, opened.stop) == (b"0123", 4, 4)
+
+
+async def test_a_small_file_that_is_cut_while_it_is_opened_breaks_off(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its size was announced already; fewer bytes must not look like all of them, and are not remembered."""
+    path, real = site.write("a", b"0123456789"), os.pread
+
+    def cut(descriptor: int, size: int, offset: int) -> bytes:
+        os.truncate(path, 4)
+        return real(descriptor, size, offset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", cut)
+        opened = await site.store.open(Open("a"))
+    assert opened is not None
+    assert (opened.whole, opened.stop) == (None, 10)
+    with pytest.raises(StoreUnavailable, match="shorter"):
+        await read(opened)
+    assert await site.read("a") == b"0123"
+
+
+async def test_only_what_has_not_changed_for_a_while_is_remembered(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two writes within one step of the file system's clock leave the same times, the one or the other."""
+    monkeypatch.setattr(module, "SETTLED_AFTER", 60 * 1_000_000_000)
+    now = time.time_ns()
+    path = site.write("a", b"one")
+    for written in (now, now - 3600 * 1_000_000_000):  # the change of the file itself is new in both cases
+        os.utime(path, ns=(now, written))
+        assert await site.read("a") == b"one"
+        with pytest.raises(NotNow):
+            site.store.head_now(Head("a"))
+    new, old = now, now - 3600 * 1_000_000_000
+    for written, changed, settled in ((old, old, True), (new, old, False), (old, new, False), (new, new, False)):
+        status = SimpleNamespace(st_mtime_ns=written, st_ctime_ns=changed)
+        assert module._settled(status) is settled  # type: ignore[arg-type]  # all that it looks at
+
+
+# --- a disk that is slow
+
+
+@pytest.fixture
+def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Opening a file called "slow" takes until the event is set."""
+    release, real = threading.Event(), os.open
+
+    def slowly(path: str | bytes, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path == b"slow":
+            release.wait(30)
+        return real(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", slowly)
+    yield release
+    release.set()
+
+
+async def test_a_file_that_hangs_holds_up_no_other(site: Site, stuck: threading.Event) -> None:
+    site.write("slow", b"slow")
+    site.write("a", b"a")
+    site.write("large", LARGE)
+    slow = asyncio.create_task(site.store.open(Open("slow")))
+    for _ in range(3):
+        assert await site.read("a") == b"a"
+        assert await read(await site.store.open(Open("large"))) == LARGE
+        assert not slow.done()
+    stuck.set()
+    opened = await slow
+    assert opened is not None
+    assert opened.whole == b"slow"
+
+
+async def test_a_file_that_hangs_for_long_is_unavailable_and_its_descriptor_is_closed(
+    site: Site, stuck: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ANSWER_WITHIN", 0.05)
+    site.write("slow", LARGE)
+    with pytest.raises(StoreUnavailable, match="did not answer"):
+        await site.store.open(Open("slow"))
+    asked = asyncio.create_task(site.store.open(Open("slow")))
+    await asyncio.sleep(0)
+    asked.cancel()  # its client has gone
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    stuck.set()  # the fixture sees that no descriptor stays open
+    await eventually(lambda: site.store._users == 0, "the threads are done")
+    site.store._readers.close(wait=True)
+
+
+async def test_after_a_slow_look_threads_look_at_remembered_files_too(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.write("a", b"a")
+    assert await site.read("a") == b"a"
+    assert site.store.head_now(Head("a")) is not None
+    await asyncio.sleep(0)
+    monkeypatch.setattr(module, "SLOW", -1.0)
+    assert site.store.head_now(Head("a")) is not None
+    with pytest.raises(NotNow):
+        site.store.head_now(Head("a"))
+    assert await site.read("a") == b"a"
+
+
+async def test_a_store_that_is_closed_while_a_file_is_opened_reads_from_no_other_folder(
+    site: Site, stuck: threading.Event
+) -> None:
+    """The number of its folder's descriptor may be another's by then."""
+    site.write("slow", b"slow")
+    asked = asyncio.create_task(site.store.open(Open("slow")))
+    await eventually(lambda: site.store._users == 1, "a thread is at it")
+    root = site.store._root
+    await site.store.aclose()
+    assert os.path.samestat(os.fstat(root), site.root.stat()), "not closed yet"
+    stuck.set()
+    opened = await asked
+    assert opened is not None
+    assert opened.whole == b"slow"
+    with pytest.raises(StoreUnavailable, match="not served any more"):
+        await site.store.open(Open("slow"))
+    site.store._root = os.open(site.root, os.O_RDONLY)  # for the fixture to close
 
 
 # --- where the page cache cannot be asked
@@ -280,13 +436,13 @@ def test_a_file_system_that_ignores_case_is_refused(tmp_path: Path, monkeypatch:
     assert descriptors() == before
 
 
-def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
+async def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     """It is named by the owner, not by a caller."""
     (tmp_path / "real").mkdir()
     (tmp_path / "real/a").write_bytes(b"a")
     (tmp_path / "link").symlink_to("real")
     store = FolderStore(str(tmp_path / "link"))
-    opened = store.open_now(Open("a"))
+    opened = await store.open(Open("a"))
     assert opened is not None
     assert opened.whole == b"a"
     os.close(store._root)

@@ -488,6 +488,48 @@ async def test_a_folder_that_just_changed_is_not_remembered(site: Site, monkeypa
     assert [one.key for one in second.found if isinstance(one, Item)] == [names[10], "file-000010-new"]
 
 
+async def test_a_very_large_folder_that_changes_all_the_time_is_read_no_more_than_half_of_the_time(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, real, starts = [0.0], folder_listing._read, list[bytes]()
+
+    def slowly(descriptor: int, folder: bytes, start: bytes) -> Any:
+        starts.append(start)
+        now[0] += 2
+        return real(descriptor, folder, start)
+
+    monkeypatch.setattr(folder_listing, "_read", slowly)
+    names = fill(site.root, 3000)
+    site.store._windows = folder_listing.Windows(lambda _: False, lambda: now[0])
+    assert await site.names(limit=100) == names
+    assert starts == [b"\0"], "one reading for thirty pages"
+    new = f"{names[0]}-new"
+    site.write(new)
+    now[0] += 1.9
+    assert await site.names(limit=2000) == names
+    now[0] += 0.2
+    assert await site.names(limit=2000) == sorted([*names, new])
+
+
+async def test_a_page_ends_when_its_time_is_over_and_the_next_one_goes_on(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_listing, "PAGE_WITHIN", -1.0)
+    names = [f"{folder}/{name}" for folder in "ab" for name in fill(site.root / folder, 3)]
+    for folders, expected_names in ((False, names), (True, ["a/", "b/"])):
+        found, after, pages = list[str](), "", 0
+        while True:
+            page = await site.store.list(List("", after, 1000, folders))
+            found += [one if isinstance(one, str) else one.key for one in page.found]
+            pages += 1
+            if page.resume is None:
+                break
+            assert page.resume > after
+            after = page.resume
+        assert found == expected_names
+        assert pages == len(expected_names)
+
+
 async def test_what_is_remembered_is_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder_module, "SETTLED_AFTER", 0)
     monkeypatch.setattr(folder_listing, "WINDOW_BYTES", 20_000)

@@ -1,8 +1,8 @@
 """The objects that one caller may see, in order, page by page.
 
 The rules say where they can be, so keys that belong to others are not walked through; each key that is found there is
-decided on its own. A page costs a bounded number of questions to the store: where much is hidden it may be short, or
-even empty, and still have a next one.
+decided on its own. A page costs a bounded number of questions to the store, and a bounded time: where much is hidden it
+may be short, or even empty, and still have a next one.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ MAX_QUESTIONS = 24
 """Questions to the store for one page."""
 MAX_SECONDS = 0.05
 """Seconds that one page may spend on decisions, during which nothing else runs; the store's time is not counted."""
+PAGE_WITHIN = 5.0
+"""Seconds after which a page asks the store nothing more."""
 MAX_NAMES = 1000
 """Names in one answer of the store (Amazon S3 API, ListObjectsV2, `MaxKeys`)."""
 
@@ -76,6 +78,7 @@ class _Walk:
         self._policy, self._reach = reach.policy, reach
         self._caller, self._wish, self._index = caller, wish, index
         self._clock, self._since, self._spent = clock, clock(), 0.0
+        self._ends = self._since + PAGE_WITHIN
         self._questions = MAX_QUESTIONS
         self.found: list[Item | str] = []
         self.after = self.last = wish.after
@@ -155,7 +158,7 @@ class _Walk:
             raise _Spent
 
     def _ask(self, start: str, *, folders: bool) -> Flow[Listed]:
-        if self._questions == 0:
+        if self._questions == 0 or self._clock() > self._ends:
             raise _Spent
         self._questions -= 1
         wanted = self._wish.limit - len(self.found) + 1

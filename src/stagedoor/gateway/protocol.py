@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from ..core import replies
 from ..core.errors import StoreUnavailable
 from ..core.messages import Pairs, Reply, Request, collect
-from ..store.folder import in_memory
+from ..store.folder import from_disk, in_memory
 from .app import CONNECTION, Begun, Connection, Gateway, Message
 from .objects import Answer, Fields, of_reply
 
@@ -388,7 +388,7 @@ class StrictProtocol(HttpToolsProtocol):
             else:
                 size = min(stop - position, FILE_PIECE)
                 if position >= read and not in_memory(descriptor, position + size):
-                    await asyncio.to_thread(os.pread, descriptor, size, position)
+                    await from_disk(descriptor, size, position)
                     read = position + size
                     continue
                 sent = send_piece(descriptor, position, size)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
 
 from ..core.errors import Unavailable
 
@@ -24,13 +24,16 @@ class Threads:
         count: how many calls run at once.
         name: of the threads, and in messages.
         busy: raised when no thread became free in time.
+        discard: takes the result of a call that nobody waits for any more.
     """
 
-    def __init__(self, count: int, name: str, busy: type[Unavailable]) -> None:
+    def __init__(
+        self, count: int, name: str, busy: type[Unavailable], discard: Callable[[Any], object] = lambda _: None
+    ) -> None:
         self._threads = ThreadPoolExecutor(count, name)
         self._free = asyncio.Semaphore(count)
         self._all_busy = f"{name}: {count} questions are under way already"
-        self._busy = busy
+        self._busy, self._discard = busy, discard
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function in a thread and return its result.
@@ -55,7 +58,15 @@ class Threads:
                 loop.call_soon_threadsafe(self._free.release)
 
         future.add_done_callback(release)  # when the thread is free, even if the caller no longer waits
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            future.add_done_callback(self._throw_away)
+            raise
+
+    def _throw_away(self, future: Future[Any]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            self._discard(future.result())
 
     def close(self, *, wait: bool = False) -> None:
         """Take no more calls. Running calls finish; with `wait` this returns only then."""

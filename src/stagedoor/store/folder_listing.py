@@ -13,6 +13,7 @@ import os
 import stat
 import sys
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -30,6 +31,11 @@ REMEMBERED_BYTES = 16 * 1_048_576
 """Most bytes of all windows that are kept for later pages."""
 WORTH_REMEMBERING = 1024
 """Folders with fewer entries are read again for each page, which takes about a millisecond."""
+
+SLOW_READ = 0.1
+"""Seconds from which on reading a folder, tens of thousands of names, counts as slow."""
+PAGE_WITHIN = 5.0
+"""Seconds after which a page ends with what it has, if it has anything."""
 
 AT_A_TIME = 1000
 """Names that are taken from a folder before it is closed and the folders among them are opened."""
@@ -86,17 +92,27 @@ class _Window(NamedTuple):
         return self.start <= start and (self.complete or start <= self.names[-1])
 
 
+class _Changing(NamedTuple):
+    folder: tuple[int, ...]
+    window: _Window
+    until: float
+
+
 class Windows:
     """Names of large folders, kept so that the next page need not read the folder again.
 
-    They are valid while the folder is unchanged: adding, removing or renaming an entry changes the folder's times.
+    They are valid while the folder is unchanged: adding, removing or renaming an entry changes the folder's times. Of a
+    very large folder that changes all the time the last window is used for as long as it took to read, or all its names
+    would be read for each thousand of them.
 
     Args:
         settled: did the last change happen so long ago that another one would change the times?
+        clock: seconds that never go back.
     """
 
-    def __init__(self, settled: Callable[[os.stat_result], bool]) -> None:
-        self._settled = settled
+    def __init__(self, settled: Callable[[os.stat_result], bool], clock: Callable[[], float] = time.monotonic) -> None:
+        self._settled, self._clock = settled, clock
+        self._changing: _Changing | None = None
         self._lock = threading.Lock()
         self._kept: dict[tuple[int, ...], list[_Window]] = {}  # in the order of their last use
         self._size = 0
@@ -118,9 +134,12 @@ class Windows:
         window = self._find(identity, start)
         if window is None:
             settled = self._settled(status)  # asked before reading, so that a change while reading changes the times
+            began = self._clock()
             window, entries = _read(descriptor, folder, start)
             if entries > WORTH_REMEMBERING and settled:
                 self._keep(identity, window)
+            elif (now := self._clock()) - began > SLOW_READ:
+                self._changing = _Changing(identity[:2], window, now + (now - began))
         first = bisect_left(window.names, start)
         names = window.names[first : first + count]
         return names, window.complete and first + count >= len(window.names)
@@ -128,10 +147,12 @@ class Windows:
     def _find(self, identity: tuple[int, ...], start: bytes) -> _Window | None:
         with self._lock:
             windows = self._kept.pop(identity, None)
-            if windows is None:
-                return None
-            self._kept[identity] = windows
-            return next((window for window in windows if window.covers(start)), None)
+            if windows is not None:
+                self._kept[identity] = windows
+                return next((window for window in windows if window.covers(start)), None)
+        last = self._changing
+        usable = last is not None and last.folder == identity[:2] and self._clock() < last.until
+        return last.window if last is not None and usable and last.window.covers(start) else None
 
     def _keep(self, identity: tuple[int, ...], window: _Window) -> None:
         with self._lock:
@@ -224,6 +245,7 @@ class Walk:
         self._start = max(prefix, after + b"\0")  # the first possible name
         self._passed = after[: -len(_END)] if after.endswith(b"/" + _END) else b""  # a folder to skip
         self._top = prefix[: prefix.rfind(b"/") + 1]
+        self._ends = time.monotonic() + PAGE_WITHIN
 
     def page(self, *, folders: bool) -> tuple[list[Entry], bool]:
         """The entries, and whether more follow.
@@ -235,7 +257,7 @@ class Walk:
             return [], False
         entries: list[Entry] = []
         for entry in self._one_level() if folders else self._below(self._top):
-            if not self._left:
+            if not self._left or (entries and time.monotonic() > self._ends):
                 return entries, True
             entries.append(entry)
             self._left -= 1
@@ -266,9 +288,11 @@ class Walk:
                 yield entry._replace(is_listed=is_usable(entry.name.decode()) and self._has_file(entry.name))
 
     def _has_file(self, top: bytes) -> bool:
-        """Is there a file below this folder at any depth?"""
+        """Is there a file below this folder at any depth? Yes if the page has no time to find that out."""
         levels = [iter((Entry(top),))]
         while levels:
+            if time.monotonic() > self._ends:
+                return True
             folder = next(levels[-1], None)
             if folder is None:
                 levels.pop()
