@@ -735,3 +735,14 @@ async def test_many_clients_and_one_process_mix_nothing_up() -> None:
         await asyncio.gather(*(visit(here.port, number) for number in range(40)))
         assert len(here.lines()) == 40 * 12 * 2
         json.dumps(here.lines())
+
+
+@pytest.mark.parametrize("target", ["/public/a.txt", "/users/ann/a.txt", "/-/healthz", "/nothing"])
+async def test_a_connection_of_http_1_0_ends_with_the_answer_though_it_asks_to_be_kept(site: Path, target: str) -> None:
+    """Its client would wait for the end, or for a field that HTTP/1.1 does not have (RFC 9112 §9.3)."""
+    async with serving(site) as here, wire(here.port) as connection:
+        line = bearer_line(fresh_token())
+        await connection.send(f"GET {target} HTTP/1.0\r\nConnection: keep-alive\r\n{line}\r\n\r\n".encode())
+        _, fields = await connection.head()
+        assert dict(fields)["connection"] == "close"
+        assert len(await connection.ended(20)) == int(dict(fields)["content-length"])

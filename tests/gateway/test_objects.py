@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
+import os
+import time
 from collections.abc import AsyncIterator, Mapping
 from email.utils import formatdate
 from pathlib import Path
@@ -13,11 +16,22 @@ import httpx
 import pytest
 
 from stagedoor.core.messages import Request, Serve
+from stagedoor.gateway.conditions import http_date
 from stagedoor.gateway.objects import SANDBOX, answer_object, attachment, private_cache_control
 from stagedoor.store.memory import MemoryStore
 from stagedoor.store.port import Head, Meta
 from tests.helpers import linting
-from tests.helpers.serving import PATIENCE, fresh_token, listening, make_gateway, prepare, settings_text
+from tests.helpers.serving import (
+    PATIENCE,
+    bearer_line,
+    fresh_token,
+    listening,
+    make_gateway,
+    message,
+    prepare,
+    settings_text,
+    wire,
+)
 from tests.helpers.stores import KINDS, Fields, let_in, make
 
 TEN = b"0123456789"
@@ -357,6 +371,45 @@ async def test_a_token_in_the_url_goes_no_further(site: Site) -> None:
     assert (await site.get("/public/ten")).headers["referrer-policy"] == "same-origin"
 
 
+# --- odd objects
+
+
+async def test_no_object_was_modified_later_than_now(tmp_path: Path) -> None:
+    """RFC 9110 §8.8.2.1; a file may have any date."""
+    moments = {"public/future": time.time() + 86_400, "public/late": 2.0**40, "public/early": -(2.0**36)}
+    async with site_of("folder", tmp_path, dict.fromkeys(moments, b"x")) as client:
+        for key, moment in moments.items():
+            os.utime(tmp_path / "store" / key, (moment, moment))
+            for heard in (await client.get(f"/{key}"), await client.head(f"/{key}")):
+                said = epoch(heard.headers["last-modified"])
+                assert 0 <= said <= epoch(heard.headers["date"])
+                assert said == 0 or time.time() - said < 60
+        listed = await client.get("/-/s3objects?prefix=public/")
+        assert listed.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/public/a", "/team/a"])
+async def test_stored_fields_that_are_not_utf8_go_out_as_they_are(path: str, tmp_path: Path) -> None:
+    prepare(tmp_path)
+    odd = b'inline; filename="caf\xe9.txt"'
+    store = MemoryStore()
+    fields = ((b"content-disposition", odd), (b"cache-control", b"max-age=60, x=\xff"), (b"content-encoding", b"gzip"))
+    store.put(path[1:], gzip.compress(b"hello"), headers=fields)
+    gateway = make_gateway(tmp_path, settings_text('store = "memory:"'), store=store)
+    token = bearer_line(fresh_token())
+    async with listening(gateway) as port, wire(port) as connection:
+        for method in ("GET", "HEAD"):
+            await connection.send(message(path, method, token))
+            status, found = await connection.head()
+            named = dict(found)
+            if method == "GET":
+                await connection.reader.readexactly(int(named["content-length"]))
+            assert status == 200
+            assert named["content-disposition"].encode("latin-1") == odd
+            assert named["content-encoding"] == "gzip", "without it nobody could read the bytes"
+            assert "max-age=60" in named["cache-control"]
+
+
 # --- what could do harm
 
 
@@ -367,8 +420,18 @@ HARMFUL = (
     "application/xhtml+xml",
     "text/xml",
     "application/xml",
+    "image/x+xml",
+    "image/x+xml ;charset=utf-8",
+    "image/x+xml\t; charset=utf-8",
+    "audio/a+html",
+    "font/x.xml",
+    "application/vnd.ms-x+xml",
 )
-HARMLESS = ("text/plain", "image/png", "application/pdf", "video/mp4", "application/json", "text/css")
+HARMLESS = (
+    *("text/plain", "image/png", "application/pdf", "video/mp4", "application/json", "text/css"),
+    *("image/vnd.microsoft.icon", "audio/vnd.wave;codec=1", "video/vnd.dlna.mpeg-tts", "application/vnd.ms-excel"),
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+)
 NO_TYPE = ("nonsense", "text", "text/html,text/plain", "a/b/c", "text /html", "x")
 
 
@@ -388,6 +451,7 @@ async def test_what_could_run_scripts_is_sandboxed(kind: str, tmp_path: Path, mo
                     assert heard.headers["content-type"] == type_
                 elif type_ in HARMLESS:
                     assert policy is None, type_
+                    assert heard.headers["content-type"] == type_
                 else:
                     assert heard.headers["content-type"] == "application/octet-stream", type_
             part = await client.get(f"/public/{number}", headers={"range": "bytes=1-6"})
@@ -515,7 +579,11 @@ class Replaced(MemoryStore):
 
 
 @pytest.mark.parametrize(
-    ("condition", "status"), [("If-Match", 412), ("If-None-Match", 200), ("If-Range", 200), ("If-Modified-Since", 200)]
+    ("condition", "status"),
+    [
+        *(("If-Match", 412), ("If-Unmodified-Since", 412)),
+        *(("If-None-Match", 200), ("If-Range", 200), ("If-Modified-Since", 200)),
+    ],
 )
 async def test_an_object_replaced_meanwhile_is_the_new_one_or_a_failed_precondition(
     condition: str, status: int
@@ -524,9 +592,12 @@ async def test_an_object_replaced_meanwhile_is_the_new_one_or_a_failed_precondit
     store.put("a", b"old")
     meta = await MemoryStore.head(store, Head("a"))
     assert meta is not None
-    value = {"If-Match": meta.etag, "If-Range": meta.etag, "If-None-Match": b'"other"'}.get(
-        condition, b"Thu, 01 Jan 1970 00:00:00 GMT"
-    )
+    value = {
+        "If-Match": meta.etag,
+        "If-Range": meta.etag,
+        "If-None-Match": b'"other"',
+        "If-Unmodified-Since": http_date(meta.modified),
+    }.get(condition, b"Thu, 01 Jan 1970 00:00:00 GMT")
     headers = {condition.lower().encode(): [value], b"range": [b"bytes=0-1"]}
     serve = Serve("a", "rules[0]", "", True)
     answer = await answer_object(store, serve, Request("GET", b"/a", b"", headers), trust_html=False)

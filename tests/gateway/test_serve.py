@@ -315,7 +315,7 @@ def test_a_key_that_does_not_fit_its_certificate_ends_it_before_anything_is_serv
     arguments = command("serve", "--settings", str(site / "stagedoor.toml"), "--listen", "127.0.0.1:0")
     done = subprocess.run(arguments, capture_output=True, text=True, env=environment(), timeout=30, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("stagedoor: gateway.tls: ")
+    assert "\nstagedoor: gateway.tls: " in f"\n{done.stderr}"
     assert "is not the key of the certificate" in done.stderr
     assert "listening" not in done.stderr
     assert "Traceback" not in done.stderr

@@ -124,6 +124,7 @@ def certificate(folder: Path, *hosts: str) -> ssl.SSLContext:
     (folder / "cert.pem").write_bytes(made.public_bytes(encoding))
     plain = serialization.NoEncryption()
     (folder / "key.pem").write_bytes(key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain))
+    (folder / "key.pem").chmod(0o600)
     return ssl.create_default_context(cafile=str(folder / "cert.pem"))
 
 

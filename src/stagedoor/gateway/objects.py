@@ -160,7 +160,8 @@ def _opened(serve: Serve, opened: Opened, partial: bool, request: Request, trust
 def _about(serve: Serve, meta: Meta, request: Request, trust_html: bool, length: int | None) -> Fields:
     """Header fields of every answer about an object; 304 has all but the length and the type (RFC 9110 §15.4.5)."""
     saved_as = serve.key.rpartition("/")[2] if request.query and _wants_download(request.query) else None
-    return _fields(meta, serve.public, serve.headers, trust_html, saved_as, length, _fresh_for(serve, meta))
+    modified = min(meta.modified, int(time.time()))  # no moment that is still to come (RFC 9110 §8.8.2.1)
+    return _fields(meta, modified, serve.public, serve.headers, trust_html, saved_as, length, _fresh_for(serve, meta))
 
 
 def _fresh_for(serve: Serve, meta: Meta) -> int | None:
@@ -178,6 +179,7 @@ def _wants_download(query: bytes) -> bool:
 @lru_cache(maxsize=2048)
 def _fields(
     meta: Meta,
+    modified: int,
     public: bool,
     extra: Pairs,
     trust_html: bool,
@@ -187,7 +189,7 @@ def _fields(
 ) -> Fields:
     fields = [
         (b"etag", meta.etag),
-        (b"last-modified", http_date(meta.modified)),
+        (b"last-modified", http_date(modified)),
         (b"accept-ranges", b"bytes"),
         (b"x-content-type-options", b"nosniff"),
         *extra,

@@ -234,15 +234,19 @@ class StrictProtocol(HttpToolsProtocol):
             return answer
         self._short = True
         self.server_state.total_requests += 1
-        self._write(answer, method == b"HEAD", self.parser.should_keep_alive())
+        self._write(answer, method == b"HEAD", self._keeps_alive())
         return None
+
+    def _keeps_alive(self) -> bool:
+        """HTTP/1.0 connections end with the answer: their clients wait for that, or for a field that 1.1 has not."""
+        return self.parser.get_http_version() != "1.0" and bool(self.parser.should_keep_alive())
 
     # --- the middle way
 
     def _take_middle_way(self, gateway: Gateway, begun: Begun) -> None:
         """Go on in a task, because something has to be waited for."""
         self._short = True
-        cycle = self.cycle = _Cycle(self.parser.should_keep_alive())  # type: ignore[assignment]  # in its place
+        cycle = self.cycle = _Cycle(self._keeps_alive())  # type: ignore[assignment]  # in its place
         self._last = not cycle.keep_alive
         task = self.loop.create_task(gateway.finish(begun, partial(self._send_message, cycle), self._connection(cycle)))
         self.tasks.add(task)

@@ -42,6 +42,9 @@ SLOW = 0.1
 SLOW_FOR = 30.0
 """Seconds in which, after a slow look, threads look at remembered files, too."""
 
+LATEST = 253_402_300_799
+"""The last second of the year 9999."""
+
 W = TypeVar("W")
 T = TypeVar("T")
 
@@ -336,7 +339,12 @@ def _to_remember(key: str, status: os.stat_result, opened: Opened) -> _Remembere
 
 
 def _meta(key: str, status: os.stat_result) -> Meta:
-    return Meta(status.st_size, _etag(status), int(status.st_mtime), content_type(key))
+    return Meta(status.st_size, _etag(status), _modified(status), content_type(key))
+
+
+def _modified(status: os.stat_result) -> int:
+    """A file may have any date, a header field has four digits for the year."""
+    return min(max(int(status.st_mtime), 0), LATEST)
 
 
 def _etag(status: os.stat_result) -> bytes:
@@ -347,7 +355,7 @@ def _listed(entry: Entry) -> Item | str:
     name, status = entry.name.decode(), entry.status
     if status is None:
         return name
-    return Item(name, _etag(status).decode(), int(status.st_mtime), status.st_size)
+    return Item(name, _etag(status).decode(), _modified(status), status.st_size)
 
 
 def _settled(status: os.stat_result) -> bool:
