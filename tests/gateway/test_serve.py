@@ -417,6 +417,15 @@ async def test_workers_end_with_a_parent_that_was_killed_and_leave_the_port(site
         assert "the parent process has gone" in running.stderr
 
 
+async def test_a_reload_asked_for_during_the_start_ends_nobody(site: Path) -> None:
+    with serve(site, settings_text(more="[gateway]\nworkers = 2")) as running:
+        starting = await eventually(lambda: len(found := serving_workers(running.process.pid)) == 2 and found, "both")
+        running.process.send_signal(signal.SIGHUP)
+        await eventually(lambda: [reloads(pid) for pid in starting if is_running(pid)] == [True, True], "both start")
+        await becomes(running.port, "/public/a.txt", 200)
+        assert serving_workers(running.process.pid) == starting
+
+
 def is_running(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -33,6 +33,9 @@ Anonymous = Annotated[bool, typer.Option("--anonymous", help="the caller is not 
 Bearer = Annotated[
     str | None, typer.Option("--token", metavar="TOKEN", help="the caller's token, a file that holds it, or -")
 ]
+MAX_WARNINGS = 50
+"""Warnings that are printed before a command does its work: a pipe that nobody reads is full after 64 KB."""
+
 IssuerName = Annotated[
     str | None, typer.Option("--issuer", metavar="NAME", help="issuer of the claims, if they have no iss")
 ]
@@ -59,7 +62,9 @@ def load_settings(file: Path | None, *, overrides: Mapping[str, str] | None = No
 
     settings = load(file, {**os.environ, **(overrides or {})})
     if warn:
-        complain("warning", *settings.warnings)
+        complain("warning", *settings.warnings[:MAX_WARNINGS])
+        if len(settings.warnings) > MAX_WARNINGS:
+            complain("warning", f"{len(settings.warnings) - MAX_WARNINGS} more\n  see: stagedoor check")
     return settings
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import uvicorn
-from uvicorn.supervisors.multiprocess import Multiprocess
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from ..core.errors import StagedoorError
 from ..core.session import MIN_KEY_BYTES
@@ -225,6 +225,7 @@ def serve(settings_path: Path | None = None, *, listen: str | None = None, worke
         SettingsError: before anything is served.
     """
     log_to_stderr()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it is heard: settings are about to be read anyway
     # Workers read their settings themselves, so whatever was said on the command line reaches them this way.
     for name, value in (("SETTINGS", settings_path), ("GATEWAY_LISTEN", listen), ("GATEWAY_WORKERS", workers)):
         if value is not None:
@@ -294,10 +295,25 @@ class _Server(uvicorn.Server):
 class _Supervisor(Multiprocess):
     """uvicorn's parent process; SIGHUP goes on to the workers, which reload in place."""
 
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        super().__init__(config, sockets)
+        self._to_reload: list[Process] = []
+
     def handle_hup(self) -> None:
-        for process in self.processes:
-            if process.pid is not None:
-                os.kill(process.pid, signal.SIGHUP)
+        self._to_reload = list(self.processes)
+
+    def keep_subprocess_alive(self) -> None:
+        super().keep_subprocess_alive()
+        self._to_reload = [process for process in self._to_reload if not self._was_told(process)]
+
+    def _was_told(self, process: Process) -> bool:
+        """Tell a worker to reload, but not before it listens: the signal would end it."""
+        if process.pid is None or process not in self.processes:
+            return True
+        if not process.is_ready(timeout=0.5):
+            return False
+        os.kill(process.pid, signal.SIGHUP)
+        return True
 
     def terminate_all(self) -> None:
         for bound in self.sockets:  # or newcomers would wait for workers that take no more connections
