@@ -413,7 +413,7 @@ def test_a_rule_that_is_none_is_refused_with_its_place(table: dict[str, object],
 # --- beside a slow matcher
 
 LITERALS = ["a", "b", "ab", "", "x.png"]
-PATTERN_PARTS = [*LITERALS, "*", "**", "a*", "*b", "*a*", "{sub}", "{groups}", "{sub|md5}"]
+PATTERN_PARTS = [*LITERALS, "*", "**", "a*", "*b", "a*b", "*a*", "*a*b*", "{sub}", "{groups}", "{sub|md5}"]
 MD5_A = hashlib.md5(b"a").hexdigest()
 
 patterns = (
@@ -535,6 +535,30 @@ def test_a_session_is_decided_like_the_token_it_was_made_from(
     policy = compile_rules(rules)
     kept = Caller(who.issuer, who.issuer_url, policy.session_claims(who))
     assert policy.decide(kept, key) == policy.decide(who, key)
+
+
+@given(st.lists(tables, max_size=8), keys, callers)
+@settings(max_examples=300, deadline=None)
+def test_how_much_of_a_folder_may_be_read_agrees_with_decisions(
+    rules: list[dict[str, object]], key: str, who: Caller
+) -> None:
+    """`all` and `none` are said only where they hold, and an exception is a rule that takes something away."""
+    policy = compile_rules(rules)
+    reach, allowed = Reach(policy), bool(policy.decide(who, key))
+    ends = [number for number, character in enumerate(key, 1) if character == "/"] if is_key(key) else []
+    hidden = reach.nothing_below(who, key, "")
+    assert not (hidden and allowed)
+    for folder in ("", *(key[:end] for end in ends)):
+        extent, exception = reach.below(who, folder), reach.exception(who, folder)
+        if is_key(key):
+            assert extent != ("none" if allowed else "all")
+        if hidden and folder.startswith(hidden):
+            assert extent == "none"
+        assert extent != "all" or exception is None
+        assert exception is None or (not exception.allows and not exception.refusal(who))
+        starts = reach.prefixes(who, folder)
+        assert not allowed or any(key.startswith(start) for start in starts)
+        assert list(starts) == sorted(starts)
 
 
 def test_explain_says_why_a_rule_does_not_apply() -> None:

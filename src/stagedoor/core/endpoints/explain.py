@@ -9,8 +9,11 @@ from ..caller import Caller
 from ..door import Door, Endpoint
 from ..errors import InvalidRequest
 from ..messages import Flow, Reply, Request
-from ..policy.decide import Policy
+from ..policy.decide import Explained, Policy
 from .arguments import object_key, parameter
+
+MAX_RULES = 100
+"""Rules in one answer. Of more rules those are shown whose path matches, so that no policy makes it a megabyte."""
 
 
 def endpoint() -> Endpoint:
@@ -27,12 +30,20 @@ def _answer(door: Door, request: Request, now: float) -> Flow[Reply]:
     key = object_key(door, asked)
     if not key:
         return door.problem(request, 404, "not-found", "no object can have this key", caller=caller.label)
-    return replies.document(200, explanation(door.policy, caller, key), "explain", caller=caller.label)
+    return replies.document(200, explanation(door.policy, caller, key, MAX_RULES), "explain", caller=caller.label)
 
 
-def explanation(policy: Policy, caller: Caller, key: str) -> dict[str, Any]:
-    """The decision on one key and the part of each rule in it, as plain data for JSON."""
-    decision = policy.decide(caller, key)
+def explanation(policy: Policy, caller: Caller, key: str, most: int | None = None) -> dict[str, Any]:
+    """The decision on one key and the part of each rule in it, as plain data for JSON.
+
+    Args:
+        policy, caller, key: what is decided.
+        most: how many rules may be shown, besides the one that decides; None: all of them.
+    """
+    decision, shown = policy.decide(caller, key), policy.explain(caller, key, most)
+    if decision.rule and decision.rule.position not in {one.rule.position for one in shown}:
+        shown = (*shown, Explained(decision.rule, True, ""))
+    left_out = len(policy.rules) - len(shown)
     return {
         "key": key,
         "allowed": bool(decision),
@@ -47,6 +58,7 @@ def explanation(policy: Policy, caller: Caller, key: str) -> dict[str, Any]:
                 "applies": one.applies,
                 "reason": one.reason,
             }
-            for one in policy.explain(caller, key)
+            for one in shown
         ],
+        **({"leftOut": left_out} if left_out else {}),
     }

@@ -1,20 +1,23 @@
 """Deciding: may this caller read this key? What no rule allows is denied, and a deny rule wins over allow rules.
 
-Rules are compiled once into a tree over the segments of their patterns, so the time for a decision depends on the
+Rules are compiled once into trees over the segments of their patterns, so the time for a decision depends on the
 length of the key, not on the number of rules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property, lru_cache
+from heapq import merge
+from itertools import islice, repeat
 from typing import Literal, NamedTuple
 
 from .. import paths
 from ..caller import Caller
 from ..errors import InvalidTarget
-from .patterns import ANY_DEPTH, Claim, Glob, Segment
+from .patterns import Claim
 from .rules import GROUPS_LEFT_OUT, Rule, read_rules
+from .tree import Tree
 
 _NO_KEY = "no object can have this key"
 DECISIONS = 2048
@@ -70,105 +73,21 @@ def compile_rules(tables: Sequence[Mapping[str, object]], *, remember: int = DEC
     return Policy(read_rules(tables), remember)
 
 
-class Node:
-    """A node of the tree: the rules whose patterns end here, and where each kind of segment leads."""
-
-    __slots__ = ("claims", "depth", "ends", "globs", "literals", "loops")
-
-    def __init__(self, loops: bool = False) -> None:
-        self.loops = loops  # the node of a `**`: every segment leads back to it
-        self.literals: dict[str, Node] = {}
-        self.claims: dict[Claim, Node] = {}
-        self.globs: dict[int, dict[str, dict[Glob, Node]]] = {}  # by length of the text before the `*`, then the text
-        self.depth: Node | None = None
-        self.ends = _Ends()
-
-    def add(self, rule: Rule) -> None:
-        node = self
-        for segment in rule.segments:
-            node = node._child(segment)
-        node.ends.add(rule)
-
-    def _child(self, segment: Segment) -> Node:
-        if isinstance(segment, Claim):
-            return self.claims.setdefault(segment, Node())
-        if isinstance(segment, Glob):
-            start = segment.parts[0]
-            return self.globs.setdefault(len(start), {}).setdefault(start, {}).setdefault(segment, Node())
-        if segment != ANY_DEPTH:
-            return self.literals.setdefault(segment, Node())
-        if self.loops:  # `**/**` is `**`
-            return self
-        if self.depth is None:
-            self.depth = Node(loops=True)
-        return self.depth
-
-    def step(self, segment: str, caller: Caller | None) -> Iterator[Node]:
-        """The nodes one segment further; without a caller, every claim matches."""
-        if self.loops:
-            yield self
-        literal = self.literals.get(segment)
-        if literal is not None:
-            yield literal
-        for claim, node in self.claims.items():
-            if caller is None or segment in caller.segments(claim.name, claim.digest):
-                yield node
-        for length, by_start in self.globs.items():
-            for glob, node in by_start.get(segment[:length], {}).items():
-                if glob.matches(segment):
-                    yield node
-
-    def children(self, caller: Caller) -> Iterator[Node]:
-        """The nodes that some segment leads to, if the caller's claims can lead there."""
-        yield from self.literals.values()
-        yield from (node for claim, node in self.claims.items() if caller.segments(claim.name, claim.digest))
-        yield from (node for starts in self.globs.values() for ends in starts.values() for node in ends.values())
-        if self.depth is not None:
-            yield self.depth
-
-
-class _Ends:
-    """The rules that end at one node, indexed by a value that their first condition needs, if they have one."""
-
-    __slots__ = ("by_value", "rules", "unconditional")
-
-    def __init__(self) -> None:
-        self.rules: list[Rule] = []
-        self.unconditional: list[Rule] = []
-        self.by_value: dict[str, dict[str, list[Rule]]] = {}
-
-    def add(self, rule: Rule) -> None:
-        self.rules.append(rule)
-        name, values = next(iter(rule.needs()), ("", frozenset[str]()))
-        if not values:
-            self.unconditional.append(rule)
-        for value in values:
-            self.by_value.setdefault(name, {}).setdefault(value, []).append(rule)
-
-    def candidates(self, caller: Caller) -> Iterator[Rule]:
-        yield from self.unconditional
-        for name, rules in self.by_value.items():
-            for value in _held(caller, name) & rules.keys():
-                yield from rules[value]
-
-
 class Policy:
     """Compiled rules. `decide` answers one question; `explain` gives the reason of every rule.
 
     Attributes:
         rules: in the order of the settings.
-        root: of the tree.
+        tree: the rules, found by the segments of their patterns.
     """
 
     def __init__(self, rules: Iterable[Rule], remember: int = DECISIONS) -> None:
         self.rules = tuple(rules)
-        self.root = Node()
-        for rule in self.rules:
-            self.root.add(rule)
+        self.tree = Tree(self.rules)
         # The decision follows from caller and key. In the instance, so that a remembered one costs a single call.
         self.decide = lru_cache(maxsize=remember)(self._decide)  # type: ignore[method-assign]
 
-    @property
+    @cached_property
     def claim_names(self) -> frozenset[str]:
         """Our names of the claims that rules look at; a session needs no others."""
         names = {"sub"}
@@ -179,12 +98,24 @@ class Policy:
             names.update(("email", "email_verified") if rule.emails else ())
         return frozenset(names)
 
+    @cached_property
+    def _asked_values(self) -> Mapping[str, frozenset[str]]:
+        """The values of which rules ask, of the claims that no path binds."""
+        bound = {segment.name for rule in self.rules for segment in rule.segments if isinstance(segment, Claim)}
+        asked: dict[str, set[str]] = {
+            name: set() for name in self.claim_names - bound - {"sub", "email", "email_verified"}
+        }
+        for rule in self.rules:
+            for name, values in rule.needs():
+                if name in asked:
+                    asked[name] |= values
+        return {name: frozenset(values) for name, values in asked.items()}
+
     def session_claims(self, caller: Caller) -> dict[str, list[str]]:
         """The values of the caller's claims that rules can ask for, by our names: what a session must hold."""
-        bound = {segment.name for rule in self.rules for segment in rule.segments if isinstance(segment, Claim)}
         held = {name: caller.values(name) for name in self.claim_names}
-        for name in held.keys() - bound - {"sub", "email", "email_verified"}:
-            held[name] &= frozenset().union(*(values for rule in self.rules for n, values in rule.needs() if n == name))
+        for name, values in self._asked_values.items():
+            held[name] &= values
         return {name: sorted(values) for name, values in sorted(held.items()) if values}
 
     def decide(self, caller: Caller, key: str) -> Allow | Deny:
@@ -204,8 +135,8 @@ class Policy:
             return Deny(_NO_KEY)
         allowed: Rule | None = None
         denied: Rule | None = None
-        for node in walk(self.root, caller, key):
-            for rule in node.ends.candidates(caller):
+        for ends in self.tree.find(key.split("/"), caller):
+            for rule in ends.candidates(caller):
                 best = allowed if rule.allows else denied
                 if (best is None or rule.position < best.position) and not rule.refusal(caller):
                     if rule.allows:
@@ -218,45 +149,26 @@ class Policy:
             return Allow(allowed)
         return Deny("no rule allows it" + (GROUPS_LEFT_OUT if caller.groups_left_out else ""))
 
-    def explain(self, caller: Caller, key: str) -> tuple[Explained, ...]:
-        """Report for every rule, in order, whether it applies to this caller and key, and if not why."""
+    def explain(self, caller: Caller, key: str, most: int | None = None) -> tuple[Explained, ...]:
+        """Report for every rule, in order, whether it applies to this caller and key, and if not why.
+
+        Args:
+            caller, key: as for `decide`.
+            most: where there are more rules, report this many at most, of those whose path matches.
+        """
+        few = most is None or len(self.rules) <= most
         if not _is_key(key):
-            return tuple(Explained(rule, False, _NO_KEY) for rule in self.rules)
-        matching = {rule.position for node in walk(self.root, caller, key) for rule in node.ends.rules}
-        reachable = {rule.position for node in walk(self.root, None, key) for rule in node.ends.rules}
-        explained = []
-        for rule in self.rules:
-            if rule.position in matching:
-                reason = rule.refusal(caller)
-            elif rule.position in reachable:
-                reason = _unbound(rule, caller)
-            else:
-                reason = "the path does not match"
-            explained.append(Explained(rule, not reason, reason))
-        return tuple(explained)
-
-
-def walk(root: Node, caller: Caller | None, key: str) -> Iterable[Node]:
-    """All nodes that a key leads to: the patterns are followed side by side, segment by segment."""
-    nodes = with_depth({root: None})
-    for segment in key.split("/"):
-        nodes = step(nodes, segment, caller)
-        if not nodes:
-            break
-    return nodes
-
-
-def step(nodes: Iterable[Node], segment: str, caller: Caller | None) -> dict[Node, None]:
-    """All nodes one segment further."""
-    return with_depth({further: None for node in nodes for further in node.step(segment, caller)})
-
-
-def with_depth(nodes: dict[Node, None]) -> dict[Node, None]:
-    """Add the nodes that no segment at all leads to, because `**` also stands for none."""
-    for node in tuple(nodes):
-        if node.depth is not None:
-            nodes[node.depth] = None
-    return nodes
+            return tuple(Explained(rule, False, _NO_KEY) for rule in self.rules) if few else ()
+        segments = key.split("/")
+        bound = {id(ends) for ends in self.tree.find(segments, caller)}
+        found = (zip(ends.rules, repeat(id(ends) in bound)) for ends in self.tree.find(segments, None))
+        reached = islice(merge(*found, key=lambda pair: pair[0].position), None if few else most)
+        reasons = {
+            rule.position: rule.refusal(caller) if matches else _unbound(rule, caller) for rule, matches in reached
+        }
+        shown = self.rules if few else [self.rules[position] for position in reasons]
+        explained = ((rule, reasons.get(rule.position, "the path does not match")) for rule in shown)
+        return tuple(Explained(rule, not reason, reason) for rule, reason in explained)
 
 
 def _is_key(key: str) -> bool:
@@ -274,11 +186,3 @@ def _unbound(rule: Rule, caller: Caller) -> str:
     if missing:
         return f"the caller has no {', '.join(missing)} that could be a folder's name"
     return f"the path has another value than the caller's {', '.join(claim.name for claim in claims)}"
-
-
-def _held(caller: Caller, name: str) -> frozenset[str]:
-    """The caller's values of the thing that `Rule.needs` names; a claim may be called `emails` too."""
-    held = caller.values(name)
-    if name == "emails":
-        held |= {caller.email, f"@{caller.email.rpartition('@')[2]}"}
-    return held

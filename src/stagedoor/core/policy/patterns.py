@@ -30,6 +30,16 @@ class Glob(NamedTuple):
     text: str
     parts: tuple[str, ...]
 
+    @property
+    def is_found(self) -> bool:
+        """Has it a fixed beginning or end, by which it is found?"""
+        return self.parts[0] != "" or self.parts[-1] != ""
+
+    @property
+    def middle(self) -> str:
+        """The longest text between two stars."""
+        return max(self.parts[1:-1], key=len, default="")
+
     def matches(self, segment: str) -> bool:
         """Find the parts from left to right: the time is linear in the segment's length for each part."""
         first, *middle, last = self.parts
@@ -66,7 +76,8 @@ def parse_pattern(pattern: str) -> tuple[Segment, ...]:
         raise RuleError("no key has a '.' or '..' segment, so this can never match", field="path")
     if parts[0] == "-" and len(parts) > 1:
         raise RuleError("keys that start with '-/' are never served, so this can never match", field="path")
-    return tuple(_segment(part) for part in parts)
+    segments = [_segment(part) for part in parts]
+    return tuple(one for one, before in zip(segments, ["", *segments], strict=False) if not one == before == ANY_DEPTH)
 
 
 def check_claim_name(name: str, field: str) -> None:

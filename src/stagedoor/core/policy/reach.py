@@ -5,14 +5,17 @@ Listings and signed cookies ask this; a decision about one object does not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Literal
+from itertools import islice, repeat, takewhile
+from typing import Literal, NamedTuple
 
 from ..caller import Caller
-from .decide import Node, Policy, step, walk, with_depth
+from .decide import Policy
 from .patterns import ANY_DEPTH, Claim, Glob
 from .rules import Rule
+from .tree import Depth, Ends, Node
 
 MAX_PREFIXES = 1000
 """At most this many prefixes are derived from one rule per caller; a rule that needs more is searched from its last
@@ -36,7 +39,19 @@ class Reach:
         self.policy = policy
         self._extents = lru_cache(maxsize=REMEMBERED)(self._extent)
         self._starts = lru_cache(maxsize=64)(self._all_starts)
-        self._known_effects = lru_cache(maxsize=16)(_nothing_known)
+        self._below: dict[Node | Depth, Ends] = {}
+        for rule in policy.rules:
+            self._add(rule)
+
+    def _add(self, rule: Rule) -> None:
+        """Make the rule known to all folders that its keys can be in; for a caller its claims say whether."""
+        *above, last = policy_path = tuple(self.policy.tree.path(rule))
+        places: list[Node | Depth] = list(above)
+        if rule.head < len(rule.segments):
+            assert last.depth is not None
+            places = [*policy_path, last.depth]
+        for place in places:
+            self._below.setdefault(place, Ends()).add(rule, rule.bound)
 
     def below(self, caller: Caller, prefix: str) -> Extent:
         """How much of a folder may the caller read?
@@ -49,16 +64,8 @@ class Reach:
 
     def exception(self, caller: Caller, prefix: str) -> Rule | None:
         """A rule that denies the caller something below a folder, or None. Arguments as for `below`."""
-        nodes = list(self._folder(caller, prefix))
-        while nodes:
-            node = nodes.pop()
-            children = tuple(node.children(caller))
-            for other in (*children, node) if node.loops else children:
-                for rule in other.ends.rules:
-                    if not rule.allows and not rule.refusal(caller):
-                        return rule
-            nodes += (child for child in children if False in self._effects(child, caller))
-        return None
+        rules = self._rules_below(self._place(caller, prefix), caller)
+        return min((rule for rule in rules if not rule.allows), key=lambda rule: rule.position, default=None)
 
     def nothing_below(self, caller: Caller, key: str, known: str) -> str:
         """The largest folder on the way to a key in which the caller may read nothing; "" if there is none.
@@ -68,11 +75,10 @@ class Reach:
             key: as in `Policy.decide`.
             known: a prefix of the key; folders that are not longer are not looked at.
         """
-        nodes, end = with_depth({self.policy.root: None}), 0
-        for segment in key.split("/")[:-1]:
-            nodes = step(nodes, segment, caller)
+        end, segments = 0, key.split("/")[:-1]
+        for segment, place in zip(segments, self._way(caller, segments), strict=True):
             end += len(segment) + 1
-            if end > len(known) and self._extent_of(nodes, caller) == "none":
+            if end > len(known) and self._extent_of(place, caller) == "none":
                 return key[:end]
         return ""
 
@@ -83,49 +89,75 @@ class Reach:
             caller: verified claims, or `ANONYMOUS`.
             prefix: what the keys start with; each result starts with it.
         """
-        found: list[str] = []
-        for start in self._starts(caller):
-            if start.startswith(prefix) or prefix.startswith(start):
-                longer = max(start, prefix, key=len)
-                if not found or not longer.startswith(found[-1]):
-                    found.append(longer)
-        return tuple(found)
+        starts = self._starts(caller)
+        first = bisect(starts, prefix)
+        if first and prefix.startswith(starts[first - 1]):
+            return (prefix,)
+        return tuple(takewhile(lambda start: start.startswith(prefix), islice(starts, first, None)))
 
     def _extent(self, caller: Caller, prefix: str) -> Extent:
-        return self._extent_of(self._folder(caller, prefix), caller)
+        return self._extent_of(self._place(caller, prefix), caller)
 
-    def _folder(self, caller: Caller, prefix: str) -> Iterable[Node]:
-        return walk(self.policy.root, caller, prefix[:-1]) if prefix else with_depth({self.policy.root: None})
+    def _place(self, caller: Caller, prefix: str) -> _Place:
+        """Where a folder lies in the rules' trees."""
+        root = self.policy.tree.root
+        place = _Place([root], [root.depth] if root.depth else [], [])
+        if prefix:
+            for place in self._way(caller, prefix[:-1].split("/")):  # noqa: B007 - the last one counts
+                pass
+        return place
 
-    def _extent_of(self, nodes: Iterable[Node], caller: Caller) -> Extent:
-        whole = {rule.allows for node in nodes if node.loops for rule in node.ends.rules if not rule.refusal(caller)}
+    def _way(self, caller: Caller, segments: Sequence[str]) -> Iterator[_Place]:
+        """Where a folder lies, and each folder on the way to it."""
+        tree = self.policy.tree
+        nodes, depths = [tree.root], [tree.root.depth] if tree.root.depth else []
+        others = tree.others.states(segments, caller) if tree.others.values else repeat(0)
+        for segment, state in zip(segments, others, strict=False):
+            further: list[Node] = []
+            for node in nodes:
+                node.step(segment, caller, further)
+            nodes = further
+            depths += (node.depth for node in nodes if node.depth is not None)
+            yield _Place(nodes, depths, tree.others.reached(state))
+
+    def _extent_of(self, place: _Place, caller: Caller) -> Extent:
+        wholly = [depth.ends for depth in place.depths if depth.ends is not None]
+        wholly += (ends for ends in place.others if ends.rules[0].segments[-1] == ANY_DEPTH)
+        whole = {rule.allows for ends in wholly for rule in ends.candidates(caller) if not rule.refusal(caller)}
         if False in whole:
             return "none"
-        within = frozenset[bool]().union(*(self._effects(node, caller) for node in nodes))
+        within: set[bool] = set()
+        for rule in self._rules_below(place, caller):
+            within.add(rule.allows)
+            if len(within) == 2:
+                break
         if whole and False not in within:
             return "all"
         return "some" if True in within else "none"
 
-    def _effects(self, node: Node, caller: Caller) -> frozenset[bool]:
-        """Among the caller's rules below a node: is there one that allows (True), one that denies (False)?"""
-        known = self._known_effects(caller)
-        effects = known.get(node)
-        if effects is None:
-            found = {rule.allows for rule in node.ends.rules if not rule.refusal(caller)} if node.loops else set[bool]()
-            for child in node.children(caller):
-                if len(found) < 2:
-                    found |= self._effects(child, caller)
-                    found |= {rule.allows for rule in child.ends.rules if not rule.refusal(caller)}
-            effects = known[node] = frozenset(found)
-        return effects
+    def _rules_below(self, place: _Place, caller: Caller) -> Iterator[Rule]:
+        """The caller's rules for something below a folder, of those that are alike the first."""
+        for one in (*place.nodes, *place.depths):
+            if one in self._below:
+                for rule in self._below[one].candidates(caller):
+                    if not rule.refusal(caller) and all(caller.segments(*claim) for claim in rule.bound):
+                        yield rule
 
     def _all_starts(self, caller: Caller) -> list[str]:
         allows = (rule for rule in self.policy.rules if rule.allows and not rule.refusal(caller))
-        return sorted({start for rule in allows for start in _starts(rule, caller)})
+        found: list[str] = []
+        for start in sorted({start for rule in allows for start in _starts(rule, caller)}):
+            if not found or not start.startswith(found[-1]):
+                found.append(start)
+        return found
 
 
-def _nothing_known(_: Caller) -> dict[Node, frozenset[bool]]:
-    return {}
+class _Place(NamedTuple):
+    """A folder: the nodes that it leads to, each `**` on the way, and the floating rules that match its name."""
+
+    nodes: list[Node]
+    depths: list[Depth]
+    others: list[Ends]
 
 
 def _starts(rule: Rule, caller: Caller) -> set[str]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from ..caller import Caller
 from ..errors import RuleError
-from .patterns import Segment, check_claim_name, parse_pattern
+from .patterns import ANY_DEPTH, Claim, Glob, Segment, check_claim_name, parse_pattern
 
 CONDITIONS = ("groups", "claims", "issuer", "emails")
 GROUPS_LEFT_OUT = " (the provider left the groups out of the token)"
+
+MAX_FLOATING = 200
+"""Rules that may float without a fixed beginning or end of their last segment, such as `**/drafts/**`."""
 
 Who = Literal["anyone", "signed-in", "matching"]
 
@@ -54,6 +57,28 @@ class Rule(NamedTuple):
             who["claims"] = {name: sorted(values) for name, values in self.claims.items()}
         return {"path": self.pattern, self.effect: who}
 
+    @property
+    def condition(self) -> Hashable:
+        """Equal for rules that have the same effect for the same callers."""
+        return self.allows, self.who, self.groups, frozenset(self.claims.items()), self.issuers, self.emails
+
+    @property
+    def bound(self) -> frozenset[Claim]:
+        """The claims in the pattern."""
+        return frozenset(segment for segment in self.segments if isinstance(segment, Claim))
+
+    @property
+    def head(self) -> int:
+        """How many segments stand before the first `**`."""
+        return self.segments.index(ANY_DEPTH) if ANY_DEPTH in self.segments else len(self.segments)
+
+    @property
+    def is_found(self) -> bool:
+        """Do the beginning or the end of a key lead to the rule, so that it need not be tried?"""
+        last = self.segments[-1]
+        floats = self.head < len(self.segments) - 1
+        return not floats or (last.is_found if isinstance(last, Glob) else last != ANY_DEPTH)
+
     def needs(self) -> Iterator[tuple[str, frozenset[str]]]:
         """The conditions on values, by name: the caller must have one of the values of each."""
         if self.groups:
@@ -91,14 +116,27 @@ def read_rules(tables: Sequence[Mapping[str, object]]) -> tuple[Rule, ...]:
     Raises:
         RuleError: with attribute `index` set to the table's index.
     """
-    rules = []
+    rules: list[Rule] = []
+    floating = 0
     for index, table in enumerate(tables):
         try:
             rules.append(_rule(index, table))
+            floating += not rules[-1].is_found
+            if floating > MAX_FLOATING:
+                raise _too_many(rules[-1].pattern)
         except RuleError as error:
             error.index = index
             raise
     return tuple(rules)
+
+
+def _too_many(pattern: str) -> RuleError:
+    return RuleError(
+        f"{pattern!r} is one of more than {MAX_FLOATING} rules that each request is tried on, because they float and "
+        "their last segment has no fixed beginning or end",
+        field="path",
+        mend='let the path begin with its folder, as in "courses/drafts/**", or end it as in "**/drafts/*.pdf"',
+    )
 
 
 def _rule(index: int, table: Mapping[str, object]) -> Rule:
