@@ -25,6 +25,7 @@ EXCEPTIONS: Mapping[str, str] = {
     "SET_COOKIE_NAME_DUP": "`POST /-/cookies` sets the same names for several paths",
     "STATUS_416_WITHOUT_RANGE": "a store that refuses a range though none was asked for is played in a test",
     "STATUS_BAD_REQUEST": "says no more than that the status is 400",
+    "STATUS_URI_TOO_LONG": "says no more than that the status is 414",
     "STORE_PUBLIC_UNNECESSARY": "what anybody may read has the Cache-Control that its owner stored",
 }
 """Notes that are no fault here, each with the reason."""

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
-from urllib.parse import unquote_to_bytes
 
+from . import parameters
 from .errors import InvalidCredential, InvalidPass
 from .messages import Headers
 
@@ -69,8 +69,8 @@ def _find(
     authorization: tuple[bytes, ...], cookie_lines: tuple[bytes, ...], query: bytes, sources: Sources
 ) -> Credential | None:
     """Parse header fields once: a browser sends the same ones with each request."""
-    parameters = list(_parameters(query)) if query else []
-    signed = [(name, value) for name, value in parameters if name in PASS_PARAMETERS]
+    secret = parameters.find(query, _secret(sources)) if query else ()
+    signed = [(one.name, one.value) for one in secret if one.name in PASS_PARAMETERS]
     if signed:
         return Credential("signed-url", "", _pass(signed))
     cookies = list(_cookies(cookie_lines))
@@ -83,7 +83,7 @@ def _find(
             if values:
                 return Credential("cookie", _one(values, f"cookie {sources.cookie!r}"))
         else:
-            values = _named(parameters, sources.query)
+            values = [one.value for one in secret if one.name == sources.query.encode()]
             if values:
                 return Credential("query", _one(values, f"query parameter {sources.query!r}"))
     values = _named(cookies, sources.session)
@@ -103,13 +103,12 @@ def in_url(query: bytes, sources: Sources) -> bool:
 
 def strip_query(query: bytes, sources: Sources) -> bytes:
     """Return the query without the parameters that carry a credential; the rest is kept byte for byte."""
-    secret = PASS_PARAMETERS | {sources.query.encode()}
-    return b"&".join(part for part in query.split(b"&") if _parameter_name(part) not in secret)
+    return parameters.without(query, _secret(sources))
 
 
 def without_pass(query: bytes) -> bytes:
     """Return the query without the parameters of a signed URL; the rest is kept byte for byte."""
-    return b"&".join(part for part in query.split(b"&") if _parameter_name(part) not in PASS_PARAMETERS)
+    return parameters.without(query, PASS_PARAMETERS)
 
 
 def _pass(found: Sequence[tuple[bytes, bytes]]) -> PassFields:
@@ -121,14 +120,9 @@ def _pass(found: Sequence[tuple[bytes, bytes]]) -> PassFields:
     return fields
 
 
-def _parameter_name(part: bytes) -> bytes:
-    return unquote_to_bytes(part.partition(b"=")[0])
-
-
-def _parameters(query: bytes) -> Iterator[tuple[bytes, bytes]]:
-    for part in query.split(b"&"):
-        name, _, value = part.partition(b"=")
-        yield unquote_to_bytes(name), unquote_to_bytes(value)
+def _secret(sources: Sources) -> frozenset[bytes]:
+    """The names of parameters that carry a credential."""
+    return PASS_PARAMETERS | {sources.query.encode()}
 
 
 def _cookies(lines: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:

@@ -195,6 +195,8 @@ class Door:
 
     def _answer(self, request: Request, now: float) -> Flow[Serve | Reply]:
         method = request.method
+        if len(request.path) + len(request.query) > replies.MAX_TARGET_BYTES:
+            return replies.target_too_long(replies.is_navigation(method, request.headers))
         if method == "OPTIONS":
             return self._options(request)
         if request.path.startswith(b"/-/"):

@@ -43,6 +43,8 @@ def decode(path: bytes) -> str:
     """
     if _PLAIN.match(path) and len(path) <= MAX_KEY_BYTES:
         return path[1:].decode("ascii")
+    if len(path) > len("/") + len("%XX") * MAX_KEY_BYTES:
+        raise InvalidTarget(f"the key is longer than {MAX_KEY_BYTES} bytes")
     if path[:1] != b"/":
         raise InvalidTarget("the request target must start with '/'")
     if _FORBIDDEN_RAW.search(path):

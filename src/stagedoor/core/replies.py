@@ -23,6 +23,8 @@ _PHRASES = {
 
 MAX_HEADER_BYTES = 32_768
 MAX_HEADER_NAMES = 100
+MAX_TARGET_BYTES = 8192
+"""Path and query of a request; CloudFront takes no longer URL ("Quotas")."""
 
 
 def phrase(status: int) -> str:
@@ -118,6 +120,11 @@ def fault() -> Reply:
 def headers_too_large() -> Reply:
     """Refuse a header section (RFC 6585 §5)."""
     return problem(431, "headers", f"send less than {MAX_HEADER_BYTES} bytes and {MAX_HEADER_NAMES} names of header")
+
+
+def target_too_long(page: bool = False) -> Reply:
+    """Refuse a request target (RFC 9110 §15.5.15)."""
+    return problem(414, "target-too-long", f"an address has {MAX_TARGET_BYTES} bytes at most", page=page)
 
 
 def judge_headers(headers: Headers) -> Reply | None:

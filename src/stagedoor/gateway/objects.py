@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Generator
 from functools import cached_property, lru_cache
 from typing import NamedTuple, TypeAlias, TypeVar
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
-from ..core import replies
+from ..core import parameters, replies
 from ..core.drivers import arun, run
 from ..core.errors import StagedoorError, StoreRefused, Unavailable, UnusableKey
 from ..core.messages import Pairs, Reply, Request, Serve
@@ -33,6 +33,7 @@ _INERT = re.compile(
 )
 _DIRECTIVE = re.compile(rb'(?:[^,"]|"[^"]*")+')  # a quoted value may hold commas (RFC 9111 §5.2)
 _BREAKS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # characters that would end a header field or hide in it
+_DOWNLOAD = frozenset((b"download",))
 _PRIVATE_VARY = (b"vary", b"Cookie, Authorization")
 
 
@@ -173,7 +174,7 @@ def _fresh_for(serve: Serve, meta: Meta) -> int | None:
 
 def _wants_download(query: bytes) -> bool:
     """`?download` is the only header field that a viewer may choose."""
-    return any(unquote_to_bytes(part.partition(b"=")[0]) == b"download" for part in query.split(b"&"))
+    return bool(parameters.find(query, _DOWNLOAD))
 
 
 @lru_cache(maxsize=2048)

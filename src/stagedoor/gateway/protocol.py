@@ -112,7 +112,7 @@ class StrictProtocol(HttpToolsProtocol):
         if self._in_head and not self._first_feed and self.parser is not None:
             self._fed_bytes += len(data)  # a line without an end is in no callback yet
             if self._fed_bytes > replies.MAX_HEADER_BYTES:
-                self._refuse(replies.headers_too_large())
+                self._refuse(self._too_large())
 
     def on_message_begin(self) -> None:
         self.url, self.headers, self.expect_100_continue = b"", [], False
@@ -180,7 +180,7 @@ class StrictProtocol(HttpToolsProtocol):
     def _misread(self) -> Reply | None:
         """A refusal if two readers could take this head for different requests (RFC 9112 §3.2)."""
         if self._head_bytes > replies.MAX_HEADER_BYTES:
-            return replies.headers_too_large()
+            return self._too_large()
         version = self.parser.get_http_version()
         if version not in ("1.1", "1.0"):
             return replies.problem(505, "version", "this server speaks HTTP/1.1 and HTTP/1.0 here")
@@ -203,6 +203,11 @@ class StrictProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade() and self._has_body():  # the parser would read it as the next request
             return replies.problem(400, "upgrade", "a request to upgrade has no body")
         return None
+
+    def _too_large(self) -> Reply:
+        """Refuse a head that is too large, by its first line if that alone is, or has not come to its end."""
+        is_target = len(self.url) > replies.MAX_TARGET_BYTES or not (self.url or self.headers)
+        return replies.target_too_long() if is_target else replies.headers_too_large()
 
     def _has_body(self) -> bool:
         return any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)

@@ -23,8 +23,6 @@ from .event import read, write
 
 FETCH_WITHIN = 1.5
 """Seconds that one request may spend on fetching issuers' keys; the function has five seconds."""
-MAX_TARGET_BYTES = 8192
-"""CloudFront takes no longer URL ("Quotas")."""
 
 _FOLDER = __file__.rpartition("/stagedoor/")[0]
 with open(f"{_FOLDER}/config.json", encoding="utf-8") as _file:  # noqa: PTH123 - pathlib costs each cold start 3 ms
@@ -61,8 +59,6 @@ def _answer(event: Event, decide: Callable[[Request, Event, Door], Reply | Event
 
 
 def _object(request: Request, raw: Event, door: Door) -> Reply | Event:
-    if len(request.path) + len(request.query) > MAX_TARGET_BYTES:
-        return _too_long(door, request)
     answer = run(door.answer(request, time.time()), _KeyFetcher())
     _log_outages(door)
     if isinstance(answer, Serve):
@@ -78,17 +74,14 @@ def _endpoint(request: Request, raw: Event, door: Door) -> Reply | Event:
     if not key.startswith(paths.OWN_PREFIX):
         return _not_found(door, request)
     uri = paths.encode(key)
-    if len(uri) + len(request.query) > MAX_TARGET_BYTES:  # the canonical encoding can be three times as long
-        return _too_long(door, request)
+    if len(uri) + len(request.query) > replies.MAX_TARGET_BYTES:  # the canonical encoding can be three times as long
+        reply = replies.target_too_long(replies.is_navigation(request.method, request.headers))
+        return reply._replace(headers=door.dressed(request, reply.headers))
     return {**raw, "uri": uri}
 
 
 def _not_found(door: Door, request: Request) -> Reply:
     return _refusal(door, request, 404, "not-found", "there is nothing of this name")
-
-
-def _too_long(door: Door, request: Request) -> Reply:
-    return _refusal(door, request, 414, "target-too-long", f"an address has {MAX_TARGET_BYTES} bytes at most")
 
 
 def _refusal(door: Door, request: Request, status: int, code: str, detail: str) -> Reply:

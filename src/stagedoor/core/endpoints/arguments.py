@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
-from .. import paths
+from .. import parameters, paths
 from ..door import Door
 from ..errors import InvalidRequest, InvalidToken, WrongOrigin
 from ..jose import json_object
@@ -99,13 +99,13 @@ def parameter(query: bytes, name: str) -> str | None:
     Raises:
         InvalidRequest: it is there twice, because two programs could read different values; or it is not UTF-8.
     """
-    values = [value for found, value in map(_split, query.split(b"&")) if found == name.encode()]
-    if not values:
+    found = parameters.find(query, frozenset((name.encode(),)))
+    if not found:
         return None
-    if len(values) > 1:
+    if len(found) > 1:
         raise InvalidRequest(f"{name} is there more than once", code="query")
-    try:
-        return values[0].decode("utf-8")
+    try:  # `+` is a blank, as forms, `URLSearchParams` and most clients write it (URL standard §5.1)
+        return unquote_to_bytes(found[0].raw.replace(b"+", b" ")).decode("utf-8")
     except UnicodeDecodeError:
         raise InvalidRequest("the query is not valid UTF-8 after percent-decoding", code="query") from None
 
@@ -136,9 +136,3 @@ def flag(query: bytes, name: str) -> bool:
     if text in (None, "0", "false"):
         return False
     raise InvalidRequest(f"{name} is true or false", code="query")
-
-
-def _split(part: bytes) -> tuple[bytes, bytes]:
-    """Name and value as forms, `URLSearchParams` and most clients write them: `+` is a space (URL standard §5.1)."""
-    name, _, value = part.replace(b"+", b" ").partition(b"=")
-    return unquote_to_bytes(name), unquote_to_bytes(value)
