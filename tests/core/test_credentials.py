@@ -242,8 +242,9 @@ def test_a_pass_cookie_is_the_last_resort(name: bytes) -> None:
     [
         {"query": "Expires=1&Signature=a&Signature=b"},
         {"query": "Expires=1&%45xpires=2"},
-        {"cookie": "CloudFront-Signature=a; CloudFront-Signature=b"},
-        {"cookie": ["CloudFront-Policy=a", "CloudFront-Policy=b"]},
+        {"cookie": "CloudFront-Signature=a; CloudFront-Signature=b; CloudFront-Policy=p"},
+        {"cookie": ["CloudFront-Policy=a", "CloudFront-Policy=b; CloudFront-Policy=a; CloudFront-Signature=s"]},
+        {"cookie": "; ".join(f"CloudFront-Policy={n}; CloudFront-Signature=s" for n in range(9))},
     ],
     ids=str,
 )
@@ -251,6 +252,20 @@ def test_a_pass_with_two_values_of_one_field_is_refused_as_a_pass(fields: dict[s
     with pytest.raises(InvalidPass) as caught:
         found(**fields)
     assert caught.value.code == "credential-twice"
+
+
+def test_pass_cookies_are_sorted_into_sets_by_position() -> None:
+    first, second = {"Policy": "a", "Signature": "x"}, {"Policy": "b", "Signature": "y"}
+    for line in (
+        "CloudFront-Policy=a; CloudFront-Signature=x; CloudFront-Policy=b; CloudFront-Signature=y",
+        "CloudFront-Policy=a; CloudFront-Policy=b; CloudFront-Signature=x; CloudFront-Signature=y",
+        "CloudFront-Signature=x; CloudFront-Policy=a; CloudFront-Policy=b; other=1; CloudFront-Signature=y",
+    ):
+        assert found(cookie=line) == signed_cookies(**first)._replace(other_sets=(second,))
+    eight = "; ".join(f"CloudFront-Policy={n}; CloudFront-Signature=s" for n in range(8))
+    credential = found(cookie=eight)
+    assert credential is not None
+    assert [one["Policy"] for one in (credential.fields, *credential.other_sets)] == list("01234567")
 
 
 def test_the_same_field_of_a_pass_twice_with_one_value_is_one() -> None:

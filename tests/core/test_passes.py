@@ -414,6 +414,23 @@ def test_the_question_mark_of_a_url_is_no_wildcard_in_its_policy() -> None:
     judge(in_url("/axw=10", bare), NOW)
 
 
+def test_the_question_mark_of_a_url_is_no_wildcard_in_cookies_either() -> None:
+    made = signer().cookies(f"{SITE}/a?w=10", LATER, starts=LATER - 1000)
+    fields = {name.removeprefix(COOKIE_PREFIX): value for name, value in made.items()}
+    judge(in_cookies("/a?w=10", fields), LATER - 1)
+    for other in ("/axw=10", "/a/w=10", "/a%w=10"):
+        assert refused(in_cookies(other, fields), LATER - 1) == ("AccessDenied", "pass-resource")
+
+
+@pytest.mark.parametrize("options", [{}, {"network": "192.0.2.0/24"}, {"resource": f"{SITE}/it's\\?x='*"}])
+def test_a_quote_in_a_query_is_signed_as_browsers_send_it(options: dict[str, Any]) -> None:
+    """The URL standard has `'` in its special-query percent-encode set, and not in that of paths."""
+    signed = signer().url(f"{SITE}/it's?x='1'&y=(1)!~a'", LATER, **options)
+    sent = signed.removeprefix(SITE)
+    assert sent.startswith("/it's?x=%271%27&y=(1)!~a%27&")
+    judge(request(sent)._replace(client=CLIENT), NOW)
+
+
 def test_a_signer_shows_no_key() -> None:
     shown = repr(signer())
     assert KEYS["rsa"]["id"] in shown
@@ -679,6 +696,16 @@ def test_a_query_that_no_policy_can_hold_is_refused() -> None:
         ("/a#b", "/a%23b", False),
         ("/a%20b", "/a%2520b", False),
         ("/a\ufffd", "/a%FF", False),
+        # The same where a blank shows that it was not encoded: each of these could be read in two ways.
+        ("/100% b", "/100%25%20b", False),
+        ("/%41 b", "/%2541%20b", False),
+        ("/a?b c", "/a%3Fb%20c", False),
+        ("/a#b c", "/a%23b%20c", False),
+        ("/a\ufffd c", "/a%FF%20c", False),
+        ('/a"b', "/a%22b", False),
+        ("/a\\b", "/a%5Cb", False),
+        ("/a\x1fb", "/a%1Fb", False),
+        ("/a\x7fb", "/a%7Fb", False),
     ],
 )
 def test_cookies_for_a_url_that_was_not_encoded_open_it_where_there_is_no_doubt(
@@ -759,9 +786,22 @@ def naive(pattern: str, text: str) -> bool:
 
 
 @given(
-    pattern=st.lists(st.sampled_from(["a", "b", "*", "?", "\\?", "\\", "/", "é"]), max_size=9).map("".join),
-    text=st.text(alphabet="ab?*\\/é", max_size=9),
+    pattern=st.lists(st.sampled_from(["a", "b", "*", "?", "\\?", "\\", *"/é.+[]()^$|{}"]), max_size=9).map("".join),
+    text=st.text(alphabet="ab?*\\/é.+[]()^$|{}", max_size=9),
 )
+@example("*.jpg", "secret.pdfpjpg")
+@example("*.jpg", "a.jpg")
+@example("a.b", "axb")
+@example("?.b", "axb")
+@example("*[ab]", "a")
+@example("*(a|b)", "a")
+@example("*a+", "aa")
+@example("*a$", "a")
+@example("*^a", "a")
+@example("*a{2}", "aa")
+@example("*A", "a")
+@example("*a", "a\n")
+@example("?*", "")
 @example("", "")
 @example("*", "")
 @example("?", "")
@@ -787,6 +827,47 @@ def test_what_a_pattern_was_made_from_matches(data: st.DataObject, text: str) ->
     pattern += text[cuts[-1] :]
     assert matches(pattern, text)
     assert naive(pattern, text)
+
+
+@pytest.mark.parametrize(
+    ("resource", "opened", "others"),
+    [
+        (
+            "/img/*.jpg",
+            ["/img/a.jpg", "/img/a/b.jpg"],
+            ["/img/secret.pdfpjpg", "/img/a.jpgx", "/img/a.JPG", "/img/ajpg"],
+        ),
+        ("/a/b.txt", ["/a/b.txt"], ["/a/bxtxt", "/a/b.txt/", "/a/b.txtx", "/a/b"]),
+        ("/v?.ts", ["/v1.ts", "/v2.ts", "/v..ts"], ["/v.ts", "/v12.ts", "/v1xts"]),
+        ("/a[1]/*", ["/a[1]/x"], ["/a1/x"]),
+        ("/a(1)+/*", ["/a(1)+/x"], ["/a1/x", "/a11/x"]),
+        ("/a|/b/*", ["/a|/b/x"], ["/a", "/b/x"]),
+        ("/a^$/*", ["/a^$/x"], ["/a/x"]),
+        ("/*/x.ts", ["/a/x.ts", "//x.ts"], ["/x.ts", "/a/xxts", "/a/x.tsx"]),
+    ],
+)
+def test_a_resource_opens_what_it_names_and_nothing_like_it(
+    resource: str, opened: list[str], others: list[str]
+) -> None:
+    assert [path for path in opened if not opens(SITE + resource, SITE + path)] == []
+    assert [path for path in others if opens(SITE + resource, SITE + path)] == []
+
+
+@given(
+    resource=st.lists(st.sampled_from(["a", ".", "*", "?", "\\?", "/"]), max_size=7).map("".join),
+    path=st.text(alphabet="a./", max_size=5),
+    query=st.text(alphabet="a./?", max_size=4),
+)
+@example("*.a", "a", ".a")
+@example("*?a", "a", "a")
+@example("a?/", "a", "/")
+def test_a_resource_with_any_query_names_the_path_before_it(resource: str, path: str, query: str) -> None:
+    """The client writes the query, so what opens must name the object without it: all of it, or up to a `?`."""
+    if opens(resource, f"{path}?{query}"):
+        assert naive(resource, f"{path}?{query}")
+        ends = [match.start() for match in re.finditer(r"\\?\?", resource)]
+        assert any(naive(resource[:end], path) for end in (*ends, len(resource)))
+    assert opens(resource, path) is naive(resource, path)
 
 
 ADVERSARIAL = {

@@ -333,6 +333,31 @@ def test_aws_s_own_words_to_the_byte(query: str, code: str, message: str, naviga
         }
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("options", "code", "title"),
+    [
+        ({"expires": int(NOW) - 1}, "pass-expired", "This link has expired"),
+        ({"starts": int(NOW) + 60}, "pass-early", "This link is not good yet"),
+    ],
+)
+def test_a_person_with_a_link_of_another_time_gets_a_page_and_a_program_aws_s_words(
+    options: dict[str, Any], code: str, title: str, method: str
+) -> None:
+    visitor = guarded(site=Site(SITE, login_page=f"{SITE}/login"))
+    target = signed("/users/ben/x", **options)
+    cookie = pass_cookies("/users/ben/*", **options)
+    for asked, fields in ((target, {}), ("/users/ben/x", {"cookie": cookie})):
+        page = visitor.reply(asked, method, sec_fetch_mode="navigate", **fields)
+        assert (page.status, page.reason) == (403, code)
+        assert field(page.headers, "content-type") == "text/html; charset=utf-8"
+        assert f"<h1>{title}</h1>" in page.body.decode()
+        assert field(page.headers, "referrer-policy") == ("no-referrer" if asked == target else "same-origin")
+        program = visitor.reply(asked, method, **fields)
+        assert (program.status, program.reason, program.body) == (403, code, DENIED)
+        assert field(program.headers, "content-type") == "text/xml"
+
+
 def test_only_behind_keys_alone_is_nobody_told_that_a_key_is_missing() -> None:
     """A site without issuers is what CloudFront is with a key group; elsewhere one may sign in."""
     only_passes = guarded(issuers=())
@@ -632,6 +657,34 @@ def sent(reply: Reply, path: str) -> list[str]:
     return ["; ".join(found)] if found else []
 
 
+def as_browser(path: str, *, older: bool = False) -> str:
+    """The path as a browser sends it when it stands in a link (URL standard §1.3, path percent-encode set)."""
+    encoded = {*' "#<>?`{}%', *([] if older else "^")}  # `%` and `?` are written so by whoever makes the link
+    return "".join(quote(one, safe="") if one in encoded or not one.isascii() else one for one in path)
+
+
+class Jar:
+    """Cookies as a browser keeps and sends them (RFC 6265 §5.3, §5.4)."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str], str] = {}
+
+    def take(self, reply: Reply) -> None:
+        for line in set_cookies(reply):
+            pair, path, *_ = line.split("; ")
+            name, _, value = pair.partition("=")
+            self.kept[name, path.removeprefix("Path=")] = value
+
+    def line(self, target: str) -> str:
+        path = target.partition("?")[0]
+        sent = [
+            (folder, f"{name}={value}")
+            for (name, folder), value in self.kept.items()
+            if path == folder or path.startswith(folder if folder.endswith("/") else f"{folder}/")
+        ]
+        return "; ".join(pair for _, pair in sorted(sent, key=lambda one: -len(one[0])))
+
+
 def folder_of(visitor: Visitor, *prefixes: str, **fields: str) -> Reply:
     return visitor.post("/-/cookies", {"prefix": prefixes[0] if len(prefixes) == 1 else prefixes}, **fields)
 
@@ -676,14 +729,14 @@ def test_several_folders_at_once_each_with_its_own_cookies() -> None:
 
 def test_folders_with_odd_names() -> None:
     visitor = guarded([{"path": "**", "allow": "signed-in"}])
-    targets = {key: f"{paths.encode(key)}/x" for key in ODD_KEYS if key != "-"}  # `-/` is ours
+    targets = {key: f"{paths.encode(key)}/x" for key in ODD_KEYS if key not in ("-", "*")}  # `-/` is ours
     for key, target in targets.items():
         reply = folder_of(visitor, key, authorization=ANN)
-        for spelling in (target, quote(f"/{key}/x", safe="/~!$&'()+,:=@")):  # the canonical one, and a browser's
+        for spelling in (target, as_browser(f"/{key}/x"), as_browser(f"/{key}/x", older=True)):
             assert visitor.serve(spelling, cookie=sent(reply, spelling)).key == f"{key}/x"
         for other in targets.values():
             if other != target:
-                assert sent(reply, other) == []
+                assert sent(reply, other) == [] or ";" in key  # whose Path is that of the folder around it
                 assert outcome(visitor.ask(other, cookie=sent(reply, target))) == "403 pass-resource"
 
 
@@ -711,6 +764,67 @@ def test_a_folder_that_browsers_spell_otherwise_has_cookies_for_both_spellings()
         assert guarded().serve(f"{path}x", cookie="; ".join(pairs)).key == "users/ann/R&D (2024)/x"
         other = next(one for one in cookies if one != path)
         assert guarded().reply(f"{other}x", cookie="; ".join(pairs)).status == 403
+
+
+NAMES_IN_LINKS = ["it's (1)", "season[1]", "auth0|5f7c", "a;b", "a^b", "a=b@c:d", "~a.b_c-d+e,f!g$h&i", "{a}`b"]
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("name", NAMES_IN_LINKS)
+def test_cookies_open_their_folder_as_a_browser_writes_it(name: str, older: bool) -> None:
+    visitor, jar = guarded(), Jar()
+    jar.take(folder_of(visitor, f"users/ann/{name}", authorization=ANN))
+    for target in (as_browser(f"/users/ann/{name}/a b.txt", older=older), f"{paths.encode(f'users/ann/{name}')}/x"):
+        assert isinstance(visitor.ask(target, cookie=jar.line(target)), Serve)
+    for target in ("/users/ann/x", "/users/ann/a/x", "/users/ben/x"):
+        assert not isinstance(visitor.ask(target, cookie=jar.line(target)), Serve)
+
+
+def test_cookies_for_a_folder_with_a_star_are_refused_because_browsers_ask_for_it_as_it_is() -> None:
+    reply = folder_of(guarded(), "users/ann/a*b/", authorization=ANN)
+    assert (reply.status, reply.reason) == (400, "body")
+    assert "wildcard" in body(reply)["detail"]
+
+
+def test_a_folder_with_a_semicolon_takes_no_cookies_from_the_folder_around_it() -> None:
+    """No Path can hold a `;`, so these have the Path of the folder around it, written without its last slash."""
+    visitor, jar = guarded(), Jar()
+    jar.take(folder_of(visitor, "users/ann/a/", authorization=ANN))
+    jar.take(folder_of(visitor, "users/ann/a/b;c/", authorization=ANN))
+    for target in ("/users/ann/a/x", "/users/ann/a/b;c/x", "/users/ann/a/b%3Bc/x"):
+        assert isinstance(visitor.ask(target, cookie=jar.line(target)), Serve)
+    both = folder_of(visitor, "users/ann/b;c/", "users/ann/d;e/", authorization=ANN)
+    assert (both.status, both.reason) == (400, "body")
+
+
+def test_cookies_of_nested_folders_open_each_their_own() -> None:
+    visitor, jar = guarded(), Jar()
+    for folder in ("users/ann/", "users/ann/a/b/", "users/ann/a/", "users/ann/a/"):  # one is asked for again
+        jar.take(folder_of(visitor, folder, authorization=ANN))
+    for target in ("/users/ann/x", "/users/ann/a/x", "/users/ann/a/b/x", "/users/ann/a/b/c/x"):
+        assert isinstance(visitor.ask(target, cookie=jar.line(target)), Serve)
+    everything = jar.line("/users/ann/a/b/x")
+    assert everything.count("CloudFront-Policy") == 3
+    for target in ("/users/ben/x", "/courses/x", "/users/annx"):
+        assert outcome(visitor.ask(target, cookie=everything)) == "403 pass-resource"
+
+
+def test_one_good_set_of_cookies_is_enough_and_none_borrows_from_another() -> None:
+    visitor, target = guarded(), "/users/ann/x"
+    good, over = pass_cookies("/users/ann/*"), pass_cookies("/users/ann/x*", expires=int(NOW) - 1)
+    elsewhere, forged = pass_cookies("/users/ben/*"), good.replace("Signature=", "Signature=x")
+    for others in itertools.permutations((over, elsewhere, forged)):
+        for place in range(4):
+            sets = [*others[:place], good, *others[place:]]
+            assert isinstance(visitor.ask(target, cookie="; ".join(sets)), Serve)
+        assert outcome(visitor.ask(target, cookie="; ".join(others))) == "403 pass-expired"  # what would help is said
+    fields = [dict(pair.split("=", 1) for pair in one.split("; ")) for one in (over, elsewhere)]
+    for name in fields[0]:
+        mixed = [{**fields[0], name: fields[1][name]}, {**fields[1], name: fields[0][name]}]
+        line = "; ".join(f"{key}={value}" for one in mixed for key, value in one.items())
+        assert not isinstance(visitor.ask(target, cookie=line), Serve)
+    nine = "; ".join([elsewhere, *(pass_cookies(f"/users/ann/{n}*") for n in range(7)), good])
+    assert outcome(visitor.ask(target, cookie=nine)) == "403 credential-twice"
 
 
 def test_anybody_may_have_cookies_for_what_anybody_may_read() -> None:

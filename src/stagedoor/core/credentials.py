@@ -26,6 +26,8 @@ PASS_PARAMETERS = frozenset((b"Expires", b"Policy", b"Signature", b"Key-Pair-Id"
 
 COOKIE_PREFIX = "CloudFront-"
 PASS_COOKIES = {COOKIE_PREFIX.encode() + name: name for name in PASS_PARAMETERS}
+MAX_PASS_SETS = 8
+"""Sets of pass cookies in one request, one for each folder on the way to the object."""
 
 
 class Sources(NamedTuple):
@@ -47,11 +49,16 @@ class Sources(NamedTuple):
 
 
 class Credential(NamedTuple):
-    """The credential that decides: where it was found, and its text; a pass has fields instead."""
+    """The credential that decides: where it was found, and its text; a pass has fields instead.
+
+    Attributes:
+        other_sets: of pass cookies, where there are several.
+    """
 
     kind: Kind
     value: str
     fields: PassFields = MappingProxyType({})
+    other_sets: tuple[PassFields, ...] = ()
 
 
 def find(headers: Headers, query: bytes, sources: Sources) -> Credential | None:
@@ -91,7 +98,8 @@ def _find(
         return Credential("session", _one(values, f"cookie {sources.session!r}"))
     signed = [(PASS_COOKIES[name], value) for name, value in cookies if name in PASS_COOKIES]
     if signed and sources.pass_cookies:
-        return Credential("signed-cookies", "", _pass(signed))
+        first, *others = _pass_sets(signed)
+        return Credential("signed-cookies", "", first, tuple(others))
     _explain_curl_mistake(cookies, sources)
     return None
 
@@ -118,6 +126,20 @@ def _pass(found: Sequence[tuple[bytes, bytes]]) -> PassFields:
         if fields.setdefault(name.decode(), text) != text:
             raise InvalidPass(f"the pass has two different values of {name.decode()}", code="credential-twice")
     return fields
+
+
+def _pass_sets(found: Sequence[tuple[bytes, bytes]]) -> list[PassFields]:
+    """Sort pass cookies into sets, by position: those of nested paths come one path after the other (RFC 6265 §5.4)."""
+    values: dict[str, list[str]] = {}
+    for name, value in found:
+        values.setdefault(name.decode(), []).append(value.decode("latin-1"))
+    if all(len(set(texts)) == 1 for texts in values.values()):
+        return [{name: texts[0] for name, texts in values.items()}]
+    counts = {len(texts) for texts in values.values()}
+    if len(counts) != 1 or max(counts) > MAX_PASS_SETS:
+        problem = f"the pass cookies do not make whole sets, or more than {MAX_PASS_SETS}"
+        raise InvalidPass(problem, code="credential-twice")
+    return [dict(zip(values, texts, strict=True)) for texts in zip(*values.values(), strict=True)]
 
 
 def _secret(sources: Sources) -> frozenset[bytes]:

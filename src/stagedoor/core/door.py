@@ -134,7 +134,7 @@ class Door:
         except WrongOrigin as error:
             answer = self.problem(request, 403, error.code, str(error))
         except InvalidPass as error:
-            answer = replies.pass_error(error)
+            answer = replies.pass_error(error, replies.is_navigation(request.method, request.headers))
         except InvalidCredential as error:
             answer = self.unauthorized(request, error)
         except Unavailable as error:
@@ -217,7 +217,8 @@ class Door:
                 grant = self.passes.verify_url(request, credential.fields, now)
                 return _granted(key, grant, _NO_REFERRER)
             if credential.kind == "signed-cookies":
-                return _granted(key, self.passes.verify_cookies(request, credential.fields, now), _SAME_ORIGIN)
+                sets = credential.fields, now, credential.other_sets
+                return _granted(key, self.passes.verify_cookies(request, *sets), _SAME_ORIGIN)
             caller = self._known(credential, now) or (yield from self.tokens.verify(credential.value, now))
         decision = self.policy.decide(caller, key)
         if isinstance(decision, Allow):

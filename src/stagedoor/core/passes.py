@@ -167,7 +167,8 @@ class Signer:
             InvalidTarget: a URL or resource that cannot be signed, a moment or a network that is none, a number of
                 seconds that can only be a lifetime.
         """
-        url = _written(url).removesuffix("?")  # the query begins with the pass
+        url = _written(url)
+        url = _as_browsers_write(url, url.partition("?")[0]).removesuffix("?")  # the query begins with the pass
         if "#" in url:
             raise InvalidTarget("the URL has a fragment, which no server sees; leave out '#' and what follows")
         if without_pass(url.partition("?")[2].encode()) != url.partition("?")[2].encode():
@@ -177,7 +178,9 @@ class Signer:
         if resource is None and "*" in url:  # the same text, sent as a custom policy, opens more than it names
             raise InvalidTarget("the URL holds a '*', which is a wildcard in passes; write %2A, or name a resource")
         custom = starts is not None or network is not None or resource is not None
-        if resource is None:  # in a custom policy a bare `?` stands for any one character
+        if resource is not None:
+            resource = _as_browsers_write(resource, _before_query(resource))
+        else:  # in a custom policy a bare `?` stands for any one character
             resource = url.replace("?", "\\?") if custom else url
         terms = self._terms(resource, expires, starts, network)
         parameters = "&".join(f"{name}={value}" for name, value in self._fields(terms, custom))
@@ -189,14 +192,17 @@ class Signer:
         """Make the cookies that open a resource: name -> value.
 
         Args:
-            resource: a URL; a `*` in it stands for any characters.
+            resource: a URL; a `*` in it stands for any characters. Beside one a `?` stands for one character and
+                `\\?` for a question mark.
             expires, starts, network: as for `url`.
 
         Raises:
             InvalidTarget: as for `url`.
         """
-        terms = self._terms(resource, expires, starts, network)
         custom = starts is not None or network is not None or "*" in resource or "\\?" in resource
+        if custom and not ("*" in resource or "\\?" in resource):  # then it is a URL
+            resource = resource.replace("?", "\\?")
+        terms = self._terms(_as_browsers_write(resource, _before_query(resource)), expires, starts, network)
         return {COOKIE_PREFIX + name: value for name, value in self._fields(terms, custom)}
 
     def _terms(self, resource: str, expires: When, starts: When | None, network: str | None) -> Terms:
@@ -232,6 +238,11 @@ class Signer:
         signature = _armour(self.sign(self.hash, text.encode()))
         fields = [told, ("Key-Pair-Id", self.key_id), ("Signature", signature)]
         return [*fields, ("Hash-Algorithm", "SHA256")] if self.hash == "sha256" else fields
+
+
+def _as_browsers_write(url: str, path: str | None) -> str:
+    """The URL with `%27` for each `'` behind its path, because browsers send queries so (URL standard §1.3)."""
+    return url if path is None else path + url[len(path) :].replace("'", "%27")
 
 
 def _written(url: str) -> str:
@@ -304,9 +315,21 @@ class Passes:
             _remember(self._urls, (request.path, request.query), grant)
         return grant
 
-    def verify_cookies(self, request: Request, fields: PassFields, now: float) -> Grant:
-        """Check signed cookies; arguments and errors as for `verify_url`."""
-        return self._verify(request.path, request.query, fields, request.client, now)
+    def verify_cookies(
+        self, request: Request, fields: PassFields, now: float, others: Sequence[PassFields] = ()
+    ) -> Grant:
+        """Check signed cookies; arguments and errors as for `verify_url`.
+
+        Args:
+            others: more sets, as browsers send them for nested paths. Each alone may open the URL.
+        """
+        errors = []
+        for one in (fields, *others):
+            try:
+                return self._verify(request.path, request.query, one, request.client, now)
+            except InvalidPass as error:
+                errors.append(error)
+        raise next((error for error in errors if error.code in _REFUSALS), errors[0])
 
     def _verify(self, path: bytes, query: bytes, fields: PassFields, client: str, now: float) -> Grant:
         """In stages: the fields, the policy's shape, the signature, and only then what the policy says."""

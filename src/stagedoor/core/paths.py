@@ -24,8 +24,8 @@ _PLAIN = re.compile(rb"(?:/(?!\.)[A-Za-z0-9\-._~]+)+\Z")
 _FORBIDDEN_RAW = re.compile(rb'[^\x21-\x7e]|["#<>\\?]')
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
-_BROWSERS = "/~!$&'()+,:=@"
-"""Not percent-encoded in paths by browsers (WHATWG URL, "path percent-encode set"), but for `*` and `;`."""
+_BROWSERS = "/~!$&'()*+,:;=@[]|"
+"""Not percent-encoded in paths by browsers (WHATWG URL, "path percent-encode set"); `^` is since 2023."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
@@ -103,12 +103,14 @@ def spellings(key: str) -> tuple[str, ...]:
     A cookie's `Path` and the resource of signed cookies are compared with the path as it was sent.
 
     Returns:
-        One or two paths; none holds what would end an attribute of a cookie, or a wildcard of a pass.
+        One to three paths, because older browsers write a `^` otherwise.
 
     Raises:
         InvalidTarget: as for `encode`.
     """
-    return tuple(dict.fromkeys((encode(key), "/" + quote(key, safe=_BROWSERS))))
+    written = (quote(key, safe=safe) for safe in ("/~", _BROWSERS, _BROWSERS + "^"))
+    check_key(key)
+    return tuple(dict.fromkeys(f"/{path}" for path in written))
 
 
 def check_key(key: str) -> None:

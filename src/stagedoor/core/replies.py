@@ -8,6 +8,11 @@ from collections.abc import Mapping
 from .errors import InvalidPass
 from .messages import Headers, Pairs, Reply
 
+_OF_TIME = {
+    "pass-expired": "this link was good for a limited time, which is over; ask for a new one where you got it",
+    "pass-early": "this link is for later; try again at the time that you were told",
+}
+
 _PHRASES = {
     204: "No Content",
     302: "Found",
@@ -133,8 +138,13 @@ def judge_headers(headers: Headers) -> Reply | None:
     return headers_too_large() if len(headers) > MAX_HEADER_NAMES or size > MAX_HEADER_BYTES else None
 
 
-def pass_error(error: InvalidPass) -> Reply:
-    """Say what CloudFront says of a pass that opens nothing; the log has the reason in our words."""
+def pass_error(error: InvalidPass, page: bool) -> Reply:
+    """Say what CloudFront says of a pass that opens nothing; the log has the reason in our words.
+
+    A person who opens a link too late, or too early, gets a page: they can do something about it.
+    """
+    if page and error.code in _OF_TIME:
+        return problem(403, error.code, _OF_TIME[error.code], page=True)
     body = (
         '<?xml version="1.0" encoding="UTF-8"?>'
         f"<Error><Code>{error.aws_code}</Code><Message>{error.aws_message}</Message></Error>"

@@ -46,6 +46,9 @@ _TITLES = {
 }
 
 
+_TITLES_BY_CODE = {"pass-expired": "This link has expired", "pass-early": "This link is not good yet"}
+
+
 def page(status: int, phrase: str, code: str, detail: str, sign_in: str) -> bytes:
     """Make the page.
 
@@ -58,7 +61,7 @@ def page(status: int, phrase: str, code: str, detail: str, sign_in: str) -> byte
     """
     words = "Sign in as somebody else" if status == 403 else "Sign in"
     return _PAGE.format(
-        title=escape(_TITLES.get(status, phrase)),
+        title=escape(_TITLES_BY_CODE.get(code) or _TITLES.get(status, phrase)),
         status=f"{status} {phrase}",
         detail=escape(detail[:1].upper() + detail[1:]),
         action=f'<a class="button" href="{escape(sign_in)}">{words}</a>' if sign_in else "",

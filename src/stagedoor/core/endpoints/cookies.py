@@ -29,9 +29,16 @@ def endpoint(issuing: Issuing | None, reach: Reach) -> Endpoint:
 def folders_of(asked: object) -> list[str]:
     """Read the folders that cookies are wanted for, each with its slash; none may lie in another.
 
-    A browser would send the cookies of both, and of two values under one name neither counts.
+    Raises:
+        InvalidRequest: anything else, and a folder whose name holds `*`: browsers ask for it as it is, and in a pass
+            it would open others.
     """
-    return arguments.folders(asked, most=MAX_PREFIXES, max_path=MAX_PATH)
+    folders = arguments.folders(asked, most=MAX_PREFIXES, max_path=MAX_PATH)
+    starred = next((folder for folder in folders if "*" in folder), None)
+    if starred is not None:
+        problem = f"no cookies can be made for {starred[:40]!r}, because '*' is a wildcard in them"
+        raise InvalidRequest(f"{problem}; ask for /-/urls of single files", code="body")
+    return folders
 
 
 def _answer(issuing: Issuing | None, reach: Reach, door: Door, request: Request, now: float) -> Flow[Reply]:
@@ -48,12 +55,10 @@ def _answer(issuing: Issuing | None, reach: Reach, door: Door, request: Request,
     refused = issuing.too_many(door, request, caller, now)
     if refused is not None:
         return refused
-    fields = tuple(
-        field
-        for folder in folders
-        for path in paths.spellings(folder)
-        for field in _set_cookies(issuing, door, path, lifetime, int(now))
-    )
+    spellings = [path for folder in folders for path in paths.spellings(folder)]
+    if len({_path_of(path) for path in spellings}) < len(spellings):
+        raise InvalidRequest("ask for folders with ';' in their names one at a time", code="body")
+    fields = tuple(field for path in spellings for field in _set_cookies(issuing, door, path, lifetime, int(now)))
     if sum(len(value) for _, value in fields) > MAX_BYTES:
         raise InvalidRequest("the cookies of so many folders are too large for one answer", code="body")
     return Reply(204, (*replies.base_headers(), *fields), b"", "pass-issued", caller.label)
@@ -68,8 +73,14 @@ def _refusal(reach: Reach, door: Door, request: Request, caller: Caller, folder:
     return door.problem(request, 403, "denied", detail, caller=caller.label)
 
 
+def _path_of(path: str) -> str:
+    """The Path of a folder's cookies: the folder, or the one around it, because a `;` would end the attribute."""
+    around, semicolon, _ = path.partition(";")
+    return (around.rpartition("/")[0] or "/") if semicolon else path
+
+
 def _set_cookies(issuing: Issuing, door: Door, path: str, lifetime: int, now: int) -> Pairs:
     secure = "; Secure" if door.site.url.startswith("https:") else ""
-    attributes = f"Path={path}; Max-Age={lifetime}; HttpOnly; SameSite=Lax{secure}"
+    attributes = f"Path={_path_of(path)}; Max-Age={lifetime}; HttpOnly; SameSite=Lax{secure}"
     signed = issuing.signer.cookies(f"{door.site.url}{path}*", now + lifetime)
     return tuple((b"set-cookie", f"{name}={value}; {attributes}".encode()) for name, value in signed.items())
