@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stagedoor.core.credentials import (
@@ -13,6 +13,8 @@ from stagedoor.core.credentials import (
     PASS_PARAMETERS,
     Credential,
     Sources,
+    _cookie_names,
+    _cookies,
     find,
     strip_query,
     without_pass,
@@ -252,6 +254,39 @@ def test_a_pass_with_two_values_of_one_field_is_refused_as_a_pass(fields: dict[s
     with pytest.raises(InvalidPass) as caught:
         found(**fields)
     assert caught.value.code == "credential-twice"
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "token",
+                "Cookie: token",
+                "x",
+                "__Host-stagedoor",
+                "CloudFront-Policy",
+                "=",
+                ";",
+                " ",
+                "\t",
+                "; ",
+                "\n",
+                ",",
+            ]
+        ),
+        max_size=14,
+    ).map("".join)
+)
+@example("token=1;token =2; token= 3 ;token")
+@example("xtoken=1; token=")
+@example("; token=1")
+def test_a_cookie_line_is_read_as_pair_after_pair(line: str) -> None:
+    sources = Sources()
+    pairs = [(name, value) for name, equals, value in (pair.partition("=") for pair in line.split(";")) if equals]
+    wanted = [(name.strip(" \t"), value.strip(" \t")) for name, value in pairs]
+    names = _cookie_names(sources)
+    read = [(name.decode(), value.decode()) for name, value in _cookies([line.encode()], names)]
+    assert read == [(name, value) for name, value in wanted if name.encode() in names]
 
 
 def test_pass_cookies_are_sorted_into_sets_by_position() -> None:

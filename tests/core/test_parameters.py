@@ -63,6 +63,23 @@ def test_a_request_with_a_long_query_is_little_work(path: str, query: bytes) -> 
     assert work < 2000
 
 
+COOKIES: Mapping[str, bytes] = {
+    "empty ones": b";" * 31_000,
+    "short ones": b"a=;" * 10_000,
+    "names that begin alike": b"toke=;" * 5000,
+    "names that end alike": b"xtoken=;" * 3800,
+    "one of ours at the end": b"a=;" * 10_000 + b"token=x",
+    "nothing but blanks": b" " * 31_000 + b"token=x",
+}
+
+
+@pytest.mark.parametrize("line", COOKIES.values(), ids=COOKIES)
+def test_a_request_with_ten_thousand_cookies_is_little_work(line: bytes) -> None:
+    visitor = Visitor()
+    visitor.ask("/users/ann/a", cookie="token=x")
+    assert lines_run(lambda: visitor.ask("/users/ann/a", cookie=line.decode())) < 2000
+
+
 # --- targets that are too long
 
 
