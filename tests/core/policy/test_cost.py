@@ -123,6 +123,8 @@ def questions(policy: Policy) -> Mapping[str, Callable[[], object]]:
         "explain": partial(explanation, policy, who, "a/b.ext7", MAX_RULES),
         "how much of a folder": partial(reach.below, who, "a/b/"),
         "an exception in a folder": partial(reach.exception, who, "a/b/"),
+        "where keys can be": partial(reach.prefixes, who, "courses/77/"),
+        "the largest folder that is hidden": partial(reach.nothing_below, who, KEYS["d"], ""),
     }
 
 
@@ -136,6 +138,14 @@ def test_more_rules_cost_a_question_no_more(shape: str, question: str) -> None:
         return lines_run(ask)
 
     assert work(MANY) <= 1.1 * work(MAX_RULES + 1) + 50
+
+
+def test_the_way_down_to_a_deep_key_is_little_work_with_rules_that_are_tried() -> None:
+    tried = [{"path": f"**/*{n}*/**", "allow": "signed-in"} for n in range(MAX_FLOATING)]
+    reach = Reach(compile_rules(tried))
+    for name, key in KEYS.items():  # each folder on the way is judged, and the key itself is the owner's
+        for who in (ANONYMOUS, caller()):
+            assert lines_run(partial(reach.nothing_below, who, key, "")) < LINES + 100 * key.count("/"), name
 
 
 def test_the_explanation_of_many_rules_shows_what_matters() -> None:

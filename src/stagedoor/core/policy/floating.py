@@ -8,7 +8,7 @@ with the segments of the key, and hardly with the number of patterns.
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Generic, TypeVar
 
@@ -100,6 +100,10 @@ class Floating(Generic[T]):
         for state in self.states(segments, caller):  # noqa: B007 - the last one counts
             pass
         return self.reached(state)
+
+    def mask(self, counts: Callable[[T], bool]) -> int:
+        """The bits of a state in which a pattern has come to its end whose value counts."""
+        return sum(1 << bit for bit, value in self._at.items() if counts(value))
 
     def reached(self, state: int) -> list[T]:
         """The values of the patterns whose end is reached in a state."""

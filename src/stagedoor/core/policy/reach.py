@@ -6,12 +6,12 @@ Listings and signed cookies ask this; a decision about one object does not.
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from itertools import islice, repeat, takewhile
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from functools import lru_cache, partial
+from itertools import chain, islice, repeat, takewhile
 from typing import Literal, NamedTuple
 
-from ..caller import Caller
+from ..caller import ANONYMOUS, Caller
 from .decide import Policy
 from .patterns import ANY_DEPTH, Claim, Glob
 from .rules import Rule
@@ -39,7 +39,15 @@ class Reach:
         self.policy = policy
         self._extents = lru_cache(maxsize=REMEMBERED)(self._extent)
         self._starts = lru_cache(maxsize=64)(self._all_starts)
+        self._others = lru_cache(maxsize=REMEMBERED)(self._all_others)
         self._below: dict[Node | Depth, Ends] = {}
+        self._allows = Ends()
+        kinds: dict[Hashable, list[Rule]] = {}
+        for rule in policy.rules:
+            if rule.allows:
+                self._allows.add(rule)
+                kinds.setdefault(rule.condition, []).append(rule)
+        self._kinds = {condition: _Kind(rules) for condition, rules in kinds.items()}
         for rule in policy.rules:
             self._add(rule)
 
@@ -89,11 +97,14 @@ class Reach:
             caller: verified claims, or `ANONYMOUS`.
             prefix: what the keys start with; each result starts with it.
         """
-        starts = self._starts(caller)
-        first = bisect(starts, prefix)
-        if first and prefix.startswith(starts[first - 1]):
-            return (prefix,)
-        return tuple(takewhile(lambda start: start.startswith(prefix), islice(starts, first, None)))
+        found: list[Sequence[str]] = []
+        for starts in self._starts(caller):
+            first = bisect(starts, prefix)
+            if first and prefix.startswith(starts[first - 1]):
+                return (prefix,)
+            below = list(takewhile(lambda start: start.startswith(prefix), islice(starts, first, None)))
+            found += [below] if below else []
+        return tuple(found[0] if len(found) == 1 else _outermost(chain(*found)))
 
     def _extent(self, caller: Caller, prefix: str) -> Extent:
         return self._extent_of(self._place(caller, prefix), caller)
@@ -101,7 +112,7 @@ class Reach:
     def _place(self, caller: Caller, prefix: str) -> _Place:
         """Where a folder lies in the rules' trees."""
         root = self.policy.tree.root
-        place = _Place([root], [root.depth] if root.depth else [], [])
+        place = _Place([root], [root.depth] if root.depth else [], 0)
         if prefix:
             for place in self._way(caller, prefix[:-1].split("/")):  # noqa: B007 - the last one counts
                 pass
@@ -118,12 +129,12 @@ class Reach:
                 node.step(segment, caller, further)
             nodes = further
             depths += (node.depth for node in nodes if node.depth is not None)
-            yield _Place(nodes, depths, tree.others.reached(state))
+            yield _Place(nodes, depths, state)
 
     def _extent_of(self, place: _Place, caller: Caller) -> Extent:
-        wholly = [depth.ends for depth in place.depths if depth.ends is not None]
-        wholly += (ends for ends in place.others if ends.rules[0].segments[-1] == ANY_DEPTH)
+        wholly = (depth.ends for depth in place.depths if depth.ends is not None)
         whole = {rule.allows for ends in wholly for rule in ends.candidates(caller) if not rule.refusal(caller)}
+        whole |= {allows for allows, mask in self._others(caller) if place.others & mask}
         if False in whole:
             return "none"
         within: set[bool] = set()
@@ -143,21 +154,46 @@ class Reach:
                     if not rule.refusal(caller) and all(caller.segments(*claim) for claim in rule.bound):
                         yield rule
 
-    def _all_starts(self, caller: Caller) -> list[str]:
-        allows = (rule for rule in self.policy.rules if rule.allows and not rule.refusal(caller))
-        found: list[str] = []
-        for start in sorted({start for rule in allows for start in _starts(rule, caller)}):
-            if not found or not start.startswith(found[-1]):
-                found.append(start)
-        return found
+    def _all_others(self, caller: Caller) -> tuple[tuple[bool, int], ...]:
+        """Of the rules that are tried: the states in which one allows the caller a whole folder, or denies it."""
+
+        def says(allows: bool, ends: Ends) -> bool:
+            first = ends.rules[0]
+            applying = (rule for rule in ends.candidates(caller) if rule.allows is allows and not rule.refusal(caller))
+            return first.segments[-1] == ANY_DEPTH and next(applying, None) is not None
+
+        return tuple((allows, self.policy.tree.others.mask(partial(says, allows))) for allows in (True, False))
+
+    def _all_starts(self, caller: Caller) -> tuple[Sequence[str], ...]:
+        """Where the caller's keys can be, in a list for each kind of condition, and in one of what claims lead to."""
+        kinds = [self._kinds[rule.condition] for rule in self._allows.candidates(caller) if not rule.refusal(caller)]
+        bound = {start for kind in kinds for rule in kind.bound for start in _starts(rule, caller)}
+        return (*(kind.starts for kind in kinds), _outermost(bound))
 
 
 class _Place(NamedTuple):
-    """A folder: the nodes that it leads to, each `**` on the way, and the floating rules that match its name."""
+    """A folder: the nodes that it leads to, each `**` on the way, and the state of the rules that are tried."""
 
     nodes: list[Node]
     depths: list[Depth]
-    others: list[Ends]
+    others: int
+
+
+class _Kind:
+    """Allow rules with the same condition: what their keys start with, and the rules that claims are bound in."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.bound = [rule for rule in rules if rule.bound]
+        self.starts = _outermost({start for rule in rules if not rule.bound for start in _starts(rule, ANONYMOUS)})
+
+
+def _outermost(starts: Iterable[str]) -> Sequence[str]:
+    """Those that no other one starts, in order."""
+    found: list[str] = []
+    for start in sorted(starts):
+        if not found or not start.startswith(found[-1]):
+            found.append(start)
+    return found
 
 
 def _starts(rule: Rule, caller: Caller) -> set[str]:
