@@ -85,8 +85,14 @@ def test_it_holds_only_what_is_needed() -> None:
             *("__init__", "aws/__init__", "aws/events", "core/__init__", "outside/__init__", "pages/__init__"),
             *(f"aws/edge/{name}" for name in ("__init__", "config", "event", "lambda_function")),
             *(f"core/{name}" for name in ("caller", "credentials", "door", "drivers", "errors", "issuers", "jose")),
-            *(f"core/{name}" for name in ("messages", "passes", "paths", "replies", "rsa", "session", "tokens")),
-            *(f"core/policy/{name}" for name in ("__init__", "decide", "patterns", "rules")),
+            *(
+                f"core/{name}"
+                for name in ("messages", "parameters", "passes", "paths", "replies", "rsa", "session", "tokens")
+            ),
+            *(
+                f"core/policy/{name}"
+                for name in ("__init__", "decide", "floating", "globs", "patterns", "rules", "tree")
+            ),
             *("outside/fetch_sync", "pages/error"),
         )
     }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
-from heapq import merge
 from itertools import islice, repeat
 from typing import Literal, NamedTuple
 
@@ -156,6 +155,8 @@ class Policy:
             caller, key: as for `decide`.
             most: where there are more rules, report this many at most, of those whose path matches.
         """
+        from heapq import merge  # the edge explains nothing, and starts without it
+
         few = most is None or len(self.rules) <= most
         if not _is_key(key):
             return tuple(Explained(rule, False, _NO_KEY) for rule in self.rules) if few else ()
