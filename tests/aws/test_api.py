@@ -518,6 +518,12 @@ def test_header_fields_beyond_the_bound_are_refused_unread(function: Function, l
     assert (answer["statusCode"], content(answer)["code"]) == (431, "headers")
 
 
+@pytest.mark.parametrize("target", ["/-/whoami", "/-/none", "/-/urls"])
+def test_a_target_over_8_kb_is_414(function: Function, target: str) -> None:
+    answer = answered(function, f"{target}?{'a' * 8192}", "GET", bearer_line(ANN))
+    assert (answer["statusCode"], content(answer)["code"]) == (414, "target-too-long")
+
+
 def test_names_are_listed_exactly(function: Function) -> None:
     """botocore asks S3 to percent-encode names, and decodes them unless the caller has asked for it too."""
     page = content(answered(function, "/-/s3objects?prefix=team/", "GET", bearer_line(ANN)))
