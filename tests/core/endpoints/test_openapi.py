@@ -192,7 +192,7 @@ def test_limits_are_those_of_the_code() -> None:
     assert described["Policy"]["maxLength"] == MAX_POLICY_CHARACTERS
 
 
-TEXTS = st.text(st.sampled_from("a.-/\\ü\0\n\x85 ~"), max_size=8) | st.text(max_size=20)
+TEXTS = st.text(st.sampled_from("a.-/\\ü\0\n\x85 ~*"), max_size=8) | st.text(max_size=20)
 
 
 @given(TEXTS)
