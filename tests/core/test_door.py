@@ -179,6 +179,15 @@ def test_503_when_it_cannot_be_found_out_who_asks() -> None:
     assert b"id.example.com" not in reply.body
 
 
+def test_a_token_that_is_over_is_401_also_where_its_issuers_keys_were_never_had() -> None:
+    old = token(claims(exp=NOW - 1))
+    for fields in ({"authorization": bearer(old)}, {"cookie": f"token={old}"}):
+        reply = Visitor(pages=Web()).reply("/users/ann/a", **fields)
+        assert (reply.status, reply.reason) == (401, "token-expired")
+    away = Visitor(pages=Web(), site=Site(SITE, login_page=LOGIN))
+    assert away.reply("/users/ann/a", cookie=f"token={old}", **BROWSER).status == 302
+
+
 def test_an_unreachable_issuer_does_not_keep_anybody_from_public_files() -> None:
     assert Visitor(pages=Web()).serve("/public/a").public
 

@@ -15,13 +15,11 @@ from stagedoor.core import paths
 from stagedoor.core.door import Site
 from stagedoor.core.messages import Content, Reply, Serve
 from stagedoor.core.passes import Passes
-from stagedoor.core.session import Sessions
 from stagedoor.keys.pass_keys import check_with, load_signer, read_public
 from tests.helpers.stores import ODD_KEYS
 from tests.helpers.support import (
     NOW,
     RULES,
-    SESSION_KEY,
     SITE,
     VECTORS,
     Rules,
@@ -163,8 +161,8 @@ def test_the_first_credential_that_is_present_decides(target: str, fields: dict[
 
 def test_a_session_decides_before_pass_cookies() -> None:
     visitor = guarded()
-    sessions = Sessions(SITE, (SESSION_KEY,), {}, 3600.0)
-    cookie = sessions.set_cookie(caller(exp=NOW + 600), {"sub": ["ann"]}, b"r" * 16, NOW)
+    assert visitor.door.sessions is not None
+    cookie = visitor.door.sessions.set_cookie(caller(exp=NOW + 600), {"sub": ["ann"]}, b"r" * 16, NOW)
     both = f"{pass_cookies('/*')}; {cookie.partition(';')[0]}"
     assert outcome(visitor.ask("/users/ann/x", cookie=both)) == "users/ann/x by rules[1]"
     assert outcome(visitor.ask("/users/ben/x", cookie=both)) == "403 denied"

@@ -20,6 +20,7 @@ from .errors import (
     InvalidRequest,
     InvalidSession,
     InvalidToken,
+    OutdatedSession,
     StoreRefused,
     Unavailable,
     WrongOrigin,
@@ -126,6 +127,8 @@ class Door:
             answer = self.problem(request, 403, error.code, str(error))
         except InvalidPass as error:
             answer = replies.pass_error(error)
+        except OutdatedSession as error:
+            answer = self._outdated(request, error)
         except InvalidCredential as error:
             answer = self.unauthorized(request, error)
         except Unavailable as error:
@@ -243,7 +246,7 @@ class Door:
         if isinstance(error, InvalidSession) and self.sessions is not None:
             # No script can remove this cookie, and every request with it is refused, for public files too.
             extra = ((b"set-cookie", self.sessions.clear_cookie().encode()),)
-        again = code in _SIGN_IN_AGAIN or isinstance(error, InvalidSession)
+        again = code in _SIGN_IN_AGAIN or isinstance(error, InvalidSession | OutdatedSession)
         if sign_in and again and replies.is_navigation(request.method, request.headers):
             return replies.redirect(sign_in, code, extra)
         challenge = 'Bearer realm="stagedoor"'
@@ -252,6 +255,13 @@ class Door:
         detail = self._where(request, error) if error else "sign in, or bring a token, to read this"
         extra += ((b"www-authenticate", challenge.encode()),)
         return self.problem(request, 401, code, detail, extra=extra, sign_in=sign_in)
+
+    def _outdated(self, request: Request, error: OutdatedSession) -> Reply:
+        """Let a person sign in once more; if the new session is refused too, another gateway made it: 503, no loop."""
+        if not error.is_new or not replies.is_navigation(request.method, request.headers):
+            return self.unauthorized(request, error)
+        detail = "this site is being changed just now; try again in a moment"
+        return self.problem(request, 503, "rolling-out", detail, extra=((b"retry-after", b"10"),))
 
     def _where(self, request: Request, error: InvalidCredential) -> str:
         """Name the cookie that is not valid, because a forgotten one is sent with every request without being seen."""

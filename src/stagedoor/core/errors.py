@@ -9,6 +9,7 @@ StagedoorError
 ├── InvalidCredential    what the caller brought does not prove who they are        -> 401
 │   ├── InvalidToken     … because the token is wrong, in shape, signature or claims
 │   ├── InvalidSession   … because our own session cookie is over or not ours any more
+│   ├── OutdatedSession  … because what proved our session would be judged otherwise now -> 401, 503 for a new one
 │   └── InvalidPass      … because the signed URL or cookies are wrong, over or for something else  -> 403
 ├── Unavailable          we could not ask, so no one is let in                      -> 503
 │   ├── KeysUnavailable  an issuer's keys
@@ -103,9 +104,23 @@ class InvalidToken(InvalidCredential):
 
 
 class InvalidSession(InvalidCredential):
-    """A session cookie that is not valid, for example after a change of keys; the answer removes the cookie."""
+    """A session cookie that is not valid, for example after a change of keys; a navigation's answer removes it."""
 
     code = "session"
+
+
+class OutdatedSession(InvalidCredential):
+    """A session that was made when its issuer's entry or the deny rules said something else; the cookie stays.
+
+    Attributes:
+        is_new: made a moment ago, so that gateways with different settings must be answering.
+    """
+
+    code = "session-outdated"
+
+    def __init__(self, message: str, *, is_new: bool) -> None:
+        super().__init__(message)
+        self.is_new = is_new
 
 
 class InvalidPass(InvalidCredential):

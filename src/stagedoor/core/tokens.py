@@ -54,6 +54,25 @@ def check_claims(claims: Mapping[str, object], issuer: Issuer, now: float) -> fl
     return expires
 
 
+def check_identifiers(claims: Mapping[str, object], names: Mapping[str, str]) -> None:
+    """Check that `sub` and `client_id` name one person and one client (RFC 7519 §4.1.2, RFC 8693 §4.3).
+
+    A list there would open the folder of everybody whom it names.
+
+    Args:
+        claims: of a token.
+        names: our name -> the provider's claim; what `sub` is mapped to has one value at most.
+
+    Raises:
+        InvalidToken: one of them is not one string.
+    """
+    for name in ("sub", "client_id"):
+        if not isinstance(claims.get(name), str | None):
+            raise InvalidToken(f"{name} is not one string", code="token-subject")
+    if len(Caller("", "", claims, names).values("sub")) > 1:
+        raise InvalidToken(f"sub (the claim {names.get('sub')!r}) has several values", code="token-subject")
+
+
 def _time(claims: Mapping[str, object], name: str) -> float | None:
     """A NumericDate (RFC 7519 §2): a JSON number and nothing else."""
     value = claims.get(name)
@@ -156,13 +175,26 @@ class Tokens:
             if keys.due(now):
                 yield from keys.refresh(now)
             if keys.failure and not keys.knows(jws.header):
-                raise KeysUnavailable(keys.failure)
+                raise _unchecked(claims, keys, now)
         candidates = keys.candidates(jws.header)
         if not candidates:
             raise InvalidToken("no published key of the issuer fits the token's kid and alg", code="token-key")
         if not any(key.check(str(algorithm), jws.signed, jws.signature) for key in candidates):
             raise InvalidToken("the signature is wrong", code="token-signature")
         expires = check_claims(claims, keys.issuer, now)
+        check_identifiers(claims, keys.issuer.claims)
         caller = Caller(keys.issuer.name or keys.issuer.url, keys.issuer.url, claims, keys.issuer.claims, expires)
         self._verified.put(token, caller)
         return caller
+
+
+def _unchecked(claims: Mapping[str, object], keys: IssuerKeys, now: float) -> InvalidToken | KeysUnavailable:
+    """The error for a token whose key cannot be had: that it is over is true whoever signed it."""
+    unavailable = KeysUnavailable(keys.failure)
+    try:
+        check_claims(claims, keys.issuer, now)
+    except InvalidToken as error:
+        if error.code == "token-expired":
+            error.__cause__ = unavailable
+            return error
+    return unavailable

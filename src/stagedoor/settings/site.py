@@ -59,9 +59,15 @@ def make_door(settings: Settings) -> Door:
     )
     sessions = None
     if settings.session_keys:
-        names = {issuer.url: issuer.name for issuer in settings.issuers}
-        cookie = settings.token_sources.session
-        sessions = Sessions(settings.url, settings.session_keys, names, settings.session, cookie, settings.secure)
+        sessions = Sessions(
+            settings.url,
+            settings.session_keys,
+            settings.issuers,
+            settings.policy.rules,
+            settings.session,
+            settings.token_sources.session,
+            settings.secure,
+        )
     keys, signer = open_passes(settings.passes, settings.aws_region)
     table = make_endpoints(
         settings.policy,
