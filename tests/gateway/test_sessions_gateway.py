@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.helpers.serving import fresh_token, prepare, serving, settings_text
+from tests.helpers.serving import SITE, fresh_token, prepare, serving, settings_text
 
 LOGIN = "https://app.example.com/login"
 PAGE = f'[login]\npage = "{LOGIN}"\nsession_keys = ["file:session.key"]\n'
@@ -47,6 +47,10 @@ class Browser:
     @property
     def cookies(self) -> list[str]:
         return [cookie.name for cookie in self._client.cookies.jar]
+
+    @property
+    def values(self) -> list[str]:
+        return [cookie.value or "" for cookie in self._client.cookies.jar]
 
 
 @pytest.fixture
@@ -131,3 +135,35 @@ async def test_other_rules_that_no_session_can_get_past_sign_nobody_out(folder: 
         after = await started(stack, folder, settings_text(more=more + PAGE), browser.clock)
         await browser.sign_in(before)
         assert (await browser.get(after)).text == "team"
+
+
+async def test_two_sites_of_one_host_do_not_sign_each_other_out(folder: Path, browser: Browser) -> None:
+    """Browsers send the cookies of a host to each of its ports."""
+    text = settings_text(more=PAGE)
+    other = text.replace(SITE, "http://127.0.0.1:9090").replace("session.key", "other.key")
+    (folder / "other.key").write_bytes(b"o" * 40)
+    async with AsyncExitStack() as stack:
+        first = await started(stack, folder, text, browser.clock)
+        second = await started(stack, folder, other, browser.clock)
+        await browser.sign_in(first)
+        await browser.sign_in(second)
+        assert sorted(browser.cookies) == ["stagedoor-8080", "stagedoor-9090"]
+        for _ in range(2):
+            assert (await browser.navigate(first)).text == "team"
+            assert (await browser.navigate(second)).text == "team"
+
+
+async def test_late_refusals_of_pictures_do_not_delete_the_session_made_meanwhile(
+    folder: Path, browser: Browser
+) -> None:
+    async with AsyncExitStack() as stack:
+        port = await started(stack, folder, settings_text(more=PAGE), browser.clock)
+        await browser.sign_in(port)
+        (old,) = browser.values
+        picture = {"sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}
+        late = [await browser.get(port, cookie=f"stagedoor-8080={old[:-4]}AAAA", **picture) for _ in range(30)]
+        assert {answer.status_code for answer in late} == {401}
+        assert browser.values == [old]
+        gone = await browser.get(port, cookie=f"stagedoor-8080={old[:-4]}AAAA", **NAVIGATION)
+        assert gone.status_code == 302
+        assert browser.cookies == []

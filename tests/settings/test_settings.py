@@ -306,7 +306,21 @@ def test_the_url_is_written_as_browsers_write_an_origin(home: Path, written: str
     found = read(home, MINIMAL.replace("https://assets.example.com", written))
     assert found.url == origin
     assert found.secure is origin.startswith("https")
-    assert found.token_sources.session == ("__Host-stagedoor" if found.secure else "stagedoor")
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://assets.example.com", "__Host-stagedoor"),
+        ("https://localhost:8443", "__Host-stagedoor"),
+        ("http://localhost:8080", "stagedoor-8080"),
+        ("http://[::1]:9000", "stagedoor-9000"),
+        ("http://127.0.0.1", "stagedoor-80"),
+    ],
+)
+def test_two_sites_of_one_machine_have_session_cookies_of_their_own(home: Path, url: str, name: str) -> None:
+    """All ports of a host share cookies (RFC 6265 §8.5), so one site's sign-in would take the other's session."""
+    assert read(home, MINIMAL.replace("https://assets.example.com", url)).token_sources.session == name
 
 
 @pytest.mark.parametrize(

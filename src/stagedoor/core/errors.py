@@ -92,9 +92,17 @@ class InvalidTarget(InvalidRequest):
 
 
 class InvalidCredential(StagedoorError):
-    """A credential that is present but not valid."""
+    """A credential that is present but not valid.
+
+    Attributes:
+        place: where it was found (`credentials.Kind`); "" where that is not known.
+    """
 
     code = "credential"
+
+    def __init__(self, message: str, *, code: str | None = None, place: str = "") -> None:
+        super().__init__(message, code=code)
+        self.place = place
 
 
 class InvalidToken(InvalidCredential):

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from .. import paths
-from ..caller import Caller
+from ..caller import ANONYMOUS, Caller
 from ..errors import InvalidTarget
 from .patterns import ANY_DEPTH, Claim, Glob, Segment
 from .rules import GROUPS_LEFT_OUT, Rule, read_rules
@@ -162,11 +162,16 @@ class Policy:
 
     def __init__(self, rules: Iterable[Rule], remember: int = DECISIONS) -> None:
         self.rules = tuple(rules)
-        self.root = Node()
+        self.root, self._open, self._denies = Node(), Node(), Node()
         for rule in self.rules:
             self.root.add(rule)
+            if not rule.allows:
+                self._denies.add(rule)
+            elif rule.who == "anyone":
+                self._open.add(rule)
         # The decision follows from caller and key. In the instance, so that a remembered one costs a single call.
         self.decide = lru_cache(maxsize=remember)(self._decide)  # type: ignore[method-assign]
+        self.opened = lru_cache(maxsize=remember)(self._opened)  # type: ignore[method-assign]
 
     @property
     def claim_names(self) -> frozenset[str]:
@@ -217,6 +222,23 @@ class Policy:
         if allowed is not None:
             return Allow(allowed)
         return Deny("no rule allows it" + (GROUPS_LEFT_OUT if caller.groups_left_out else ""))
+
+    def opened(self, key: str) -> Allow | None:
+        """Is the key open: may anybody read it, whoever they turn out to be?
+
+        Args:
+            key: one that an object can be asked for by.
+
+        Returns:
+            What `decide` returns for each and every caller; None if some caller is denied, or could be.
+        """
+        return self._opened(key)
+
+    def _opened(self, key: str) -> Allow | None:
+        opening = [rule for node in walk(self._open, ANONYMOUS, key) for rule in node.ends.rules]
+        if not opening or any(node.ends.rules for node in walk(self._denies, None, key)) or not _is_key(key):
+            return None
+        return Allow(min(opening, key=lambda rule: rule.position))
 
     def explain(self, caller: Caller, key: str) -> tuple[Explained, ...]:
         """Report for every rule, in order, whether it applies to this caller and key, and if not why."""
