@@ -13,6 +13,7 @@ from stagedoor.core.door import Site
 from stagedoor.core.drivers import arun, run
 from stagedoor.core.messages import Answered, Fetch, Flow, Reply, Serve, Wish
 from stagedoor.core.passes import Passes
+from stagedoor.keys.pass_keys import load_signer, new_pair
 from tests.helpers.support import (
     KEYS_URL,
     NOW,
@@ -785,6 +786,30 @@ def test_a_session_is_not_made_for_another_origin(origin: str) -> None:
     reply = Visitor().reply("/-/session", "POST", authorization=ANN, origin=origin)
     assert (reply.status, reply.reason) == (403, "origin")
     assert field(reply.headers, "set-cookie") is None
+
+
+@pytest.mark.parametrize("target", ["/-/session", "/-/urls", "/-/cookies"])
+def test_a_page_elsewhere_that_does_not_say_where_it_is_gets_nothing_made(target: str) -> None:
+    """Browsers say at least that it is elsewhere (Fetch Metadata); programs say neither."""
+    signer = load_signer("K1", new_pair("ec").private)
+    visitor = Visitor(api_options={"signer": signer}, site=Site(SITE, origins=frozenset((APP,))))
+    asked: dict[str, Any] = {"/-/urls": {"file": "public/a"}, "/-/cookies": {"prefix": "public/"}}
+    sent = asked.get(target, {})
+    elsewhere: list[str | list[str]] = ["cross-site", "same-site", "", "nonsense", ["same-origin", "cross-site"]]
+    for where in elsewhere:
+        reply = visitor.post(target, sent, authorization=ANN, sec_fetch_site=where)
+        assert (reply.status, reply.reason) == (403, "origin")
+        assert field(reply.headers, "set-cookie") is None
+    allowed: list[dict[str, str]] = [
+        {},
+        {"sec_fetch_site": "same-origin"},
+        {"sec_fetch_site": "none"},
+        {"sec_fetch_site": "same-site", "origin": APP},
+        {"sec_fetch_site": "cross-site", "origin": APP},
+        {"sec_fetch_site": "same-origin", "origin": SITE},
+    ]
+    for fields in allowed:
+        assert visitor.post(target, sent, authorization=ANN, **fields).status in (201, 204)
 
 
 def test_a_session_is_made_for_our_own_and_for_listed_origins() -> None:

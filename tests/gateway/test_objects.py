@@ -369,7 +369,9 @@ HARMFUL = (
     "application/xml",
 )
 HARMLESS = ("text/plain", "image/png", "application/pdf", "video/mp4", "application/json", "text/css")
-NO_TYPE = ("nonsense", "text", "text/html,text/plain", "a/b/c", "text /html", "x")
+PARTS = ("multipart/x-mixed-replace;boundary=a", "Multipart/Related", "multipart/form-data")
+"""Types whose parts bring header fields of their own."""
+NO_TYPE = (*PARTS, "nonsense", "text", "text/html,text/plain", "a/b/c", "text /html", "x")
 
 
 @pytest.mark.parametrize("kind", ["memory", "s3"])

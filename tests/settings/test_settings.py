@@ -177,6 +177,39 @@ def with_(section: str, line: str) -> str:
     return f"{MINIMAL}[{section}]\n{line}\n"
 
 
+WITH_SECRETS = (
+    "https://me:s3cr3t@h.example/x",
+    "http://s3cr3t@h.example",
+    "https://me:a/s3cr3t@h.example",
+    "https://me:a?s3cr3t@h.example",
+    "me:s3cr3t@h.example/x",
+    "https://h.example/?key=s3cr3t",
+    "https://h.example/#s3cr3t",
+    "ftp://me:s3cr3t@h.example",
+    "s3://me:s3cr3t@bucket/x",
+    "//me:s3cr3t@h.example",
+    "sqlite://me:s3cr3t@x/y.db",
+    "dynamodb://me:s3cr3t@t",
+    "redis://:s3cr3t@host",
+)
+URLS = ("site.url", "site.store", "site.endpoint", "site.ca", "issuers.issuer", "issuers.jwks", "login.page")
+
+
+@pytest.mark.parametrize("name", [*URLS, "login.issuer", "catalogue.url", "cors.origins", "passes.private_key"])
+@pytest.mark.parametrize("url", WITH_SECRETS)
+def test_no_message_about_a_setting_quotes_the_credentials_of_its_url(home: Path, name: str, url: str) -> None:
+    section, _, key = name.partition(".")
+    line = f'{key} = ["{url}"]' if key == "origins" else f'{key} = "{url}"'
+    there = name in ("site.url", "site.store", "issuers.issuer")
+    text = re.sub(rf"(?m)^{key} *=.*$", line, MINIMAL) if there else with_(section, line)
+    assert text.count(url) == 1
+    try:
+        said = "\n".join(read(home, text).warnings)
+    except SettingsError as refused:
+        said = str(refused)
+    assert "s3cr3t" not in said
+
+
 # --- what is right
 
 

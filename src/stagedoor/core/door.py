@@ -54,6 +54,7 @@ class Site(NamedTuple):
         fallback: key that stands in for missing ones when a browser navigates (client-side routes), or None.
         login_page: URL of a sign-in page for navigations without a credential, or None.
         origins: other origins whose scripts may read answers (CORS).
+        https_only: True: browsers are told to come by https alone (RFC 6797).
     """
 
     url: str
@@ -62,6 +63,7 @@ class Site(NamedTuple):
     fallback: str | None = None
     login_page: str | None = None
     origins: frozenset[str] = frozenset()
+    https_only: bool = False
 
 
 class Endpoint(NamedTuple):
@@ -150,7 +152,7 @@ class Door:
         return answer if headers is answer.headers else answer._replace(headers=headers)
 
     def dressed(self, request: Request, headers: Pairs) -> Pairs:
-        """Add what every answer of this site carries, a driver's own too: CORS, and no referrer with a secret.
+        """Add what every answer of this site carries, a driver's own too: CORS, HSTS, and no referrer with a secret.
 
         Args:
             request: what is answered.
@@ -159,6 +161,8 @@ class Door:
         secret = request.query and headers is not _NO_REFERRER
         if secret and credentials.in_url(request.query, self.site.sources):
             headers = (*_without_referrer(headers), *_NO_REFERRER)
+        if self.site.https_only:
+            headers += _HTTPS_ONLY
         return headers + self._cors(request) if self._vary_origin else headers
 
     def caller(self, request: Request, now: float) -> Flow[tuple[Caller, Credential | None]]:
@@ -437,6 +441,8 @@ def _granted(key: str, grant: Grant, headers: Pairs) -> Serve:
 
 
 _SAME_ORIGIN: Pairs = ((b"referrer-policy", b"same-origin"),)
+_HTTPS_ONLY: Pairs = ((b"strict-transport-security", b"max-age=31536000"),)
+"""For a year, as at the edge; for this host alone, because others may not be ours."""
 _NO_REFERRER: Pairs = ((b"referrer-policy", b"no-referrer"),)
 _PASSES = ("signed-url", "signed-cookies")
 

@@ -28,14 +28,31 @@ Each error has a short stable `code`, the same in logs and in problem+json.
 
 from __future__ import annotations
 
+import re
+
+_IN_URLS = (
+    (re.compile(r"""((['"])[^'"\n]*?(?::/+|//))[^'"\n]*@"""), r"\1…@"),  # quoted: a password may hold blanks
+    (re.compile(r"""(:/+|//)[^\s'"]*@"""), r"\1…@"),
+    (re.compile(r"""(?<![^\s'"(/])[^\s'"/@:]*:(?!/)[^\s'"@]*@"""), "…@"),
+    (re.compile(r"""((?::/+|//)[^\s'"?#]*[?#])[^\s'"]+"""), r"\1…"),
+)
+
+
+def without_credentials(text: str) -> str:
+    """The text without what may be secret in its URLs: user and password, query, fragment (RFC 3986 §3.2.1)."""
+    if ":/" in text or "//" in text or "@" in text:
+        for pattern, instead in _IN_URLS:
+            text = pattern.sub(instead, text)
+    return text
+
 
 class StagedoorError(Exception):
-    """Base of all errors; `code` is stable, the message is for people and never holds a credential."""
+    """Base of all errors; `code` is stable, the message is for people and holds no credential, of URLs neither."""
 
     code = "error"
 
     def __init__(self, message: str, *, code: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(without_credentials(message))
         if code is not None:
             self.code = code
 
@@ -56,6 +73,7 @@ class SettingsError(StagedoorError):
     def __init__(
         self, problem: str, *, source: str = "", line: int | None = None, setting: str = "", mend: str = ""
     ) -> None:
+        problem, mend = without_credentials(problem), without_credentials(mend)
         self.problem, self.source, self.line, self.setting, self.mend = problem, source, line, setting, mend
         where = f"{source}:{line}" if line else source
         super().__init__(

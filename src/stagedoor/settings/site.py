@@ -8,6 +8,7 @@ import time
 from functools import cache, partial
 from importlib.resources import files
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..core import endpoints
 from ..core.door import Door, Site
@@ -56,6 +57,7 @@ def make_door(settings: Settings) -> Door:
         settings.fallback,
         settings.login_page,
         settings.origins,
+        https_only=settings.tls is not None and urlsplit(settings.url).hostname != "localhost",
     )
     sessions = None
     if settings.session_keys:

@@ -148,7 +148,8 @@ class _Ends:
     def candidates(self, caller: Caller) -> Iterator[Rule]:
         yield from self.unconditional
         for name, rules in self.by_value.items():
-            for value in _held(caller, name) & rules.keys():
+            every = name == "groups" and caller.groups_left_out  # a deny on any of them may apply
+            for value in rules.keys() if every else _held(caller, name) & rules.keys():
                 yield from rules[value]
 
 
@@ -190,6 +191,8 @@ class Policy:
         held = {name: caller.values(name) for name in self.claim_names}
         for name in held.keys() - bound - {"sub", "email", "email_verified"}:
             held[name] &= frozenset().union(*(values for rule in self.rules for n, values in rule.needs() if n == name))
+        if caller.groups_left_out:
+            held["_claim_names"] = frozenset(("groups",))
         return {name: sorted(values) for name, values in sorted(held.items()) if values}
 
     def decide(self, caller: Caller, key: str) -> Allow | Deny:
@@ -302,5 +305,5 @@ def _held(caller: Caller, name: str) -> frozenset[str]:
     """The caller's values of the thing that `Rule.needs` names; a claim may be called `emails` too."""
     held = caller.values(name)
     if name == "emails":
-        held |= {caller.email, f"@{caller.email.rpartition('@')[2]}"}
+        held |= {caller.email, f"@{caller.email.rpartition('@')[2]}"} | caller.claimed_emails
     return held
