@@ -31,6 +31,7 @@ PASS_COOKIES = {COOKIE_PREFIX.encode() + name: name for name in PASS_PARAMETERS}
 
 _BEARER = re.compile(rb"bearer(?:[ \t]|\Z)", re.IGNORECASE)
 _SCHEME = re.compile(rb"(basic|digest|negotiate|ntlm|dpop|oauth|token|jwt|aws4-hmac-sha256) ", re.IGNORECASE)
+_LOST_TOKEN = re.compile(rb"(?:[^\s,]+ +)?ey[\w-]+\.ey[\w-]+\.[\w-]*[ \t]*\Z")
 _WITH_SCHEME = re.compile(rb'"?bearer(?: |%20|\+)', re.IGNORECASE)
 
 
@@ -127,6 +128,12 @@ def _find(
     if signed and sources.pass_cookies:
         return Credential("signed-cookies", "", _pass(signed))
     _explain_curl_mistake(cookies, sources)
+    if "header" in sources.order and any(map(_LOST_TOKEN.match, authorization)):
+        raise InvalidCredential(
+            "the Authorization header holds a token, but not as 'Bearer <token>'",
+            code="credential-scheme",
+            place="header",
+        )
     return None
 
 
