@@ -50,11 +50,17 @@ NOTES: Mapping[str, str] = {
   Content-Security-Policy that lets no script run.
 """,
     "issuers": """\
-- `issuer` is compared letter by letter with the token's `iss`, the slash at the end included.
+- `issuer` is compared letter by letter with the token's `iss`, the slash at the end included. A Cognito pool has one
+  of two: `https://cognito-idp.<region>.amazonaws.com/<pool>`, or the updated `https://issuer-cognito-idp.…`.
 - `claims` always holds `groups`: `cognito:groups` for a Cognito issuer, `groups` for every other one, until you say
-  otherwise. A provider's name is looked for as it is, then as a dotted path: `realm_access.roles`.
+  otherwise. A provider's name is looked for as it is, then as a dotted path: `realm_access.roles`,
+  `resource_access.com.example.app.roles` (in which `com.example.app` may be one name; longer names go first).
+- Groups may be an object, as ZITADEL writes roles: then the names of its members count, if what they hold is not empty.
+  A `scope` or `scp` of one text counts whole and scope by scope.
 - `jwks` as a file is read at start and again within 10 seconds after a change. Keys from a URL are asked for every
-  hour, and when a token names a `kid` that is not known, but never twice within 10 seconds.
+  hour, and when a token may be signed with a key that is not known, but never twice within 10 seconds.
+- A token is checked with the keys of its `kid`, else with those that have none; a token without `kid` with every key
+  that fits its `alg`, at most eight. In published keys members that are null count as absent, and padding is read over.
 - Without `jwks` the keys' address comes from `<issuer>/.well-known/openid-configuration`; Cognito's is known.
 """,
     "tokens": """\
@@ -94,6 +100,9 @@ NOTES: Mapping[str, str] = {
 - Each is an origin, scheme and host, https but for this machine. There is no wildcard. Credentials are allowed.
 - Scripts of such an origin can read what its visitor may read, and have links made that work without the visitor for
   `[passes] max_lifetime`. List your own alone.
+- `headers` is for fields that your frontend, or a tool of yours, adds to requests. These need no entry:
+  `Authorization`, `Content-Type`, `Range`, the conditional fields, and those of tracing (`traceparent`, `baggage`,
+  `sentry-trace`, `x-datadog-…` and the like).
 """,
 }
 """What a row of the table has no room for."""

@@ -127,7 +127,6 @@ def test_codes_are_found_in_the_source() -> None:
         "host",
         "fault",
         "served",
-        "gallery",
         "pass-no-key",
         "pass-expired",
         "pass-issued",

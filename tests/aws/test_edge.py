@@ -33,6 +33,7 @@ from tests.helpers.support import (
     bearer,
     caller,
     claims,
+    ec_signer,
     key_set,
     rsa_signer,
     token,
@@ -84,7 +85,7 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Edge:
 
 @pytest.fixture(scope="module")
 def with_page(tmp_path_factory: pytest.TempPathFactory) -> Edge:
-    cors = '[cors]\norigins = ["https://app.example.com"]\n'
+    cors = '[cors]\norigins = ["https://app.example.com"]\nheaders = ["x-own"]\n'
     text = SETTINGS.replace(f'url = "{SITE}"', f'url = "{SITE}"\nindex = "index.html"')
     return make(tmp_path_factory.mktemp("page"), f'{text}{SESSIONS}page = "{LOGIN}"\n{cors}')
 
@@ -232,6 +233,7 @@ def test_a_preflight_is_answered_without_a_credential(with_page: Edge) -> None:
     assert answer["status"] == "204"
     assert header(answer, "access-control-allow-origin") == "https://app.example.com"
     assert header(answer, "access-control-allow-credentials") == "true"
+    assert {"traceparent", "x-own"} <= set(str(header(answer, "access-control-allow-headers")).split(", "))
     other = event("/users/ann/a", "OPTIONS", origin="https://evil.example", access_control_request_method="GET")
     assert "access-control-allow-origin" not in with_page.objects(other)["headers"]
 
@@ -477,7 +479,7 @@ def test_a_key_set_that_comes_byte_by_byte_is_not_waited_for_and_leaves_no_threa
         assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("document", [b"", b'{"keys":[]}', b"[[[[", key_set(rsa_signer(), rsa_signer())])
+@pytest.mark.parametrize("document", [b"", b'{"keys":[]}', b"[[[[", key_set(ec_signer())])
 def test_what_is_wrong_with_an_issuers_keys_is_logged_once(
     tmp_path: Path, issuer: IssuerServer, capsys: pytest.CaptureFixture[str], document: bytes
 ) -> None:

@@ -172,6 +172,7 @@ def test_scripts_of_listed_origins_may_call_it(write: Callable[..., Path]) -> No
     apis = of_type(template, "AWS::ApiGatewayV2::Api").values()
     (cors,) = (one["CorsConfiguration"] for one in apis if "CorsConfiguration" in one)
     assert cors["AllowOrigins"] == ["https://app.example.com"]
+    assert {"authorization", "content-type", "traceparent", "baggage"} <= set(cors["AllowHeaders"])
 
 
 # --- the function

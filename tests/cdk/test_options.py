@@ -21,7 +21,7 @@ from stagedoor.cdk import CustomDomain, inputs
 from stagedoor.cdk.http_api import OwnUrl
 from stagedoor.core.door import ASKED_HEADERS, EXPOSED_HEADERS
 from stagedoor.core.errors import SettingsError
-from stagedoor.core.messages import Fetched
+from stagedoor.core.messages import Fetch, Fetched
 from stagedoor.keys.pass_keys import new_pair
 from tests.helpers.synth import CLIENT, POOL, POOL_URL, Template, distribution, keys, made, of_type, plain, site, stack
 
@@ -89,12 +89,12 @@ def test_headers_of_s3_about_itself_are_removed() -> None:
 
 
 def test_scripts_of_listed_origins_have_the_rights_of_every_door(write: Callable[..., Path]) -> None:
-    listed = '[cors]\norigins = ["https://b.example.com", "https://a.example.com"]\n'
+    listed = '[cors]\norigins = ["https://b.example.com", "https://a.example.com"]\nheaders = ["x-own"]\n'
     cors = object_headers(made(lambda scope: site(scope, settings=write(listed))))["CorsConfig"]
     assert cors["AccessControlAllowOrigins"]["Items"] == ["https://a.example.com", "https://b.example.com"]
     assert cors["AccessControlAllowCredentials"] is True
     assert cors["AccessControlAllowMethods"]["Items"] == ["GET", "HEAD", "OPTIONS"]
-    assert ", ".join(cors["AccessControlAllowHeaders"]["Items"]).encode() == ASKED_HEADERS
+    assert tuple(cors["AccessControlAllowHeaders"]["Items"]) == (*ASKED_HEADERS, "x-own")
     assert ", ".join(cors["AccessControlExposeHeaders"]["Items"]).encode() == EXPOSED_HEADERS
     assert cors["OriginOverride"] is True
 
@@ -349,6 +349,41 @@ def test_swapped_ids_are_recognised() -> None:
 def test_keys_are_taken_as_text_and_as_an_object(as_given: Callable[[bytes], Any]) -> None:
     given = {POOL_URL: as_given(keys()[POOL_URL])}
     assert edge_zip(made(lambda scope: site(scope, issuer_keys=given))) == edge_zip(plain())
+
+
+UPDATED = POOL_URL.replace("//", "//issuer-")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "issuers"),
+    [
+        ({"issuer_keys": {UPDATED: keys()[POOL_URL]}}, [UPDATED]),
+        ({"issuer_keys": {UPDATED: keys()[POOL_URL]}, "updated_issuer": True}, [UPDATED]),
+        ({"issuer_keys": {POOL_URL: keys()[POOL_URL], UPDATED: keys()[POOL_URL]}}, [POOL_URL, UPDATED]),
+    ],
+    ids=["named by its keys", "told", "both, while the pool changes"],
+)
+def test_a_pool_may_have_the_updated_issuer(arguments: dict[str, Any], issuers: list[str]) -> None:
+    made_site = site(stack(), **arguments)
+    assert [one.url for one in made_site.settings.issuers] == issuers
+    assert all(one.token_use == {"access", "id"} for one in made_site.settings.issuers)
+
+
+def test_the_keys_of_the_updated_issuer_are_fetched_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def answer(wish: Fetch, *_: object) -> Fetched:
+        asked.append(wish.url)
+        return Fetched(keys()[POOL_URL])
+
+    monkeypatch.setattr(inputs, "fetch", answer)
+    site(stack(), issuer_keys=None, updated_issuer=True)
+    assert asked == [f"{UPDATED}/.well-known/jwks.json"]
+
+
+def test_settings_name_the_form_of_the_issuer_themselves(with_passes: Path) -> None:
+    with pytest.raises(SettingsError, match="name the issuers already"):
+        site(stack(), settings=with_passes, updated_issuer=True)
 
 
 def edge_zip(template: Template) -> Any:

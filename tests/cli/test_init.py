@@ -9,6 +9,7 @@ import sys
 import threading
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -78,6 +79,7 @@ def test_the_commented_examples_work_when_the_hash_is_taken_away(answers: Answer
         ("eu-central-1_AbC123", COGNITO),
         ("cn-north-1_AbC123", "https://cognito-idp.cn-north-1.amazonaws.com.cn/cn-north-1_AbC123"),
         ("us-gov-west-1_x", "https://cognito-idp.us-gov-west-1.amazonaws.com/us-gov-west-1_x"),
+        ("eusc-de-east-1_x", "https://cognito-idp.eusc-de-east-1.amazonaws.eu/eusc-de-east-1_x"),
         (" https://accounts.google.com ", "https://accounts.google.com"),
         ("accounts.google.com", "https://accounts.google.com"),
         ("https://x.eu.auth0.com/", "https://x.eu.auth0.com/"),
@@ -123,6 +125,9 @@ def test_what_the_issuer_says_of_itself() -> None:
     slash = discovered("https://id.example.com", {"issuer": "https://id.example.com/"})
     assert slash.issuer == "https://id.example.com/"
     assert "calls itself 'https://id.example.com/'" in slash.note
+    updated = COGNITO.replace("//", "//issuer-")
+    assert discovered(COGNITO, {"issuer": updated}).issuer == updated
+    assert 'name     = "cognito"' in settings_text(replace(BUCKET, issuer=updated))
     other = discovered("https://id.example.com", {"issuer": "https://other.example.com"})
     assert other.issuer == "https://id.example.com"
     assert "calls itself 'https://other.example.com'" in other.note
@@ -225,3 +230,17 @@ def test_force_writes_settings_anew_and_keeps_the_session_key(
     assert tomllib.loads((tmp_path / "stagedoor.toml").read_text())["issuers"][0]["audience"] == ["two"]
     assert (tmp_path / ".gitignore").read_text() == "session.key\n"
     assert _load(tmp_path / "stagedoor.toml").session_keys == (text.strip().encode(),)
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "file/far/below"])
+@pytest.mark.parametrize("more", [[], ["--aws"]], ids=["settings", "aws"])
+def test_a_file_in_the_way_is_named_before_anything_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str, more: list[str]
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    assert main(["init", str(tmp_path / place), "--yes", "--issuer", COGNITO, "--audience", "a", *more]) == 1
+    said = capsys.readouterr()
+    assert f"error: {tmp_path / 'file'} is a file" in said.err
+    assert "Errno" not in said.err
+    assert said.out == ""
+    assert (tmp_path / "file").read_text() == "kept"

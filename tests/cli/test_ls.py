@@ -86,7 +86,7 @@ def have(monkeypatch: pytest.MonkeyPatch, keys: Iterable[str]) -> MemoryStore:
     store = MemoryStore()
     for key in keys:
         store.put(key, key.encode(), modified=1)
-    monkeypatch.setattr(services, "open_store", lambda *_, **__: store)
+    monkeypatch.setattr(services, "make_store", lambda *_, **__: store)
     return store
 
 
@@ -176,7 +176,7 @@ def test_each_page_is_shown_before_the_next_is_asked_for(
     store = Failing()
     for number in range(2500):
         store.put(f"public/{number:04}", b"")
-    monkeypatch.setattr(services, "open_store", lambda *_, **__: store)
+    monkeypatch.setattr(services, "make_store", lambda *_, **__: store)
     said = stagedoor_ls("--anonymous")
     assert said.code == 1
     assert len(said.out.splitlines()) == 1000
@@ -199,7 +199,7 @@ def test_memory_does_not_grow_with_the_number_of_objects(stage: Path, monkeypatc
         finally:
             tracemalloc.stop()
 
-    monkeypatch.setattr(services, "open_store", lambda *_, **__: Endless())
+    monkeypatch.setattr(services, "make_store", lambda *_, **__: Endless())
     with Path(os.devnull).open("w") as nowhere:
         monkeypatch.setattr(sys, "stdout", nowhere)
         peak(1000)  # what is loaded once

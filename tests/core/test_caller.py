@@ -52,6 +52,55 @@ def test_a_claim_is_looked_up_by_its_exact_name_first_and_then_by_the_path() -> 
         assert found.values(missing) == frozenset()
 
 
+def test_names_with_dots_inside_a_path() -> None:
+    """Keycloak keeps the roles of a client below its id, which may be a host or a URL."""
+    access = {
+        "com.example.app": {"roles": ["a"]},
+        "https://app.example/": {"roles": ["b"]},
+        "account": {"roles": ["c"]},
+    }
+    raw = {"resource_access": access, "a": {"b": {"c": "steps"}, "b.d": "dotted"}, "a.b": {"c": "longest", "e": None}}
+    found = Caller("kc", ISSUER, {**raw, "x": "y"})
+    for path, values in {
+        "resource_access.com.example.app.roles": {"a"},
+        "resource_access.https://app.example/.roles": {"b"},
+        "resource_access.account.roles": {"c"},
+        "a.b.c": {"longest"},
+        "a.b.d": {"dotted"},
+    }.items():
+        assert found.values(path) == values, path
+    for missing in ("resource_access.com.example.app", "resource_access.com.example.roles", "a.b.e", "a.b.", ".x"):
+        assert found.values(missing) == frozenset(), missing
+
+
+def test_an_object_of_groups_counts_by_the_names_of_its_members() -> None:
+    """ZITADEL: role -> the organisations that granted it."""
+    roles = {"admin": {"1": "a.example"}, "reader": {"1": "a.example", "2": "b.example"}, "none": {}, "was": None}
+    names = {"groups": "urn:zitadel:iam:org:project:roles"}
+    assert Caller("z", ISSUER, {"urn:zitadel:iam:org:project:roles": roles}, names).values("groups") == {
+        "admin",
+        "reader",
+    }
+    flags = {"on": True, "off": False, "list": ["x"], "empty": [], "text": "yes", "count": 1}
+    assert caller(groups=flags).values("groups") == {"on", "list"}
+    assert caller(other=roles, sub=roles, email=roles).values("other") == frozenset()
+
+
+@pytest.mark.parametrize("name", ["scope", "scp"])
+def test_a_text_of_scopes_counts_whole_and_scope_by_scope(name: str) -> None:
+    text, several = Caller("x", ISSUER, {name: "files.read openid"}), Caller("x", ISSUER, {name: ["a", "two words"]})
+    assert text.values(name) == {"files.read openid", "files.read", "openid"}
+    assert several.values(name) == {"a", "two words"}
+    renamed = Caller("x", ISSUER, {name: "a b", "other": "a b"}, {"rights": name, "scope": "other", "scp": "other"})
+    assert renamed.values("rights") == {"a b", "a", "b"}
+    assert renamed.values(name) == {"a b"}  # named so, but it is another claim
+
+
+def test_other_texts_are_one_value() -> None:
+    for text in ("students staff", "[students, staff]", "students,staff"):
+        assert caller(groups=text).values("groups") == {text}
+
+
 @pytest.mark.parametrize(
     "value", ["", ".", "..", "a/b", "/", "a\\b", "*", "a*", "?", "a\x00", "a\n", "\x7f", "\x85", "\ud800", "a\udfff"]
 )

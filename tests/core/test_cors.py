@@ -44,6 +44,7 @@ OTHERS = (
 MORE = f"""
 [cors]
 origins = ["{APP}"]
+headers = ["X-Client-Version"]
 
 [passes]
 key_id = "K1"
@@ -112,6 +113,29 @@ def token_line() -> dict[str, str]:
 
 
 # --- a listed origin
+
+TRACING = (
+    ("traceparent", "tracestate"),
+    ("baggage", "range", "sentry-trace"),
+    ("x-datadog-origin", "x-datadog-parent-id", "x-datadog-sampling-priority", "x-datadog-trace-id"),
+    ("b3",),
+    ("x-b3-sampled", "x-b3-spanid", "x-b3-traceid"),
+    ("request-id", "traceparent", "x-requested-with"),
+    ("x-amzn-trace-id",),
+    ("newrelic", "traceparent", "tracestate"),
+)
+"""What tools for tracing add to every request of a page, as their documentation names it."""
+
+
+@pytest.mark.parametrize("fields", [*TRACING, ("x-client-version",)], ids=", ".join)
+async def test_what_tools_add_to_each_request_stops_no_script(
+    browser: httpx.AsyncClient, fields: tuple[str, ...]
+) -> None:
+    asked = {**preflight("GET"), "access-control-request-headers": ",".join(("authorization", *fields))}
+    assert is_granted(await browser.options("/team/a.txt", headers=asked), "GET", "authorization", *fields)
+    assert not is_granted(await browser.options("/team/a.txt", headers=asked), "GET", "x-of-nobody")
+    stranger = {**asked, "origin": "https://evil.example"}
+    assert not is_granted(await browser.options("/team/a.txt", headers=stranger), "GET", "authorization", *fields)
 
 
 async def test_a_script_asks_first_and_then_has_a_url_signed(browser: httpx.AsyncClient) -> None:

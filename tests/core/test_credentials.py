@@ -141,7 +141,9 @@ def test_a_cookie_that_holds_the_word_bearer_too_is_told_so(value: str) -> None:
     assert (caught.value.code, caught.value.place) == ("credential-scheme", "cookie")
 
 
-@pytest.mark.parametrize("header", ["Bearer abc", "bearer abc", "BEARER abc", "Bearer   abc  ", "Bearer abc\t"])
+@pytest.mark.parametrize(
+    "header", ["Bearer abc", "bearer abc", "BEARER abc", "Bearer   abc  ", "Bearer abc\t", "Bearer abc \t "]
+)
 def test_the_scheme_is_read_without_regard_to_case(header: str) -> None:
     assert found(authorization=header) == Credential("header", "abc")
 

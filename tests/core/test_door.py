@@ -401,6 +401,8 @@ def test_405_at_our_own_addresses(target: str, method: str, allow: str) -> None:
 def test_503_when_it_cannot_be_found_out_who_asks() -> None:
     reply = Visitor(pages=Web()).reply("/users/ann/a", authorization=ANN)
     assert (reply.status, reply.reason) == (503, "issuer-unavailable")
+    page = Visitor(pages=Web()).reply("/users/ann/a", authorization=bearer(token()), **BROWSER).body.decode().lower()
+    assert page.count("try again") == 1
     assert field(reply.headers, "retry-after") == "10"
     assert not_stored(reply)
     assert b"id.example.com" not in reply.body
@@ -458,6 +460,29 @@ def test_302_keeps_where_the_visitor_wanted_to_go_byte_for_byte(target: str) -> 
     assert field(reply.headers, "referrer-policy") == "no-referrer"
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"sec_fetch_dest": "iframe"},
+        {"sec_fetch_dest": "frame"},
+        {"sec_fetch_dest": "embed"},
+        {"sec_fetch_dest": "object"},
+        {"sec_purpose": "prefetch"},
+        {"sec_purpose": "prefetch;prerender"},
+        {"purpose": "prefetch"},
+        {"user_agent": "Mozilla/4.0 (compatible; ms-office; MSOffice 16)"},
+        {"user_agent": "Microsoft Office Word 2014"},
+    ],
+    ids=str,
+)
+def test_where_nobody_could_sign_in_the_page_says_so_instead_of_a_302(fields: dict[str, str]) -> None:
+    reply = at_login().reply("/users/ann/a", **BROWSER, **fields)
+    assert reply.status == 401
+    assert f'href="{LOGIN}?next='.encode() in reply.body
+    for other in ({"sec_fetch_dest": "document"}, {"user_agent": "Mozilla/5.0 (X11; Linux) Firefox/140.0"}):
+        assert at_login().reply("/users/ann/a", **BROWSER, **other).status == 302
+
+
 def test_302_takes_every_credential_out_of_next() -> None:
     old = token(claims(exp=NOW - 1))
     reply = at_login().reply(f"/users/ann/a?x=1&token={old}&y=2", **BROWSER)
@@ -512,10 +537,13 @@ def test_who_is_signed_in_and_may_not_is_not_sent_to_sign_in_again() -> None:
 # --- index, fallback, gallery
 
 
-def test_without_index_the_root_leads_to_the_gallery() -> None:
-    reply = Visitor().reply("/")
-    assert (reply.status, field(reply.headers, "location")) == (302, f"{SITE}/-/gallery")
-    assert not_stored(reply)
+@pytest.mark.parametrize("fields", [{}, BROWSER], ids=["program", "browser"])
+def test_without_index_the_root_is_not_there(fields: dict[str, str]) -> None:
+    for visitor in (Visitor(), at_login()):
+        reply = visitor.reply("/", **fields)
+        assert (reply.status, reply.reason, field(reply.headers, "location")) == (404, "not-found", None)
+        assert "no first page" in reply.body.decode().lower()
+        assert not_stored(reply)
 
 
 def test_the_empty_key_is_never_served() -> None:

@@ -23,6 +23,7 @@ from tests.helpers.support import (
     KEYS_URL,
     NOW,
     Reader,
+    Signer,
     Web,
     claims,
     ec_signer,
@@ -35,7 +36,13 @@ from tests.helpers.support import (
     web,
 )
 
-COGNITO = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_Example"
+POOLS = (
+    ("eu-central-1_Example", "cognito-idp.eu-central-1.amazonaws.com"),
+    ("us-gov-west-1_Ab12", "cognito-idp.us-gov-west-1.amazonaws.com"),
+    ("cn-north-1_Ab12", "cognito-idp.cn-north-1.amazonaws.com.cn"),
+    ("eusc-de-east-1_Ab12", "cognito-idp.eusc-de-east-1.amazonaws.eu"),
+)
+"""Ids of Cognito user pools in every partition, and the host of their original issuer."""
 ALL = frozenset(ALGORITHMS)
 
 
@@ -84,22 +91,21 @@ def test_one_secret_key_spoils_the_set(secret: dict[str, Any]) -> None:
         keys_of(rsa_signer().jwk, secret)
 
 
-def test_two_keys_of_one_kid_spoil_the_set() -> None:
-    with pytest.raises(InvalidKeySet, match="same kid"):
-        keys_of(rsa_signer().jwk, {**rsa_signer(kid="rsa-2").jwk, "kid": "rsa-1"})
-    with pytest.raises(InvalidKeySet, match="same kid"):
-        keys_of(rsa_signer().jwk, {**ec_signer().jwk, "kid": "rsa-1"})
+def test_a_byte_order_mark_in_front_is_read_over() -> None:
+    (key,) = parse_key_set(b"\xef\xbb\xbf" + key_set(rsa_signer()), signatures, ALL)
+    assert key.kid == "rsa-1"
+    with pytest.raises(InvalidKeySet):
+        parse_key_set(b"\xef\xbb\xbf" * 2 + key_set(rsa_signer()), signatures, ALL)
 
 
 RSA = rsa_signer().jwk
 WEAK = {
     "for encryption": {"use": "enc"},
-    "of no use": {"use": None},
     "for other operations": {"key_ops": ["encrypt"]},
     "operations that are no list": {"key_ops": "verify"},
     "kid is a number": {"kid": 5},
     "another algorithm": {"alg": "RSA-OAEP"},
-    "an algorithm that is not offered": {"alg": "PS512"},
+    "an algorithm that is not offered": {"alg": "ES256K"},
     "alg is a list": {"alg": ["RS256"]},
     "unknown type": {"kty": "RSB"},
     "type is a list": {"kty": ["RSA"]},
@@ -124,6 +130,55 @@ def test_an_unsuitable_key_is_passed_over_and_the_others_count(change: dict[str,
         keys_of(bad)
 
 
+MEMBERS = ("use", "key_ops", "alg", "kid", "crv", "d", "p", "q", "dp", "dq", "qi", "oth", "k", "x", "y", "n", "e")
+X509 = ("x5u", "x5c", "x5t", "x5t#S256")
+
+
+@pytest.mark.parametrize("signer", [rsa_signer(), ec_signer(), ed_signer()], ids=lambda signer: signer.algorithm)
+def test_a_member_that_is_null_counts_as_absent(signer: Signer) -> None:
+    """Some libraries write every member that a key could have (RFC 7517 §4)."""
+    empty: dict[str, Any] = dict.fromkeys((*MEMBERS, *X509))
+    names = {"kty", "crv", "n", "e", "x", "y"}.intersection(signer.jwk)
+    needed: dict[str, Any] = {name: signer.jwk[name] for name in names}
+    assert keys_of({**empty, **needed}) == [None]
+    for name in (*MEMBERS, *X509):
+        assert keys_of({**signer.jwk, name: signer.jwk.get(name)}) == [signer.jwk["kid"]], name
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"n": None}, "the key has no n"),
+        ({"n": "a+b/"}, r"n is not base64url \(RFC 7515 §2\); it has \+ or /"),
+        ({"n": "a b"}, r"n is not base64url \(RFC 7515 §2\)$"),
+        ({"e": "AQABA"}, "e is not base64url .*cut"),
+        ({"e": 65537}, "e is not base64url"),
+        ({"n": "=="}, "n is not base64url"),
+        ({"n": rsa_signer(kid="small", bits=1024).jwk["n"]}, "2048 to 8192 bits, this one 1024"),
+        ({"alg": "ES256"}, "kty 'RSA', alg 'ES256': fits no accepted algorithm"),
+        ({"kty": None}, "alg 'RS256': fits no accepted algorithm"),
+    ],
+    ids=lambda part: part if isinstance(part, str) else "-".join(part),
+)
+def test_the_reason_is_the_true_one(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidKeySet, match=reason):
+        keys_of({**RSA, **change})
+
+
+@pytest.mark.parametrize("signer", [rsa_signer(), ec_signer(), ed_signer()], ids=lambda signer: signer.algorithm)
+@pytest.mark.parametrize("padding", ["=", "==", "==="])
+def test_padding_in_a_published_key_is_read_over(signer: Signer, padding: str) -> None:
+    padded = {name: value + padding for name, value in signer.jwk.items() if name in ("n", "e", "x", "y")}
+    (key,) = parse_key_set(key_set({**signer.jwk, **padded}), signatures, ALL)
+    assert key.check(signer.algorithm, b"message", signer.sign(b"message"))
+
+
+@pytest.mark.parametrize("value", ["A", "A=B=", "!", "", None, [], 5, "é"])
+def test_a_broken_key_beside_a_good_one_takes_nothing_down(value: object) -> None:
+    for member in ("n", "e"):
+        assert keys_of({**RSA, "kid": "bad", member: value}, RSA) == ["rsa-1"]
+
+
 def test_a_key_of_the_faulty_generator_is_passed_over() -> None:
     """ROCA: the modulus is a power of 65537 modulo each small prime; a product made to be so is recognised."""
     step = math.prod(issuers._ROCA_PRIMES)
@@ -135,7 +190,7 @@ def test_a_key_of_the_faulty_generator_is_passed_over() -> None:
 
 def test_keys_that_fit_no_accepted_algorithm_are_passed_over() -> None:
     assert keys_of(RSA, ec_signer().jwk, ed_signer().jwk, algorithms=frozenset(("ES256",))) == ["ec-1"]
-    assert keys_of(RSA, {**ec_signer().jwk, "crv": "P-521"}, {**ed_signer().jwk, "crv": "X25519"}) == ["rsa-1"]
+    assert keys_of(RSA, {**ec_signer().jwk, "crv": "secp256k1"}, {**ed_signer().jwk, "crv": "X25519"}) == ["rsa-1"]
     assert keys_of({**ec_signer().jwk, "alg": "ES384"}, RSA) == ["rsa-1"]
 
 
@@ -241,7 +296,7 @@ def test_without_any_answer_nobody_is_let_in_and_it_is_not_their_fault() -> None
 
 
 @pytest.mark.parametrize(
-    "document", [b"", b"<html>busy</html>", b'{"keys":[]}', key_set(RSA, RSA), b'{"keys":[{"kty":"oct"}]}']
+    "document", [b"", b"<html>busy</html>", b'{"keys":[]}', key_set({**RSA, "use": "enc"}), b'{"keys":[{"kty":"oct"}]}']
 )
 def test_a_bad_key_set_is_no_answer(document: bytes) -> None:
     with pytest.raises(KeysUnavailable):
@@ -297,7 +352,7 @@ def test_a_key_file_is_read_again_within_ten_seconds() -> None:
 def test_keys_that_are_baked_in_need_no_asking() -> None:
     keys = IssuerKeys(issuer(), rsa, lambda: None)
     keys.install(key_set(rsa_signer()), NOW)
-    assert keys.candidates({"alg": "RS256", "kid": "rsa-1"})
+    assert keys.candidates("RS256", "rsa-1")
     assert not keys.stale(NOW + 1)
 
 
@@ -340,6 +395,19 @@ def test_keys_are_found_by_discovery() -> None:
     assert reader.web.asked == [DISCOVERY, KEYS_URL]
 
 
+def test_an_address_for_every_tenant_is_explained() -> None:
+    """Microsoft Entra describes common, organizations and consumers so."""
+    every = "https://login.microsoftonline.com/{tenantid}/v2.0"
+    reader = Reader(issuer(jwks=None), pages=Web({DISCOVERY: described(issuer=every)}))
+    with pytest.raises(KeysUnavailable, match="every tenant, so write the id of yours"):
+        reader.verify(token())
+
+
+def test_a_byte_order_mark_in_front_of_discovery_is_read_over() -> None:
+    pages = Web({DISCOVERY: b"\xef\xbb\xbf" + described(), KEYS_URL: b"\xef\xbb\xbf" + key_set(rsa_signer())})
+    assert Reader(issuer(jwks=None), pages=pages).verify(token()).subject == "ann"
+
+
 def test_discovery_starts_below_an_issuer_with_a_slash_at_its_end() -> None:
     slashed = ISSUER + "/"
     pages = Web({DISCOVERY: described(issuer=slashed), KEYS_URL: key_set(rsa_signer())})
@@ -376,11 +444,47 @@ def test_a_discovery_document_that_is_wrong_is_no_answer(document: bytes) -> Non
     assert reader.web.asked == [DISCOVERY]
 
 
-def test_cognitos_keys_are_where_they_always_are() -> None:
-    address = f"{COGNITO}/.well-known/jwks.json"
-    reader = Reader(issuer(url=COGNITO, jwks=None), pages=Web({address: key_set(rsa_signer())}))
-    assert reader.verify(token(claims(iss=COGNITO))).subject == "ann"
+@pytest.mark.parametrize("form", ["", "issuer-"], ids=["original", "updated"])
+@pytest.mark.parametrize(("pool", "host"), POOLS, ids=[pool for pool, _ in POOLS])
+def test_the_keys_of_a_cognito_pool_are_below_its_issuer_in_either_form(form: str, pool: str, host: str) -> None:
+    url = f"https://{form}{host}/{pool}"
+    address = f"{url}/.well-known/jwks.json"
+    reader = Reader(issuer(url=url, jwks=None), pages=Web({address: key_set(rsa_signer())}))
+    assert reader.verify(token(claims(iss=url))).subject == "ann"
     assert reader.web.asked == [address]
+
+
+@pytest.mark.parametrize(("pool", "host"), POOLS, ids=[pool for pool, _ in POOLS])
+def test_a_pool_id_says_both_issuers(pool: str, host: str) -> None:
+    original, updated = f"https://{host}/{pool}", f"https://issuer-{host}/{pool}"
+    assert (issuers.cognito_issuer(pool), issuers.cognito_issuer(pool, updated=True)) == (original, updated)
+    assert (issuers.other_form(original), issuers.other_form(updated)) == (updated, original)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://issuer-cognito-idp.us-east-1.amazonaws.com.evil.example/us-east-1_A",
+        "https://cognito-idp.us-east-1.amazonaws.com.evil.example/us-east-1_A",
+        "https://evil.example/cognito-idp.us-east-1.amazonaws.com/us-east-1_A",
+        "https://evil-cognito-idp.us-east-1.amazonaws.com/us-east-1_A",
+        "https://issuer-issuer-cognito-idp.us-east-1.amazonaws.com/us-east-1_A",
+        "https://cognito-idp.evil.example.amazonaws.com/us-east-1_A",
+        "https://cognito-idp.us-east-1.amazonaws.org/us-east-1_A",
+        "http://cognito-idp.us-east-1.amazonaws.com/us-east-1_A",
+        "https://cognito-idp.us-east-1.amazonaws.com/us-east-1_A/b",
+        "https://cognito-idp.us-east-1.amazonaws.com/us-east-1_A\n",
+    ],
+)
+def test_an_address_that_looks_like_cognito_is_another_issuer(url: str) -> None:
+    assert not issuers.is_cognito(url)
+    assert issuers.other_form(url) is None
+
+
+@pytest.mark.parametrize("text", ["", "AbC123", "eu-central_Ab", "EU-central-1_Ab", "eu-central-1_Ab/c", "euscde-1_A"])
+def test_what_is_not_the_id_of_a_pool(text: str) -> None:
+    with pytest.raises(ValueError, match="not the id of a user pool"):
+        issuers.cognito_issuer(text)
 
 
 def test_discovery_is_made_again_when_keys_are_asked_for_again() -> None:
@@ -394,7 +498,17 @@ def test_discovery_is_made_again_when_keys_are_asked_for_again() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["https://a", "https://a:1/b", "http://localhost:1", "http://127.0.0.1/", "http://127.9.9.9", "http://[::1]:8/"],
+    [
+        *(
+            "https://a",
+            "https://a:1/b",
+            "http://localhost:1",
+            "http://127.0.0.1/",
+            "http://127.9.9.9",
+            "http://[::1]:8/",
+        ),
+        *("http://kc.localhost:8080/realms/x", "http://a.b.localhost", "http://LOCALHOST/"),
+    ],
 )
 def test_addresses_of_keys_that_are_safe(url: str) -> None:
     assert issuers.is_safe_url(url)
@@ -407,6 +521,12 @@ def test_addresses_of_keys_that_are_safe(url: str) -> None:
         "http://a",
         "http://127.0.0.1.evil.example",
         "http://localhost.evil.example",
+        "http://evillocalhost",
+        "http://.localhost",
+        "http://a..localhost",
+        "http://evil.example#.localhost",
+        "http://evil.example/.localhost",
+        "http://localhost.",
         "http://1270.0.0.1",
         "file:///x",
         "https://",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from stagedoor.core import jose, rsa, tokens
 from stagedoor.core.drivers import run
-from stagedoor.core.errors import InvalidToken
-from stagedoor.core.issuers import Issuer
-from stagedoor.core.jose import ALGORITHMS, MAX_TOKEN_BYTES
+from stagedoor.core.errors import InvalidToken, KeysUnavailable
+from stagedoor.core.issuers import MAX_CANDIDATES, Issuer
+from stagedoor.core.jose import ALGORITHMS, MAX_TOKEN_BYTES, SignatureCheck
 from stagedoor.core.tokens import Tokens
 from stagedoor.keys import signatures
 from tests.helpers.support import (
@@ -53,8 +53,8 @@ def refusal(text: str, *issuers: Issuer) -> str:
 @pytest.mark.parametrize(
     "signer",
     [
-        *(rsa_signer(name) for name in ("RS256", "RS384", "RS512", "PS256")),
-        *(ec_signer("ES256"), ec_signer("ES384", "ec-2"), ed_signer()),
+        *(rsa_signer(name) for name in ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")),
+        *(ec_signer("ES256"), ec_signer("ES384", "ec-2"), ec_signer("ES512", "ec-3"), ed_signer()),
     ],
     ids=lambda signer: signer.algorithm,
 )
@@ -286,14 +286,121 @@ def test_nothing_in_a_token_names_a_key_or_makes_us_fetch(member: str) -> None:
     assert set(reader.web.asked) == {KEYS_URL}
 
 
-def test_a_token_without_kid_needs_the_one_key_that_fits() -> None:
-    one, two, ec = rsa_signer(), rsa_signer(kid="rsa-2"), ec_signer()
-    every = issuer(algorithms=ALL)
-    assert Reader(every, pages=web(one, ec)).verify(token(kid=...)).subject == "ann"
-    assert Reader(every, pages=web(one, two)).refusal(token(kid=...)) == "token-key"
-    without = Signer(one.algorithm, {**one.jwk, "kid": None}, one.sign)
-    assert Reader(every, pages=web(without)).verify(token(kid=...)).subject == "ann"
-    assert Reader(every, pages=web(without)).refusal(token()) == "token-key"
+# --- which key is meant
+
+
+EVERY = issuer(algorithms=ALL)
+STRANGER = rsa_signer(kid="stranger")
+
+
+def named(signer: Signer, kid: str | None, **more: Any) -> Signer:
+    """The same key, published under another kid, or under none."""
+    return signer._replace(jwk={**signer.jwk, "kid": kid, **more})
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "RS384", "RS512", "PS256"])
+def test_a_key_that_is_listed_for_each_of_its_algorithms_checks_each(algorithm: str) -> None:
+    signer = named(rsa_signer(algorithm), "k")
+    listed = [named(signer, "k", alg=name) for name in ("RS256", "RS384", "RS512", "PS256", "RS256")]
+    reader = Reader(EVERY, pages=web(*listed))
+    assert reader.verify(token(signer=signer)).subject == "ann"
+    assert reader.refusal(token(signer=named(rsa_signer(algorithm, "another"), "k"))) == "token-signature"
+
+
+def test_keys_of_several_kinds_may_have_one_kid() -> None:
+    keys = [
+        named(rsa_signer(), "k", use="enc"),
+        named(STRANGER, "k"),
+        named(rsa_signer(), "k"),
+        named(ec_signer(), "k"),
+    ]
+    reader = Reader(EVERY, pages=web(*keys))
+    for signer in (rsa_signer(), ec_signer()):
+        assert reader.verify(token(signer=named(signer, "k"))).subject == "ann"
+    assert reader.refusal(token(signer=named(rsa_signer(kid="another"), "k"))) == "token-signature"
+
+
+def test_a_token_without_kid_is_checked_with_every_key_that_fits() -> None:
+    """While an issuer changes its key it publishes the old one and the new one (RFC 7517 §4.5: kid is optional)."""
+    old, new = rsa_signer(), rsa_signer(kid="rsa-2")
+    for keys in ([old, new], [named(old, None), named(new, None)], [old, named(new, None), ec_signer()]):
+        reader = Reader(EVERY, pages=web(*keys))
+        for signer in (old, new):
+            assert reader.verify(token(signer=signer, kid=...)).subject == "ann"
+        assert reader.refusal(token(signer=STRANGER, kid=...)) == "token-signature"
+    assert Reader(EVERY, pages=web(ec_signer())).refusal(token(kid=...)) == "token-key"
+
+
+def test_a_token_with_kid_may_be_meant_for_a_key_without() -> None:
+    reader = Reader(EVERY, pages=web(named(rsa_signer(), None), named(ec_signer(), None)))
+    assert reader.verify(token(signer=rsa_signer())).subject == "ann"
+    assert reader.verify(token(signer=ec_signer())).subject == "ann"
+    assert reader.refusal(token(signer=STRANGER)) == "token-signature"
+    mixed = Reader(EVERY, pages=web(rsa_signer(), named(STRANGER, None)))
+    assert mixed.refusal(token(signer=STRANGER, kid="rsa-1")) == "token-signature"
+
+
+@pytest.mark.parametrize("kid", [..., "rsa-1"], ids=["without kid", "with kid"])
+def test_an_only_key_without_kid_that_was_replaced_is_asked_for_again(kid: Any) -> None:
+    new = rsa_signer(kid="rsa-2")
+    reader = Reader(EVERY, pages=web(named(rsa_signer(), None)))
+    reader.verify(token(kid=kid))
+    reader.web.pages[KEYS_URL] = key_set(named(new, None))
+    fresh = token(claims(sub="ben"), signer=new, kid=kid)
+    assert reader.refusal(fresh, NOW + 9) == "token-signature"  # asked less than ten seconds ago
+    assert reader.verify(fresh, NOW + 10).subject == "ben"
+    assert reader.refusal(token(claims(sub="cat"), kid=kid), NOW + 11) == "token-signature"
+    assert len(reader.web.asked) == 2
+
+
+def test_strangers_without_kid_ask_the_issuer_once_per_cool_down() -> None:
+    reader = Reader(EVERY, pages=web(named(rsa_signer(), None)))
+    for second in range(25):
+        for name in ("ann", "ben"):
+            assert reader.refusal(token(claims(sub=name), STRANGER, kid=...), NOW + second) == "token-signature"
+    assert len(reader.web.asked) == 3  # at 0, 10 and 20 s
+
+
+def test_where_a_new_key_cannot_be_asked_for_nobody_is_let_in_and_it_is_not_their_fault() -> None:
+    reader = Reader(EVERY, pages=web(named(rsa_signer(), None)))
+    reader.verify(token(kid=...))
+    del reader.web.pages[KEYS_URL]
+    for second in (10, 12):
+        with pytest.raises(KeysUnavailable):
+            reader.verify(token(signer=STRANGER, kid=...), NOW + second)
+    assert reader.verify(token(claims(sub="ben"), kid=...), NOW + 13).subject == "ben"
+
+
+def test_so_many_keys_are_tried_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks: list[str] = []
+    load = signatures.load
+
+    def counted(jwk: Mapping[str, object]) -> SignatureCheck:
+        check = load(jwk)
+
+        def count(algorithm: str, message: bytes, signature: bytes) -> bool:
+            checks.append(algorithm)
+            return check(algorithm, message, signature)
+
+        return count
+
+    monkeypatch.setattr(signatures, "load", counted)
+    reader = Reader(EVERY, pages=web(*[named(rsa_signer(), None)] * 20))
+    assert reader.refusal(token(signer=STRANGER, kid=...)) == "token-signature"
+    assert len(checks) == MAX_CANDIDATES
+
+
+# --- Ed25519 has two names (RFC 9864)
+
+
+@pytest.mark.parametrize("stated", [None, "EdDSA", "Ed25519"])
+@pytest.mark.parametrize("alg", ["EdDSA", "Ed25519"])
+def test_both_names_of_ed25519_mean_one_algorithm(stated: str | None, alg: str) -> None:
+    signer, other = ed_signer(), ed_signer("another")
+    reader = Reader(issuer(algorithms=frozenset(("EdDSA",))), pages=web(named(signer, "ed-1", alg=stated)))
+    assert reader.verify(token(signer=signer, alg=alg)).subject == "ann"
+    assert reader.refusal(token(signer=other, kid="ed-1", alg=alg)) == "token-signature"
+    assert Reader(pages=web(signer)).refusal(token(signer=signer, alg=alg)) == "token-algorithm"
 
 
 @pytest.mark.parametrize("typ", ["JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", ...])
@@ -307,6 +414,23 @@ def test_a_token_made_for_something_else_is_refused(typ: Any) -> None:
 
 
 # --- stage 3: claims
+
+GOOGLE = "https://accounts.google.com"
+
+
+def test_google_may_leave_out_the_scheme() -> None:
+    reader = Reader(issuer(url=GOOGLE))
+    for iss in (GOOGLE, "accounts.google.com"):
+        assert reader.verify(token(claims(iss=iss))).issuer_url == GOOGLE
+    for iss in (
+        "http://accounts.google.com",
+        "accounts.google.com/",
+        "Accounts.google.com",
+        "accounts.google.com.evil",
+    ):
+        assert reader.refusal(token(claims(iss=iss))) == "token-issuer"
+    assert refusal(token(claims(iss="accounts.google.com"))) == "token-issuer"
+    assert refusal(token(claims(iss="id.example.com/tenant"))) == "token-issuer"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.gateway.conditions import CONDITIONS, evaluate, http_date, parse_range, range_holds
+from stagedoor.gateway.conditions import CONDITIONS, FAR, evaluate, http_date, parse_range, range_holds
 from stagedoor.store.port import Meta, Range
 from tests.helpers.support import fields_of
 
@@ -38,6 +38,14 @@ def outcome(meta: Meta = META, **fields: str | list[str]) -> int:
         ("BYTES=1-2", Range(1, 2)),
         ("bytes= 1-2 ", Range(1, 2)),
         ("bytes=999999999999999999-", Range(999_999_999_999_999_999, None)),
+        ("bytes=100-9223372036854775806", Range(100, FAR)),
+        ("bytes=100-18446744073709551616", Range(100, FAR)),
+        ("bytes=18446744073709551616-", Range(FAR, None)),
+        ("bytes=-9223372036854775807", Range(None, FAR)),
+        ("bytes=5-000000000000000000009", Range(5, 9)),
+        ("bytes=000-00", Range(0, 0)),
+        ("bytes=7-" + "9" * 5_000, Range(7, FAR)),
+        ("bytes=" + "1" * 20 + "-" + "2" * 20, Range(FAR, FAR)),
     ],
 )
 def test_a_single_range_is_read(value: str, range_: Range) -> None:
@@ -48,7 +56,8 @@ def test_a_single_range_is_read(value: str, range_: Range) -> None:
     "value",
     [
         *("", "bytes", "bytes=", "bytes=-", "bytes=2-1", "bytes=a-b", "bytes=0-1,3-4", "bytes=0-1,", "bytes=1"),
-        *("bytes=--1", "bytes=+0-1", "bytes=0x1-2", "bytes=0 - 1", "bytes=1.5-2", "bytes=" + "9" * 40 + "-"),
+        *("bytes=--1", "bytes=+0-1", "bytes=0x1-2", "bytes=0 - 1", "bytes=1.5-2"),
+        *("bytes=" + "2" * 20 + "-" + "1" * 20, "bytes=" + "1" * 20 + "-5", "bytes=1" + "0" * 20 + "-" + "9" * 20),
         *("bytes=0-1\n", "bytes=\u00b2-3", " bytes=0-1", "bytes:0-1", "items=0-1"),
     ],
 )

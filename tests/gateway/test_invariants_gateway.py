@@ -11,6 +11,7 @@ import pytest
 
 from stagedoor.core import paths
 from stagedoor.core.errors import InvalidTarget, StoreRefused, StoreUnavailable, UnusableKey
+from stagedoor.store.cache import CachedStore
 from stagedoor.store.memory import MemoryStore
 from stagedoor.store.port import Head, Meta, NotSatisfiable, Open, Opened
 from tests.helpers.serving import bearer_line, fresh_token, message, prepare, serving, settings_text, wire
@@ -182,3 +183,24 @@ async def test_8_an_answer_is_never_longer_in_memory_than_a_piece(tmp_path: Path
         for _ in range(100):
             assert (await connection.reader.read(65_536)) != b""
         assert produced < 32 * 1_048_576
+
+
+async def test_3_the_cache_is_looked_at_only_after_the_decision(tmp_path: Path) -> None:
+    """Neither bytes nor 206, 304, 412, 416 or HEAD of what one caller's request put there leave for another."""
+    prepare(tmp_path)
+    watched = Watched()
+    cached = CachedStore(watched, 1_000_000, 3600.0)
+    ben = bearer_line(fresh_token(sub="ben"))
+    async with serving(tmp_path, SETTINGS, store=cached) as here, wire(here.port) as connection:
+        heard = await connection.ask("/users/ann/a.txt", "GET", bearer_line(fresh_token(sub="ann")))
+        etag = heard.field("etag")
+        assert (heard.status, heard.body) == (200, b"users/ann/a.txt")
+        for line in ("Accept: */*", "Range: bytes=0-1", f"If-None-Match: {etag}", 'If-Match: "x"', "Range: bytes=99-"):
+            for method in ("GET", "HEAD"):
+                assert (await connection.ask("/users/ann/a.txt", method, line, ben)).status == 403
+                assert (await connection.ask("/users/ann/a.txt", method, line)).status == 401
+        for line, status in (("Range: bytes=0-1", 206), (f"If-None-Match: {etag}", 304), ("Range: bytes=99-", 416)):
+            answer = await connection.ask("/users/ann/a.txt", "GET", line, bearer_line(fresh_token(sub="ann")))
+            assert answer.status == status
+        assert [type(wish) for wish in watched.asked] == [Open], "the store was asked once"
+        assert {line["cache"] for line in here.lines() if line["status"] in (401, 403)} == {""}

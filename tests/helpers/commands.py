@@ -41,7 +41,7 @@ def say(capsys: pytest.CaptureFixture[str], *words: str) -> Said:
     return Said(code, *capsys.readouterr())
 
 
-def _from_web(wish: Fetch, within: float) -> Fetched:
+def _from_web(wish: Fetch, within: float, tls: object = None) -> Fetched:
     return Fetched(WEB[wish.url]) if wish.url in WEB else Fetched(b"", "connection refused")
 
 

@@ -65,6 +65,12 @@ _HASH: Mapping[str, hashes.HashAlgorithm] = {
     "512": hashes.SHA512(),
 }
 
+_CURVE: Mapping[str, tuple[ec.EllipticCurve, str]] = {
+    "ES256": (ec.SECP256R1(), "P-256"),
+    "ES384": (ec.SECP384R1(), "P-384"),
+    "ES512": (ec.SECP521R1(), "P-521"),
+}
+
 
 def b64(raw: bytes) -> str:
     """base64url without padding."""
@@ -95,9 +101,9 @@ def rsa_signer(algorithm: str = "RS256", kid: str = "rsa-1", bits: int = 2048) -
 
 @cache
 def ec_signer(algorithm: str = "ES256", kid: str = "ec-1") -> Signer:
-    curve, name = (ec.SECP256R1(), "P-256") if algorithm == "ES256" else (ec.SECP384R1(), "P-384")
+    curve, name = _CURVE[algorithm]
     private = ec.generate_private_key(curve)
-    size = curve.key_size // 8
+    size = (curve.key_size + 7) // 8
     point = private.public_key().public_numbers()
     jwk = {"kty": "EC", "crv": name, "kid": kid, "x": b64(point.x.to_bytes(size)), "y": b64(point.y.to_bytes(size))}
 

@@ -77,6 +77,7 @@ WAYS: Mapping[str, Callable[[str], str]] = {
     "spaces for line ends": lambda pem: pem.replace("\n", " "),
     "line ends written out": lambda pem: pem.replace("\n", "\\n"),
     "line ends of Windows written out": lambda pem: pem.replace("\n", "\\r\\n"),
+    "line ends written out twice": lambda pem: pem.replace("\n", "\\\\n"),
     "line ends written out, and there": lambda pem: pem.replace("\n", "\\n\n"),
     "no line end after the last line": lambda pem: pem.rstrip("\n"),
     "indented": lambda pem: textwrap.indent(pem, "    "),
@@ -241,6 +242,29 @@ def test_other_content_than_a_private_key_is_refused(content: bytes, message: st
 @pytest.mark.parametrize(("content", "message"), NO_PUBLIC.values(), ids=NO_PUBLIC)
 def test_other_content_than_a_public_key_is_refused(content: bytes, message: str) -> None:
     assert message in refusal(lambda: read_public(content), content)
+
+
+SSH, SSH_PRIVATE = serialization.PublicFormat.OpenSSH, serialization.PrivateFormat.OpenSSH
+
+
+@pytest.mark.parametrize(
+    ("content", "way_out"),
+    [
+        (
+            private("rsa").private_bytes(PEM, SSH_PRIVATE, OPEN),
+            "OpenSSH's own form; rewrite it with: ssh-keygen -p -m PKCS8",
+        ),
+        (public("rsa").public_bytes(serialization.Encoding.OpenSSH, SSH), "a public key in SSH's form"),
+        (public("ec").public_bytes(serialization.Encoding.OpenSSH, SSH), "a public key in SSH's form"),
+        (b"PuTTY-User-Key-File-3: ssh-rsa\nEncryption: none\n", "PuTTY's own form; rewrite it with: puttygen"),
+        (certificate(), "a certificate; its public key is: openssl x509"),
+        (RSA["priv"].encode("utf-16"), "UTF-16 text; save it as UTF-8"),
+    ],
+    ids=["OpenSSH", "ssh-rsa", "ecdsa-sha2", "PuTTY", "certificate", "UTF-16"],
+)
+def test_a_form_that_is_not_read_is_named_with_the_way_out(content: bytes, way_out: str) -> None:
+    assert way_out in refusal(lambda: read_private(content), content)
+    assert way_out in refusal(lambda: read_public(content), content)
 
 
 def refusal(read: Callable[[], object], content: bytes, passphrase: str = "") -> str:

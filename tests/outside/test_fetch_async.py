@@ -13,7 +13,7 @@ import pytest
 
 from stagedoor.core.messages import Fetch, Fetched
 from stagedoor.gateway.tls import make_context
-from stagedoor.outside import trust
+from stagedoor.outside import fetch_sync, trust
 from stagedoor.outside.fetch_async import Fetcher
 from tests.helpers.serving import Recorded, certificate, eventually, plain_answer, raw_server, scripted, targets
 
@@ -39,6 +39,14 @@ async def fetch(answer: Callable[[bytes], Awaitable[bytes] | bytes], path: str =
     """What comes of one `Fetch` if the other end answers so."""
     async with scripted(answer, []) as port, fetching() as fetcher:
         return await fetcher(Fetch(f"http://127.0.0.1:{port}{path}", **more))  # type: ignore[arg-type]
+
+
+async def test_a_name_below_localhost_is_this_machine() -> None:
+    """No name server is asked for it; the other end hears the name all the same."""
+    seen: Recorded = []
+    async with scripted(lambda _: plain_answer("200 OK", b"keys"), seen) as port, fetching() as fetcher:
+        assert await fetcher(Fetch(f"http://kc.localhost:{port}/keys")) == Fetched(b"keys")
+    assert f"\r\nhost: kc.localhost:{port}\r\n".encode() in seen[0]
 
 
 def fields(head: bytes) -> dict[str, str]:
@@ -110,12 +118,28 @@ async def test_only_200_counts_and_no_redirect_is_followed(status: str) -> None:
     assert targets(seen) == [b"/keys"]
 
 
-async def test_nothing_is_unpacked() -> None:
-    packed = gzip.compress(bytes(10_000_000))
+@pytest.mark.parametrize(
+    ("packed", "coding", "heard"),
+    [
+        (gzip.compress(b"keys"), "gzip", Fetched(b"keys")),
+        (gzip.compress(b"keys"), "X-GZIP", Fetched(b"keys")),
+        (gzip.compress(bytes(20_000)), "gzip", Fetched(bytes(20_000))),
+        (gzip.compress(bytes(20_001)), "gzip", Fetched(b"", "the answer is longer than 20000 bytes")),
+        (gzip.compress(bytes(10_000_000)), "gzip", Fetched(b"", "the answer is longer than 20000 bytes")),
+        (b"keys", "gzip", Fetched(b"", "the answer says that it is packed with gzip, and it is not")),
+        (b"keys", "identity", Fetched(b"keys")),
+    ],
+    ids=["packed", "old name", "as long as may be", "longer", "a bomb", "not packed", "identity"],
+)
+async def test_what_comes_packed_unasked_is_unpacked_up_to_the_limit(
+    packed: bytes, coding: str, heard: Fetched
+) -> None:
     seen: Recorded = []
-    answer = plain_answer("200 OK", packed, "Content-Encoding: gzip")
+    answer = plain_answer("200 OK", packed, f"Content-Encoding: {coding}")
     async with scripted(lambda _: answer, seen) as port, fetching() as fetcher:
-        assert await fetcher(Fetch(f"http://127.0.0.1:{port}/keys", limit=len(packed))) == Fetched(packed)
+        wish = Fetch(f"http://127.0.0.1:{port}/keys", limit=20_000)
+        assert await fetcher(wish) == heard
+        assert await asyncio.to_thread(fetch_sync.fetch, wish) == heard
     assert fields(seen[0])["accept-encoding"] == "identity"
 
 

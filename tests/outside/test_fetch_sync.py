@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +14,7 @@ from stagedoor.core.messages import Fetch, Fetched
 from stagedoor.outside import fetch_sync
 from stagedoor.outside.fetch_sync import fetch
 from tests.helpers.issuer_server import IssuerServer, serving
+from tests.helpers.serving import certificate
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +57,18 @@ def test_the_time_limit_is_the_wishs_or_the_callers(issuer: IssuerServer, given:
     assert fetch(slow, 0.05 if given == "call" else None) == Fetched(b"", "no answer in time")
 
 
+def test_a_certificate_of_an_unknown_authority_is_named_with_the_way_out(tmp_path: Path) -> None:
+    certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    with serving() as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        fetched = fetch(Fetch(server.url.replace("http:", "https:") + "/keys"))
+    assert fetched.body == b""
+    assert "its certificate does not count here: self-signed certificate" in fetched.error
+    assert "SSL_CERT_FILE" in fetched.error
+
+
 def test_nobody_listens() -> None:
     assert "refused" in fetch(Fetch("http://127.0.0.1:1/keys")).error
 
@@ -78,3 +94,18 @@ def test_no_proxy_is_asked_for_this_machine(issuer: IssuerServer, monkeypatch: p
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     fetch_sync._opener.cache_clear()
     assert fetch(Fetch(f"{issuer.url}/keys")).error == ""
+    assert fetch(Fetch(f"{issuer.url}/keys".replace("127.0.0.1", "kc.localhost"))).error == ""
+
+
+def test_a_name_below_localhost_is_this_machine_whatever_a_name_server_says(
+    issuer: IssuerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, look_up = [], socket.getaddrinfo
+
+    def noted(host: str, *rest: Any, **more: Any) -> Any:
+        asked.append(host)
+        return look_up(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", noted)
+    assert fetch(Fetch(f"{issuer.url}/keys".replace("127.0.0.1", "a.KC.localhost"))) == Fetched(b'{"keys":[]}')
+    assert asked == ["localhost"]

@@ -19,7 +19,7 @@ from stagedoor.core.errors import SettingsError
 from stagedoor.keys.pass_keys import Pair, PassSettings, new_pair, read_private
 from stagedoor.settings import SECTIONS, TABLE, Setting, Settings, load
 from tests.helpers.serving import certificate
-from tests.helpers.support import ec_signer, key_set, rsa_signer
+from tests.helpers.support import ec_signer, ed_signer, key_set, rsa_signer
 
 MINIMAL = """[site]
 url = "https://assets.example.com"
@@ -267,11 +267,45 @@ def test_what_is_not_set_has_the_default_of_the_reference(home: Path) -> None:
     assert found.warnings == found.inactive == ()
 
 
-def test_cognito_has_defaults_of_its_own(home: Path) -> None:
-    cognito = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_Example"
+@pytest.mark.parametrize("host", ["cognito-idp", "issuer-cognito-idp"])
+def test_cognito_has_defaults_of_its_own(home: Path, host: str) -> None:
+    cognito = f"https://{host}.eu-central-1.amazonaws.com/eu-central-1_Example"
     (issuer,) = read(home, MINIMAL.replace("https://id.example.com", cognito)).issuers
     assert issuer.token_use == {"access", "id"}
     assert issuer.claims == {"groups": "cognito:groups"}
+
+
+def test_what_editors_of_windows_write_is_read(home: Path) -> None:
+    (home / "stagedoor.toml").write_bytes(b"\xef\xbb\xbf" + MINIMAL.replace("\n", "\r\n").encode())
+    assert load(home / "stagedoor.toml", {}).url == "https://assets.example.com"
+    (home / "stagedoor.toml").write_bytes(b"\xef\xbb\xbf" + with_("site", "nonsense = 1").encode())
+    with pytest.raises(SettingsError) as caught:
+        load(home / "stagedoor.toml", {})
+    assert caught.value.line == 2
+
+
+@pytest.mark.parametrize(
+    ("login", "idle"),
+    [
+        ('session = "1h"', False),
+        ('session = "1h"\nsession_keys = ["env:NAME"]', False),
+        ('client_id = "app"', True),
+        ('session = "1h"\nscopes = ["openid"]', True),
+        ('page = "https://app.example.com/login"\nclient_id = "app"', False),
+    ],
+)
+def test_sessions_without_sign_in_are_not_called_inactive(home: Path, login: str, idle: bool) -> None:
+    assert ("[login] without page" in read(home, with_("login", login), NAME=SECRET).inactive) is idle
+
+
+def test_names_of_headers_are_listed_once_and_in_lower_case(home: Path) -> None:
+    assert read(home, with_("cors", 'headers = ["X-Own", "x-own", "x-a"]')).asked_headers == ("x-own", "x-a")
+
+
+def test_the_new_name_of_ed25519_means_eddsa(home: Path) -> None:
+    (home / "jwks.json").write_bytes(key_set({**ed_signer().jwk, "alg": "EdDSA"}))
+    (issuer,) = read(home, with_("issuers", 'jwks = "./jwks.json"\nalgorithms = ["Ed25519", "RS256"]')).issuers
+    assert issuer.algorithms == {"EdDSA", "RS256"}
 
 
 def test_a_session_key_that_is_not_given_is_made_once_and_outlives_a_reload(home: Path) -> None:
@@ -537,6 +571,10 @@ WRONG = {
     "proxy is a name": (with_("gateway", 'trusted_proxies = ["proxy"]'), "gateway.trusted_proxies", 13),
     "proxy with host bits": (with_("gateway", 'trusted_proxies = ["10.0.0.1/8"]'), "gateway.trusted_proxies", 13),
     "origin is a star": (with_("cors", 'origins = ["*"]'), "cors.origins", 13),
+    "header is a star": (with_("cors", 'headers = ["*"]'), "cors.headers", 13),
+    "header is no name": (with_("cors", 'headers = ["x-a, x-b"]'), "cors.headers", 13),
+    "header with a line break": (with_("cors", 'headers = ["x-a\\r\\nx-b"]'), "cors.headers", 13),
+    "header is empty": (with_("cors", 'headers = [""]'), "cors.headers", 13),
     "origin is null": (with_("cors", 'origins = ["null"]'), "cors.origins", 13),
     "origin with a path": (with_("cors", 'origins = ["https://a.example/x"]'), "cors.origins", 13),
     "origin is http": (with_("cors", 'origins = ["http://a.example"]'), "cors.origins", 13),
@@ -615,11 +653,11 @@ def test_the_same_issuer_twice_is_refused(home: Path) -> None:
     [
         (b"not json", "not a JWKS"),
         (key_set(), "no key that can be used"),
-        (key_set(ec_signer()), "fit no accepted algorithm"),
+        (key_set(ec_signer()), "kty 'EC', crv 'P-256': fits no accepted algorithm (RS256)"),
         (key_set({**rsa_signer().jwk, "d": "AQAB"}), "secret or private"),
         (key_set({"kty": "oct", "k": "c2VjcmV0"}), "secret or private"),
         (key_set(rsa_signer(kid="small", bits=1024)), "2048"),
-        (key_set(rsa_signer(), rsa_signer()), "same kid"),
+        (key_set({**rsa_signer().jwk, "n": "a+b/"}), "n is not base64url (RFC 7515 §2); it has + or /"),
     ],
 )
 def test_a_wrong_key_file_is_found_before_the_first_request(home: Path, document: bytes, problem: str) -> None:
@@ -800,6 +838,7 @@ def test_the_file_may_be_named_by_the_environment(home: Path) -> None:
         ("STAGEDOOR_RULES", '"x"', "[[rules]]"),
         ("STAGEDOOR_RULES", '[{path = "/a", allow = "anyone"}]', "without leading slash"),
         ("STAGEDOOR_ISSUERS", '[{issuer = "https://a.example", audiance = []}]', "did you mean 'audience'"),
+        ("STAGEDOOR_ISSUERS", '[{issuer = "https://a.example"}]', "issuers[0].audience: this setting is required"),
         ("STAGEDOOR_LOG_ACCESS", "loud", "known"),
     ],
 )
@@ -924,6 +963,7 @@ EXAMPLES: dict[str, Any] = {
     "gateway.trusted_proxies": '["10.0.0.0/8", "2001:db8::/32"]',
     "gateway.metrics": '"127.0.0.1:9464"',
     "cors.origins": '["https://app.example.com"]',
+    "cors.headers": '["x-client-version"]',
     "log.access": '"cloudfront"',
 }
 

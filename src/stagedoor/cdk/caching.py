@@ -52,13 +52,16 @@ def cache_policy(scope: Construct, *, cache: bool) -> cloudfront.ICachePolicy:
     )
 
 
-def object_headers(scope: Construct, *, origins: Iterable[str], trust_html: bool) -> cloudfront.ResponseHeadersPolicy:
+def object_headers(
+    scope: Construct, *, origins: Iterable[str], trust_html: bool, asked_headers: Iterable[str] = ()
+) -> cloudfront.ResponseHeadersPolicy:
     """Header fields of objects.
 
     Args:
         scope: of the policy.
         origins: other origins whose scripts may read objects.
         trust_html: True: scripts in objects run in the site's origin.
+        asked_headers: request headers that those scripts may send, besides the usual ones.
     """
     sandbox = cloudfront.ResponseHeadersContentSecurityPolicy(content_security_policy=SANDBOX.decode(), override=True)
     return cloudfront.ResponseHeadersPolicy(
@@ -71,7 +74,7 @@ def object_headers(scope: Construct, *, origins: Iterable[str], trust_html: bool
             ]
         ),
         security_headers_behavior=_security(None if trust_html else sandbox),
-        cors_behavior=_cors(sorted(origins)),
+        cors_behavior=_cors(sorted(origins), [*ASKED_HEADERS, *asked_headers]),
         remove_headers=list(BUCKET_HEADERS),
     )
 
@@ -109,20 +112,15 @@ def _hsts() -> cloudfront.ResponseHeadersStrictTransportSecurity:
     )
 
 
-def _names(headers: bytes) -> list[str]:
-    """The names in a header field of the door, which are joined with commas."""
-    return headers.decode().split(", ")
-
-
-def _cors(origins: list[str]) -> cloudfront.ResponseHeadersCorsBehavior | None:
+def _cors(origins: list[str], asked_headers: list[str]) -> cloudfront.ResponseHeadersCorsBehavior | None:
     if not origins:
         return None
     return cloudfront.ResponseHeadersCorsBehavior(
         access_control_allow_origins=origins,
         access_control_allow_credentials=True,
-        access_control_allow_headers=_names(ASKED_HEADERS),
+        access_control_allow_headers=asked_headers,
         access_control_allow_methods=["GET", "HEAD", "OPTIONS"],
-        access_control_expose_headers=_names(EXPOSED_HEADERS),
+        access_control_expose_headers=EXPOSED_HEADERS.decode().split(", "),
         access_control_max_age=PREFLIGHT_FOR,
         origin_override=True,
     )

@@ -15,6 +15,7 @@ from constructs import Construct
 
 from ..aws.api.event import ENTRANCE
 from ..core import rsa
+from ..core.door import ASKED_HEADERS
 from ..core.errors import SettingsError
 from ..core.issuers import Issuer
 from ..settings import Settings
@@ -130,7 +131,7 @@ def _cors(settings: Settings) -> apigateway.CorsPreflightOptions | None:
     return apigateway.CorsPreflightOptions(
         allow_origins=sorted(settings.origins),
         allow_methods=[apigateway.CorsHttpMethod.GET, apigateway.CorsHttpMethod.POST],
-        allow_headers=["authorization", "content-type"],
+        allow_headers=sorted({name.lower() for name in (*ASKED_HEADERS, *settings.asked_headers)}),
     )
 
 

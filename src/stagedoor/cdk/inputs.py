@@ -42,7 +42,13 @@ _CLIENT_ID = re.compile(r"[\w+]{1,128}", re.ASCII)
 
 
 def site_settings(
-    settings: Path | str | None, user_pool_id: str | None, client_id: str | None, domain: str | None
+    settings: Path | str | None,
+    user_pool_id: str | None,
+    client_id: str | None,
+    domain: str | None,
+    *,
+    updated_issuer: bool = False,
+    documents: KeyDocuments | None = None,
 ) -> Settings:
     """Load the site's settings.
 
@@ -50,18 +56,20 @@ def site_settings(
         settings: path of the settings file; None: every user of the pool may read everything.
         user_pool_id, client_id: of Cognito, instead of a settings file.
         domain: the site's own; None: CloudFront chooses one.
+        updated_issuer: the pool's tokens name its updated issuer.
+        documents: the argument `issuer_keys`; an issuer of the pool that it names is one of the site.
 
     Raises:
         SettingsError: a value is missing, given twice, wrong or not known yet.
     """
     url = f"https://{known('custom_domain', domain)}" if domain else UNKNOWN_ORIGIN
     if settings is None:
-        return _pool_settings(url, user_pool_id, client_id)
-    if user_pool_id is not None or client_id is not None:
+        return _pool_settings(url, user_pool_id, client_id, updated_issuer, documents or {})
+    if user_pool_id is not None or client_id is not None or updated_issuer:
         raise SettingsError(
             "the settings name the issuers already",
             setting="user_pool_id",
-            mend="leave out user_pool_id and user_pool_client_id, or the settings",
+            mend="leave out user_pool_id, user_pool_client_id and updated_issuer, or the settings",
         )
     if not isinstance(settings, Path | str):
         # the API's function reads the same file
@@ -168,7 +176,9 @@ def _fetch(wish: Wish, ca: str) -> Answered:
     return fetch(wish, FETCH_WITHIN, context_for(ca))
 
 
-def _pool_settings(url: str, user_pool_id: str | None, client_id: str | None) -> Settings:
+def _pool_settings(
+    url: str, user_pool_id: str | None, client_id: str | None, updated_issuer: bool, documents: KeyDocuments
+) -> Settings:
     pool, client = _id("user_pool_id", user_pool_id), _id("user_pool_client_id", client_id)
     if _is_pool(client):
         raise SettingsError(
@@ -183,10 +193,12 @@ def _pool_settings(url: str, user_pool_id: str | None, client_id: str | None) ->
             mend="it is up to 128 letters, digits, _ and +: copy it from the pool's list of app clients",
         )
     try:
-        issuer = cognito_issuer(pool)
+        original, updated = cognito_issuer(pool), cognito_issuer(pool, updated=True)
     except ValueError as error:
         raise SettingsError(str(error), setting="user_pool_id", mend="for example eu-central-1_AbC123") from error
-    text = _ANY_USER.format(url=url, issuer=issuer, client=client)
+    chosen = {updated} if updated_issuer else set()
+    issuers = sorted(chosen.union({original, updated}.intersection(documents))) or [original]
+    text = _ANY_USER.format(url=url, issuers="".join(_ISSUER.format(issuer=one, client=client) for one in issuers))
     return load(scratch.write("stagedoor.toml", text.encode()), {})
 
 
@@ -207,12 +219,15 @@ def _is_pool(text: str) -> bool:
         return False
 
 
-_ANY_USER = """
-[site]
-url = "{url}"
+_ISSUER = """
 [[issuers]]
 issuer = "{issuer}"
 audience = ["{client}"]
+"""
+_ANY_USER = """
+[site]
+url = "{url}"
+{issuers}
 [tokens]
 from = ["header", "cookie", "query"]
 [[rules]]

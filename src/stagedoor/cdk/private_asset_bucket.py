@@ -40,6 +40,8 @@ class PrivateAssetBucket(Construct):
         asset_bucket_region: of the imported bucket; None: the stack's.
         custom_domain: None: CloudFront chooses the domain name.
         user_pool_id, user_pool_client_id: of Cognito, as plain text, instead of settings.
+        updated_issuer: True: the pool's issuer type is UPDATED (its tokens' `iss` is `https://issuer-cognito-idp.…`).
+            An issuer of the pool that `issuer_keys` names counts, too, so that a pool can change its type.
         settings: path of the settings file. This construct sets `site.url` and `site.store` itself; it uses only the
             prefix of a store `s3://bucket/prefix`.
         issuer_keys: issuer's URL -> JWKS document; the keys of other issuers are fetched while the template is made.
@@ -75,6 +77,7 @@ class PrivateAssetBucket(Construct):
         custom_domain: CustomDomain | None = None,
         user_pool_id: str | None = None,
         user_pool_client_id: str | None = None,
+        updated_issuer: bool = False,
         settings: Path | str | None = None,
         issuer_keys: KeyDocuments | None = None,
         door: Literal["edge", "passes"] = "edge",
@@ -90,7 +93,14 @@ class PrivateAssetBucket(Construct):
         _check_arguments(door, custom_domain, asset_bucket_name_import, asset_bucket_region)
         self._has_api = False
         name = custom_domain.domain_name if custom_domain else None
-        self.settings = inputs.site_settings(settings, user_pool_id, user_pool_client_id, name)
+        self.settings = inputs.site_settings(
+            settings,
+            user_pool_id,
+            user_pool_client_id,
+            name,
+            updated_issuer=updated_issuer,
+            documents=issuer_keys,
+        )
         if settings is not None:
             self._list_overriding_variables()
         logs = bucket.log_bucket(self)
@@ -178,7 +188,10 @@ class PrivateAssetBucket(Construct):
             compress=True,
             cache_policy=caching.cache_policy(self, cache=cache),
             response_headers_policy=caching.object_headers(
-                self, origins=self.settings.origins, trust_html=self.settings.trust_html
+                self,
+                origins=self.settings.origins,
+                trust_html=self.settings.trust_html,
+                asked_headers=self.settings.asked_headers,
             ),
         )
 
@@ -247,7 +260,7 @@ def _check_arguments(door: object, custom_domain: object, imported: str | None, 
             setting="asset_bucket_region",
             mend="leave it out, or import a bucket: asset_bucket_name_import",
         )
-    if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d+", region):
+    if not re.fullmatch(r"([a-z]{2}|eusc)(-[a-z]+)+-\d+", region):
         raise SettingsError(
             f"{region!r} is not the name of a region", setting="asset_bucket_region", mend="for example eu-central-1"
         )

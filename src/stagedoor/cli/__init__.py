@@ -18,9 +18,9 @@ from typing import Annotated
 
 import typer
 
-from ..core.errors import StagedoorError
+from ..core.errors import SettingsError, StagedoorError
 from . import bundle, catalogue, check, doctor, explain, init, keys, ls, sign, token
-from .options import SettingsFile, load_settings
+from .options import SettingsFile, WrongUsage, load_settings
 from .output import complain, help_without_command, remark, say
 
 app = typer.Typer(
@@ -49,8 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `stagedoor … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (StagedoorError, OSError) as error:
+    except StagedoorError as error:
         complain("error", str(error))
+        return 1
+    except OSError as error:
+        complain("error", f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
         return 1
     return code if isinstance(code, int) else 0
 
@@ -125,7 +128,13 @@ def serve(
     """
     given = {"LISTEN": listen, "WORKERS": workers}
     overrides = {f"STAGEDOOR_GATEWAY_{name}": str(value) for name, value in given.items() if value is not None}
-    settings = load_settings(file, overrides=overrides, warn=True)
+    try:
+        settings = load_settings(file, overrides=overrides, warn=True)
+    except SettingsError as error:
+        if error.setting not in overrides:
+            raise
+        option = f"--{error.setting.rpartition('_')[2].lower()}"  # the variable is ours, and nobody set it
+        raise WrongUsage(f"{option}: {error.problem}{error.mend and f'; {error.mend}'}") from None
     complain("inactive", *(f"{name} does nothing in this version" for name in settings.inactive))
 
     from ..gateway.server import serve as serve_gateway

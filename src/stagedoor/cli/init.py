@@ -53,6 +53,10 @@ def command(
       stagedoor init --store s3://my-bucket --issuer eu-central-1_AbC123 --audience my-client-id
       stagedoor init --aws my-site
     """
+    in_the_way = next((place for place in (folder, *folder.parents) if place.exists() and not place.is_dir()), None)
+    if in_the_way is not None:
+        complain("error", f"{in_the_way} is a file\n  name the folder that stagedoor.toml belongs in")
+        return 1
     if aws:
         return _copy_aws_app(folder, force=force)
     target = folder / "stagedoor.toml"

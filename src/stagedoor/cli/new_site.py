@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from ..core.issuers import DISCOVERY, cognito_issuer, is_cognito, is_safe_url
-from ..core.jose import ALGORITHMS
+from ..core.issuers import DISCOVERY, cognito_issuer, is_cognito, is_safe_url, other_form
+from ..core.jose import ALGORITHMS, algorithm_name
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -137,17 +137,19 @@ class Discovered(NamedTuple):
 def discovered(issuer: str, document: Mapping[str, object]) -> Discovered:
     """Compare an issuer with its discovery document (OpenID Connect Discovery 1.0 §3, §4.3).
 
-    A slash at the end is corrected, because `iss` is compared exactly; any other difference is left to the owner.
+    A slash at the end and the form of a Cognito issuer are corrected, because `iss` is compared exactly; any other
+    difference is left to the owner.
     """
     named = document.get("issuer")
     note = ""
     if named != issuer and isinstance(named, str):
-        if named.rstrip("/") == issuer.rstrip("/"):
+        if named.rstrip("/") == issuer.rstrip("/") or named == other_form(issuer):
             issuer, note = named, f"the issuer calls itself {named!r}, so the settings do, too"
         else:
             note = f"the issuer calls itself {named[:200]!r}: no token counts until [[issuers]] issuer says the same"
     supported = document.get("id_token_signing_alg_values_supported")
-    usable = tuple(name for name in ALGORITHMS if isinstance(supported, list) and name in supported)
+    named = [algorithm_name(name) for name in supported] if isinstance(supported, list) else []
+    usable = tuple(name for name in ALGORITHMS if name in named)
     return Discovered(issuer, () if "RS256" in usable else usable, note)
 
 

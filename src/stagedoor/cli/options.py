@@ -76,7 +76,7 @@ def read_token(text: str) -> str:
         if sys.stdin.isatty():
             remark("paste the token, then press enter and ctrl-d")
         text = sys.stdin.read(1_000_000)
-    elif len(text) < 256 and Path(text).is_file():  # a longer text is a token
+    elif len(text) < 256 and (Path(text).is_file() or Path(text).is_fifo()):  # a longer text is a token
         text = Path(text).read_text(encoding="utf-8", errors="replace")
     text = re.sub(r"(?i)^(authorization:\s*)?bearer\s+", "", text.strip().strip("\"'"))
     if not text:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ..core.errors import InvalidToken, KeysUnavailable
+from ..core.issuers import issuer_url
 from .options import AsJson, SettingsFile, load_settings, read_token
 from .output import moment, ok, say, say_json, say_table
 from .token_mends import Unverified, mend
@@ -54,7 +55,7 @@ def command(
         settings = replace(settings, issuers=tuple(issuer._replace(jwks=url) for issuer in settings.issuers))
     value, now = read_token(" ".join(text or ["-"])), time.time()
     header, claims = _read_unverified(value)
-    issuer = next((one for one in settings.issuers if one.url == claims.get("iss")), None)
+    issuer = next((one for one in settings.issuers if one.url == issuer_url(claims.get("iss"))), None)
     answer = judge(Unverified(value, header, claims, issuer, settings, now))
     if unverified and answer["claims"] is None:
         answer["unverifiedClaims"] = claims
@@ -90,7 +91,7 @@ def judge(token: Unverified) -> dict[str, Any]:
     details = {
         "shape": f"JWT, {token.header.get('alg')}",
         "issuer": token.issuer.name if token.issuer else "",
-        "key": f"kid {token.header['kid']}" if "kid" in token.header else "the only key that fits",
+        "key": f"kid {token.header['kid']}" if "kid" in token.header else "one that fits, because the token has no kid",
         "signature": "by a key of the issuer",
         "claims": f"expires {moment(caller.expires, token.now)}" if caller else "",
     }

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..core.issuers import other_form
 from .output import moment
 
 if TYPE_CHECKING:
@@ -54,6 +55,13 @@ def _issuer(token: Unverified) -> str:
     iss, known = str(token.claims.get("iss")), [one.url for one in token.settings.issuers]
     if iss.rstrip("/") in (one.rstrip("/") for one in known):
         return f"its iss is {iss!r}, yours differs by the slash at the end: write it as the token does"
+    if other_form(iss) in known:
+        return f"its iss is {iss!r}, the other issuer URL of the same Cognito pool: write it as the token does"
+    if iss.startswith("https://sts.windows.net/") and any("//login.microsoftonline.com/" in one for one in known):
+        return (
+            f"its iss is {iss!r}: a token of Entra's version 1.0; set requestedAccessTokenVersion to 2 in the manifest "
+            "of the API's app registration"
+        )
     return f"its iss is {iss!r}, yours: {', '.join(known) or 'none'}; use another token, or add it to [[issuers]]"
 
 
@@ -68,10 +76,19 @@ def _algorithm(token: Unverified) -> str:
 
 
 def _key(token: Unverified) -> str:
-    if "kid" not in token.header:
-        return "it has no kid, and the issuer has several keys: have the provider send the kid"
-    kid, alg = token.header["kid"], token.header["alg"]
+    kid, alg = token.header.get("kid"), token.header["alg"]
+    if kid is None:
+        return f"the issuer publishes no key for {alg}: the token is old, or from another environment"
     return f"kid {kid!r} is not among the issuer's keys for {alg}: the token is old, or from another environment"
+
+
+def _signature(token: Unverified) -> str:
+    if "nonce" in token.header:  # Microsoft Entra, "Validate tokens": only Graph can check these
+        return (
+            "its header has a nonce, so it is for Microsoft Graph alone: ask Entra for a token of your own API "
+            "(a scope like api://<client id>/…), or use the id token"
+        )
+    return "it was changed or cut, or another key signed it: get a new one"
 
 
 def _audience(token: Unverified) -> str:
@@ -99,7 +116,7 @@ _MENDS: Mapping[str, str | Callable[[Unverified], str]] = {
     "token-algorithm": _algorithm,
     "token-key": _key,
     "issuer-unavailable": "try again later, run stagedoor check --online, or give the keys with --jwks FILE",
-    "token-signature": "it was changed or cut, or another key signed it: get a new one",
+    "token-signature": _signature,
     "token-audience": _audience,
     "token-use": lambda token: f"to accept {token.claims.get('token_use')!r}, add it to [[issuers]] token_use",
     "token-subject": "one person has one sub: have the provider send a string, or map sub to a claim with one value",

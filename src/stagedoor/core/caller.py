@@ -73,11 +73,23 @@ class Caller:
         return next(iter(subjects)) if len(subjects) == 1 else ""
 
     def values(self, name: str) -> frozenset[str]:
-        """All values of a claim as text, looked up by our name: the exact claim first, else a dotted path into it."""
+        """All values of a claim as text, looked up by our name.
+
+        An object of groups counts by the names of its members. A text of scopes counts whole and scope by scope.
+        """
         found = self._values.get(name)
         if found is None:
-            found = self._values[name] = frozenset(_texts(_lookup(self.claims, self.names.get(name, name))))
+            value = self.claim(name)
+            if name == "groups" and isinstance(value, Mapping):
+                value = [role for role, given in value.items() if given is True or (given and not _is_plain(given))]
+            elif isinstance(value, str) and self.names.get(name, name) in _SCOPES:
+                value = [value, *value.split()]
+            found = self._values[name] = frozenset(_texts(value))
         return found
+
+    def claim(self, name: str) -> object:
+        """A claim by our name, as the issuer wrote it; None if there is none."""
+        return _lookup(self.claims, self.names.get(name, name))
 
     def segments(self, name: str, digest: str = "") -> frozenset[str]:
         """The values of a claim that may stand as one path segment, hashed (`md5`, `sha256`, hex) if asked."""
@@ -111,6 +123,9 @@ class Caller:
         elsewhere = self.claims.get("_claim_names")
         return isinstance(elsewhere, dict | list) and self.names.get("groups", "groups") in elsewhere
 
+
+_SCOPES = ("scope", "scp")
+"""Claims of scopes, which one text may hold (RFC 8693 §4.2; Microsoft Entra, "Access token claims")."""
 
 ANONYMOUS = Caller("", "", {})
 
@@ -169,12 +184,21 @@ def _alike(one: object, other: object) -> bool:
 
 
 def _lookup(claims: Mapping[str, object], path: str) -> object:
+    """The claim of exactly this name, else what the dotted path leads to; names with dots go before shorter ones."""
     if path in claims:
         return claims[path]
-    value: object = claims
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
+    end = path.rfind(".")
+    while end > 0:
+        inner = claims.get(path[:end])
+        found = _lookup(inner, path[end + 1 :]) if isinstance(inner, Mapping) else None
+        if found is not None:
+            return found
+        end = path.rfind(".", 0, end)
+    return None
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, bool | int | float | str)
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -35,8 +35,14 @@ if TYPE_CHECKING:
     from .session import Sessions  # an edge function without session keys starts without it
 
 OBJECT_METHODS = "GET, HEAD, OPTIONS"
-ASKED_HEADERS = b"Authorization, Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Range, Range"
-"""Request headers that scripts of other origins may send."""
+ASKED_HEADERS = (
+    *("Authorization", "Content-Type", "If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "Range"),
+    *("X-Requested-With", "X-Request-Id", "X-Correlation-Id", "Request-Id", "traceparent", "tracestate", "baggage"),
+    *("sentry-trace", "b3", "x-b3-traceid", "x-b3-spanid", "x-b3-parentspanid", "x-b3-sampled", "x-b3-flags"),
+    *("x-datadog-trace-id", "x-datadog-parent-id", "x-datadog-origin", "x-datadog-sampling-priority"),
+    *("x-amzn-trace-id", "x-cloud-trace-context", "uber-trace-id", "newrelic", "elastic-apm-traceparent"),
+)
+"""Request headers that scripts of other origins may send: what we read, and what tracing adds to every request."""
 EXPOSED_HEADERS = (
     b"Accept-Ranges, Content-Disposition, Content-Length, Content-Range, ETag, Last-Modified, Retry-After,"
     b" WWW-Authenticate"
@@ -54,6 +60,7 @@ class Site(NamedTuple):
         fallback: key that stands in for missing ones when a browser navigates (client-side routes), or None.
         login_page: URL of a sign-in page for navigations without a credential, or None.
         origins: other origins whose scripts may read answers (CORS).
+        asked_headers: request headers that those scripts may send, besides `ASKED_HEADERS`.
         https_only: True: browsers are told to come by https alone (RFC 6797).
     """
 
@@ -63,6 +70,7 @@ class Site(NamedTuple):
     fallback: str | None = None
     login_page: str | None = None
     origins: frozenset[str] = frozenset()
+    asked_headers: tuple[str, ...] = ()
     https_only: bool = False
 
 
@@ -113,6 +121,7 @@ class Door:
         self._sign_in_path = _path_at(site.login_page, site.url)
         self._in_session = CallerCache(tokens.remember)
         self._vary_origin = bool(site.origins)
+        self._asked_headers = ", ".join((*ASKED_HEADERS, *site.asked_headers)).encode()
 
     def answer(self, request: Request, now: float) -> Flow[Serve | Reply]:
         """Decide one request.
@@ -238,10 +247,9 @@ class Door:
         if method != "GET" and method != "HEAD":
             return self._not_allowed(request, OBJECT_METHODS)
         key = paths.object_key(paths.decode(request.path), self.site.index_file)
-        if key is None:
-            return self.problem(request, 404, "not-found", "there is nothing of this name")
-        if key == "":
-            return replies.redirect(f"{self.site.url}/-/gallery", "gallery")
+        if key is None or key == "":
+            detail = "there is nothing of this name" if key is None else "this site has no first page"
+            return self.problem(request, 404, "not-found", f"{detail}; ask for a file by its path")
         if request.query:
             known = self.passes.known_url(request, now)
             if known is not None:
@@ -325,7 +333,8 @@ class Door:
         sign_in, extra = self._sign_in(request), Pairs()
         if replies.is_navigation(request.method, request.headers):
             extra = self._removal(error)
-            if sign_in and (error is None or _helps_to_sign_in(error)):
+            again = error is None or _helps_to_sign_in(error)
+            if sign_in and again and replies.can_sign_in(request.headers):
                 return replies.redirect(sign_in, code, extra)
         extra += ((b"www-authenticate", challenge.encode()),)
         return self.problem(request, 401, code, detail, extra=extra, sign_in=sign_in)
@@ -390,7 +399,7 @@ class Door:
         if self.allowed_origin(request) and b"access-control-request-method" in request.headers:
             headers += (
                 (b"access-control-allow-methods", methods.encode()),
-                (b"access-control-allow-headers", ASKED_HEADERS),
+                (b"access-control-allow-headers", self._asked_headers),
                 (b"access-control-max-age", b"600"),
             )
         return Reply(204, headers, b"", "options")

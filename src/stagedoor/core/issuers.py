@@ -5,6 +5,7 @@ Nothing in a token makes us fetch anything (invariant 7): every address is in th
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +14,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from .errors import InvalidKeySet, InvalidToken, KeysUnavailable
-from .jose import SignatureCheck, SignaturePort, json_object, octets
+from .jose import SignatureCheck, SignaturePort, algorithm_name, json_object, octets
 from .messages import Fetch, Flow, fetch
 
 DISCOVERY = "/.well-known/openid-configuration"
@@ -24,9 +25,18 @@ OLD_REQUEST = 60.0
 KEYS_MAX_AGE = 3600.0
 """Seconds until published keys are fetched again, so that a key that the issuer withdrew stops working."""
 KEY_FILE_MAX_AGE = 5.0
+MAX_CANDIDATES = 8
+"""Keys that one token's signature is checked with, at most."""
 
-_KEY_TYPE = {"RS": ("RSA", None), "PS": ("RSA", None), "ES256": ("EC", "P-256"), "ES384": ("EC", "P-384")}
-_COGNITO = re.compile(r"https://cognito-idp\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/[A-Za-z0-9_-]+\Z")
+_KEY_TYPE = {
+    "RS": ("RSA", None),
+    "PS": ("RSA", None),
+    "ES256": ("EC", "P-256"),
+    "ES384": ("EC", "P-384"),
+    "ES512": ("EC", "P-521"),
+}
+_COGNITO = re.compile(r"https://(issuer-)?(cognito-idp\.[a-z0-9-]+\.amazonaws\.(?:com|com\.cn|eu)/[A-Za-z0-9_-]+)")
+"""Original and updated issuers (Amazon Cognito API Reference, "IssuerConfigurationType"), in every partition."""
 
 
 class Issuer(NamedTuple):
@@ -53,22 +63,42 @@ class Issuer(NamedTuple):
     leeway: float = 0.0
 
 
+def issuer_url(iss: object) -> object:
+    """The URL that settings name for the `iss` of a token; Google's tokens may leave out the scheme.
+
+    Source: Google Identity, "Validate an ID token".
+    """
+    return "https://accounts.google.com" if iss == "accounts.google.com" else iss
+
+
 def is_cognito(issuer: str) -> bool:
-    """True for the issuer URL of an Amazon Cognito user pool."""
-    return _COGNITO.match(issuer) is not None
+    """True for the issuer URL of an Amazon Cognito user pool, in either form."""
+    return _COGNITO.fullmatch(issuer) is not None
 
 
-def cognito_issuer(pool_id: str) -> str:
+def other_form(issuer: str) -> str | None:
+    """The updated issuer of a Cognito user pool for its original one, and the reverse; None for other issuers."""
+    pool = _COGNITO.fullmatch(issuer)
+    if pool is None:
+        return None
+    return f"https://{pool[2]}" if pool[1] else f"https://issuer-{pool[2]}"
+
+
+def cognito_issuer(pool_id: str, *, updated: bool = False) -> str:
     """The issuer URL of a Cognito user pool, whose id says which region it is in: `eu-central-1_AbC123`.
+
+    Args:
+        pool_id: as AWS shows it.
+        updated: the pool's issuer type is UPDATED, not ORIGINAL.
 
     Raises:
         ValueError: this is not the id of a user pool.
     """
-    pool = re.fullmatch(r"([a-z]{2}(?:-[a-z]+)+-\d+)_[A-Za-z0-9]+", pool_id)
+    pool = re.fullmatch(r"((?:[a-z]{2}|eusc)(?:-[a-z]+)+-\d+)_[A-Za-z0-9]+", pool_id)
     if pool is None:
         raise ValueError(f"{pool_id!r} is not the id of a user pool")
-    china = ".cn" if pool[1].startswith("cn-") else ""
-    return f"https://cognito-idp.{pool[1]}.amazonaws.com{china}/{pool_id}"
+    suffix = {"cn": "com.cn", "eusc": "eu"}.get(pool[1].partition("-")[0], "com")
+    return f"https://{'issuer-' if updated else ''}cognito-idp.{pool[1]}.amazonaws.{suffix}/{pool_id}"
 
 
 # --- key sets
@@ -85,43 +115,43 @@ class Key(NamedTuple):
 def parse_key_set(document: bytes, port: SignaturePort, algorithms: frozenset[str]) -> tuple[Key, ...]:
     """Read a JWKS (RFC 7517 §5) and keep the keys that can verify one of `algorithms`.
 
-    Keys for encryption, of unknown types or of unsafe parameters are passed over. A set that holds secret or
-    private keys, or two keys of one `kid`, is refused as a whole: publishing it was a mistake.
+    Keys for encryption, of unknown types or of unsafe parameters are passed over, and members that are null count as
+    absent. A set that holds secret or private keys is refused as a whole: publishing it was a mistake. Several keys
+    may have one `kid`, for example one key that is listed for each of its algorithms.
 
     Raises:
         InvalidKeySet: not a JWKS, or no key in it may be used; the message says why.
     """
     try:
-        keys = json_object(document, "key set").get("keys")
+        keys = json_object(document.removeprefix(codecs.BOM_UTF8), "key set").get("keys")
     except InvalidToken:
         keys = None
     if not isinstance(keys, list) or not all(isinstance(jwk, dict) for jwk in keys):
         raise InvalidKeySet("this is not a JWKS: a JSON object whose member 'keys' is a list of keys")
-    if any(jwk.get("kty") == "oct" or "d" in jwk for jwk in keys):
-        raise InvalidKeySet("the key set holds secret or private keys, which must never be published")
     found, passed_over = [], []
-    for jwk in keys:
+    present = [{name: value for name, value in jwk.items() if value is not None} for jwk in keys]
+    if any(jwk.get("kty") == "oct" or "d" in jwk for jwk in present):
+        raise InvalidKeySet("the key set holds secret or private keys, which must never be published")
+    for jwk in present:
         try:
             found.append(_key(jwk, port, algorithms))
         except InvalidKeySet as error:
             passed_over.append(f"{jwk.get('kid')!r}: {error}")
-    kids = [key.kid for key in found if key.kid is not None]
-    if len(set(kids)) != len(kids):
-        raise InvalidKeySet("two keys of the set have the same kid")
     if not found:
         raise InvalidKeySet("the set holds no key that can be used" + "".join(f"; {why}" for why in passed_over[:5]))
     return tuple(found)
 
 
 def _key(jwk: Mapping[str, object], port: SignaturePort, algorithms: frozenset[str]) -> Key:
-    kid, stated, operations = jwk.get("kid"), jwk.get("alg"), jwk.get("key_ops", ["verify"])
+    kid, stated, operations = jwk.get("kid"), algorithm_name(jwk.get("alg")), jwk.get("key_ops", ["verify"])
     if jwk.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
         raise InvalidKeySet("not for signatures (use, key_ops)")
     if kid is not None and not isinstance(kid, str):
         raise InvalidKeySet("kid is not a string")
     fitting = frozenset(name for name in algorithms & port.ALGORITHMS if _fits(jwk, name) and stated in (None, name))
     if not fitting:
-        raise InvalidKeySet(f"kty {jwk.get('kty')!r}, crv {jwk.get('crv')!r}, alg {stated!r} fit no accepted algorithm")
+        named = ", ".join(f"{name} {jwk[name]!r}" for name in ("kty", "crv", "alg") if name in jwk) or "no kty"
+        raise InvalidKeySet(f"{named}: fits no accepted algorithm ({', '.join(sorted(algorithms))})")
     if jwk.get("kty") == "RSA":
         _check_rsa(int.from_bytes(octets(jwk, "n")), int.from_bytes(octets(jwk, "e")))
     return Key(kid, fitting, port.load(jwk))
@@ -192,18 +222,25 @@ class IssuerKeys:
         """
         return self._asking or not -OLD_REQUEST < now - self._asked < min(COOL_DOWN, self.max_age)
 
-    def candidates(self, header: Mapping[str, object]) -> tuple[Key, ...]:
-        """Keys that may have signed under this header: its `kid`, or without one the only key that fits."""
-        fitting = tuple(key for key in self.keys if header["alg"] in key.algorithms)
-        if "kid" in header:
-            return tuple(key for key in fitting if key.kid == header["kid"])
-        return fitting if len(fitting) == 1 else ()
+    def candidates(self, algorithm: str, kid: str | None) -> tuple[Key, ...]:
+        """Keys that may have made a signature.
 
-    def knows(self, header: Mapping[str, object]) -> bool:
-        """Do the keys include the header's `kid` already, so that fetching them again cannot help?"""
-        if "kid" in header:
-            return any(key.kid == header["kid"] for key in self.keys)
-        return bool(self.keys)
+        Args:
+            algorithm: of the token.
+            kid: of the token; None: any key that fits may have been used (OpenID Connect Core 1.0 §10.1).
+
+        Returns:
+            The keys of this `kid`, else those that have none.
+        """
+        fitting = [key for key in self.keys if algorithm in key.algorithms]
+        if kid is not None:
+            named = [key for key in fitting if key.kid == kid]
+            fitting = named or [key for key in fitting if key.kid is None]
+        return tuple(fitting[:MAX_CANDIDATES])
+
+    def names(self, kid: str | None) -> bool:
+        """Is it certain which key is meant, so that fetching the keys again cannot help?"""
+        return kid is not None and any(key.kid == kid for key in self.keys)
 
     def refresh(self, now: float) -> Flow[None]:
         """Fetch the keys; afterwards `keys` is the last good set, and `failure` says what went wrong, if anything."""
@@ -257,13 +294,15 @@ class IssuerKeys:
         if fetched.error:
             raise KeysUnavailable(f"{url}: {fetched.error}")
         try:
-            document = json_object(fetched.body, "discovery document")
+            document = json_object(fetched.body.removeprefix(codecs.BOM_UTF8), "discovery document")
         except InvalidToken:
             raise KeysUnavailable(f"{url} is not a JSON object") from None
+        named = str(document.get("issuer"))
         if document.get("issuer") != self.issuer.url:
-            raise KeysUnavailable(
-                f"{url} names another issuer: {str(document.get('issuer'))[:200]!r}; settings name it exactly so"
-            )
+            mend = "settings name it exactly so"
+            if "{tenantid}" in named:  # Microsoft Entra's addresses for all tenants: common, organizations, consumers
+                mend = "it stands for every tenant, so write the id of yours in its place"
+            raise KeysUnavailable(f"{url} names another issuer: {named[:200]!r}; {mend}")
         address = document.get("jwks_uri")
         local = self.issuer.url.startswith("http:")
         if not isinstance(address, str) or not is_safe_url(address) or (address.startswith("http:") and not local):
@@ -302,6 +341,17 @@ def discovery_url(issuer: str) -> str:
     return f"{issuer.rstrip('/')}{DISCOVERY}"
 
 
+def host_to_connect(url: str) -> str:
+    """The host of a URL, for a connection.
+
+    Names below `localhost` are this machine (RFC 6761 §6.3). A name server, which could say something else, is not
+    asked for them where nothing but the address protects what is fetched.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return "localhost" if parts.scheme == "http" and host.endswith(".localhost") else host
+
+
 def is_safe_url(url: str) -> bool:
     """https, or http on this machine, and no password in it: the only addresses that issuers and keys may have."""
     try:
@@ -314,5 +364,5 @@ def is_safe_url(url: str) -> bool:
     if parts.scheme == "https":
         return host != ""
     return parts.scheme == "http" and (
-        host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
+        host == "::1" or re.fullmatch(r"([a-z0-9-]+\.)*localhost|127(\.\d{1,3}){3}", host) is not None
     )

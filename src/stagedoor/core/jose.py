@@ -14,10 +14,12 @@ from collections.abc import Callable, Mapping
 from itertools import accumulate
 from typing import NamedTuple, Protocol, TypeAlias
 
-from .errors import InvalidToken
+from .errors import InvalidKeySet, InvalidToken
 
 MAX_TOKEN_BYTES = 16_384
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+OTHER_NAMES: Mapping[str, str] = {"Ed25519": "EdDSA"}
+"""New name -> name here: with a key on this curve both mean one algorithm (RFC 9864 §2.2, RFC 8037 §3.1)."""
 MAX_DEPTH = 128
 """Objects and lists inside one another; Python's own limit differs from version to version."""
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*\Z")
@@ -39,6 +41,11 @@ class SignaturePort(Protocol):
         """Raise InvalidKeySet if this is not a key that the port can use."""
 
 
+def algorithm_name(alg: object) -> object:
+    """The name in `ALGORITHMS` for one that means the same; any other value as it is."""
+    return OTHER_NAMES.get(alg, alg) if isinstance(alg, str) else alg
+
+
 class Jws(NamedTuple):
     """A compact JWS (RFC 7515 §7.1), split into its parts and not yet trusted."""
 
@@ -46,6 +53,14 @@ class Jws(NamedTuple):
     signed: bytes
     payload: bytes
     signature: bytes
+
+    @property
+    def algorithm(self) -> str:
+        return str(algorithm_name(self.header["alg"]))
+
+    @property
+    def kid(self) -> str | None:
+        return None if "kid" not in self.header else str(self.header["kid"])
 
 
 def split(token: str) -> Jws:
@@ -113,9 +128,21 @@ def _no_constant(name: str) -> object:
 
 
 def octets(jwk: Mapping[str, object], member: str) -> bytes:
-    """The bytes of a base64url member of a JWK; empty if it has none."""
+    """The bytes of a base64url member of a JWK.
+
+    RFC 7515 §2 leaves the padding out; publishers who write it mean the same number, so it is read over.
+
+    Raises:
+        InvalidKeySet: the key lacks the member, or it is not base64url.
+    """
     value = jwk.get(member)
+    if value is None:
+        raise InvalidKeySet(f"the key has no {member}")
+    text = value.rstrip("=") if isinstance(value, str) else ""
+    if not text or not _BASE64URL.match(text):
+        plain = "; it has + or /, so it is base64" if text and set("+/").intersection(text) else ""
+        raise InvalidKeySet(f"{member} is not base64url (RFC 7515 §2){plain}")
     try:
-        return base64.urlsafe_b64decode(value + "==") if isinstance(value, str) and _BASE64URL.match(value) else b""
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except binascii.Error:
-        return b""
+        raise InvalidKeySet(f"{member} is not base64url (RFC 7515 §2): it was cut") from None

@@ -67,6 +67,24 @@ def remove_cookie(name: str, origin: str) -> Pairs:
     return tuple((b"set-cookie", f"{name}=; Path=/{place}; Max-Age=0{secure}".encode()) for place in places)
 
 
+def can_sign_in(headers: Headers) -> bool:
+    """Does a navigation show a page on which somebody could sign in?
+
+    Sign-in pages show nothing in frames, nobody sees a page that is fetched in advance, and Office asks by itself, then
+    hands the last address of a redirect chain to the browser.
+    """
+
+    def holds(name: bytes, words: tuple[bytes, ...]) -> bool:
+        return any(word in value.lower() for value in headers.get(name, ()) for word in words)
+
+    return not (
+        holds(b"sec-fetch-dest", (b"frame", b"embed", b"object"))
+        or holds(b"sec-purpose", (b"prefetch",))
+        or holds(b"purpose", (b"prefetch",))
+        or holds(b"user-agent", (b"ms-office", b"microsoft office"))
+    )
+
+
 def base_headers(referrer: bytes = b"same-origin") -> Pairs:
     """Header fields that every answer of ours carries."""
     return (

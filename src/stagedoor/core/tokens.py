@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from .caller import Caller
 from .errors import InvalidToken, KeysUnavailable
-from .issuers import Issuer, IssuerKeys
-from .jose import SignaturePort, json_object, split
+from .issuers import Issuer, IssuerKeys, Key, issuer_url
+from .jose import Jws, SignaturePort, json_object, split
 from .messages import Flow
 
 REMEMBERED_BYTES = 8 * 1_048_576
@@ -32,7 +32,7 @@ def check_claims(claims: Mapping[str, object], issuer: Issuer, now: float) -> fl
     Raises:
         InvalidToken: the first claim that does not hold; `code` names it.
     """
-    if claims.get("iss") != issuer.url:
+    if issuer_url(claims.get("iss")) != issuer.url:
         raise InvalidToken("iss is not the configured issuer", code="token-issuer")
     audience = claims.get("aud")
     if issuer.token_use:
@@ -84,6 +84,34 @@ def _time(claims: Mapping[str, object], name: str) -> float | None:
 
 
 # --- the whole
+
+
+def _check_signature(jws: Jws, keys: IssuerKeys, now: float) -> Flow[None]:
+    """Check the signature with the keys that are known; if another one may be meant, ask the issuer for it once.
+
+    Raises:
+        InvalidToken: no published key made this signature.
+        KeysUnavailable: it may have been made with a new key, and the issuer did not answer.
+    """
+    candidates = keys.candidates(jws.algorithm, jws.kid)
+    if _signed_by(candidates, jws):
+        return
+    if not keys.names(jws.kid):
+        if keys.due(now):
+            yield from keys.refresh(now)
+        fresh = keys.candidates(jws.algorithm, jws.kid)
+        if fresh != candidates and _signed_by(fresh, jws):
+            return
+        if keys.failure and not keys.names(jws.kid):
+            raise KeysUnavailable(keys.failure)
+        candidates = fresh
+    if not candidates:
+        raise InvalidToken("no published key of the issuer fits the token's kid and alg", code="token-key")
+    raise InvalidToken("the signature is wrong", code="token-signature")
+
+
+def _signed_by(candidates: tuple[Key, ...], jws: Jws) -> bool:
+    return any(key.check(jws.algorithm, jws.signed, jws.signature) for key in candidates)
 
 
 class CallerCache:
@@ -159,28 +187,23 @@ class Tokens:
         if known is not None:
             return known
         jws = split(token)
-        algorithm = jws.header["alg"]
         if str(jws.header.get("typ", "")).lower() not in _TYPES:
             raise InvalidToken(f"typ {str(jws.header['typ'])[:40]!r} is not that of a token for us", code="token-type")
         # Only to choose the issuer: nothing of the payload is trusted before its signature has been checked.
         claims = json_object(jws.payload, "payload")
-        keys = self.issuers.get(str(claims.get("iss")))
+        keys = self.issuers.get(str(issuer_url(claims.get("iss"))))
         if keys is None:
             raise InvalidToken("iss is not a configured issuer", code="token-issuer")
-        if algorithm not in keys.issuer.algorithms:
+        if jws.algorithm not in keys.issuer.algorithms:
             raise InvalidToken(
-                f"alg {str(algorithm)[:20]!r} is not accepted from this issuer (algorithms)", code="token-algorithm"
+                f"alg {str(jws.header['alg'])[:20]!r} is not accepted from this issuer (algorithms)",
+                code="token-algorithm",
             )
-        if not keys.knows(jws.header):
-            if keys.due(now):
-                yield from keys.refresh(now)
-            if keys.failure and not keys.knows(jws.header):
-                raise _unchecked(claims, keys, now)
-        candidates = keys.candidates(jws.header)
-        if not candidates:
-            raise InvalidToken("no published key of the issuer fits the token's kid and alg", code="token-key")
-        if not any(key.check(str(algorithm), jws.signed, jws.signature) for key in candidates):
-            raise InvalidToken("the signature is wrong", code="token-signature")
+        try:
+            yield from _check_signature(jws, keys, now)
+        except KeysUnavailable as unavailable:
+            _refuse_expired(claims, keys.issuer, now, unavailable)
+            raise
         expires = check_claims(claims, keys.issuer, now)
         check_identifiers(claims, keys.issuer.claims)
         caller = Caller(keys.issuer.name or keys.issuer.url, keys.issuer.url, claims, keys.issuer.claims, expires)
@@ -188,13 +211,10 @@ class Tokens:
         return caller
 
 
-def _unchecked(claims: Mapping[str, object], keys: IssuerKeys, now: float) -> InvalidToken | KeysUnavailable:
-    """The error for a token whose key cannot be had: that it is over is true whoever signed it."""
-    unavailable = KeysUnavailable(keys.failure)
+def _refuse_expired(claims: Mapping[str, object], issuer: Issuer, now: float, unavailable: KeysUnavailable) -> None:
+    """Refuse a token whose key cannot be had: that it is over is true whoever signed it."""
     try:
-        check_claims(claims, keys.issuer, now)
+        check_claims(claims, issuer, now)
     except InvalidToken as error:
         if error.code == "token-expired":
-            error.__cause__ = unavailable
-            return error
-    return unavailable
+            raise error from unavailable

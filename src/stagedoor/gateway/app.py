@@ -39,6 +39,8 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 PIECE_WITHIN = 300.0
 """Seconds that one piece of a body may take to leave, under whatever server; `protocol` is stricter."""
+TURN_AFTER = 1_048_576
+"""Bytes of one answer after which others have a turn."""
 LOOKUPS = 8
 """Questions to the catalogue at a time."""
 BODY_WITHIN = 10.0
@@ -440,8 +442,14 @@ async def _send(
     opened = answer.opened
     if connection.send_file is not None and opened.descriptor is not None:
         sent.size = await connection.send_file(opened.descriptor, opened.start, opened.stop)
-    elif connection.when_gone is not None:
-        await _send_pieces(opened, send, sent)
+    elif connection.when_gone is not None:  # our own protocol sees to clients who stall or go
+        turn_at = TURN_AFTER
+        async for chunk in opened.chunks():
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            sent.size += len(chunk)
+            if sent.size >= turn_at:  # neither a store nor a client that is always ready must be the only one
+                turn_at = sent.size + TURN_AFTER
+                await asyncio.sleep(0)
     else:
         # To a client that has gone servers take every piece at once: nobody else would have a turn until the last one.
         gone = asyncio.create_task(_hung_up(receive))
@@ -456,7 +464,7 @@ async def _send(
         connection.break_off()
 
 
-async def _send_pieces(opened: Opened, send: Send, sent: _Sent, is_gone: Callable[[], bool] = lambda: False) -> None:
+async def _send_pieces(opened: Opened, send: Send, sent: _Sent, is_gone: Callable[[], bool]) -> None:
     async for chunk in opened.chunks():
         async with asyncio.timeout(PIECE_WITHIN):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})

@@ -15,7 +15,9 @@ from ..store.port import Meta, Range
 CONDITIONS = frozenset((b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range"))
 """Header fields whose meaning depends on the version of the object."""
 
-_RANGE = re.compile(rb"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*\Z", re.IGNORECASE)
+FAR = 10**18
+"""Stands for every greater position: no object is so long, and programs write 2^63 and more for "to the end"."""
+_RANGE = re.compile(rb"bytes=[ \t]*(\d*)-(\d*)[ \t]*\Z", re.IGNORECASE)
 _TAG = re.compile(rb'(W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 
 
@@ -23,7 +25,7 @@ def parse_range(headers: Headers) -> Range | None:
     """The single byte range that is asked for.
 
     None for none, for a malformed one, for other units, and for several ranges: all of them get the whole
-    object, as at S3. First and last are as sent; whether they can be satisfied depends on the size.
+    object, as at S3. First and last are as sent, `FAR` at most; whether they can be satisfied depends on the size.
     """
     values = headers.get(b"range")
     if not values or len(values) > 1:
@@ -31,10 +33,15 @@ def parse_range(headers: Headers) -> Range | None:
     match = _RANGE.match(values[0])
     if not match or match[1] == match[2] == b"":
         return None
-    if not match[1]:
-        return Range(None, int(match[2]))
-    first, last = int(match[1]), int(match[2]) if match[2] else None
-    return None if last is not None and last < first else Range(first, last)
+    first, last = match[1].lstrip(b"0"), match[2].lstrip(b"0")
+    if match[1] and match[2] and (len(last), last) < (len(first), first):
+        return None
+    return Range(_position(first) if match[1] else None, _position(last) if match[2] else None)
+
+
+def _position(digits: bytes) -> int:
+    """A number without leading zeros, `FAR` at most; Python reads no more than 4,300 digits."""
+    return int(digits or b"0") if len(digits) <= 18 else FAR
 
 
 def evaluate(headers: Headers, meta: Meta) -> Literal[200, 304, 412]:

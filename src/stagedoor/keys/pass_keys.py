@@ -30,6 +30,25 @@ RSA_BITS = 2048
 _HASH: dict[str, hashes.HashAlgorithm] = {"sha1": hashes.SHA1(), "sha256": hashes.SHA256()}  # noqa: S303 - CloudFront's default
 _PADDING = padding.PKCS1v15()
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]*KEY)-----(.*?)-----END \1-----", re.DOTALL)
+_ESCAPED_END = re.compile(r"\\+[rn]")
+"""A line end in letters; JSON within JSON escapes it twice."""
+_OTHER_FORMS = (
+    (
+        re.compile(rb"OPENSSH PRIVATE KEY"),
+        "it is in OpenSSH's own form; rewrite it with: ssh-keygen -p -m PKCS8 -f FILE",
+    ),
+    (
+        re.compile(rb"\A\s*(ssh-|ecdsa-)"),
+        "it is a public key in SSH's form; rewrite it with: ssh-keygen -e -m PKCS8 -f FILE",
+    ),
+    (
+        re.compile(rb"PuTTY-User-Key"),
+        "it is in PuTTY's own form; rewrite it with: puttygen FILE -O private-openssh -o NEW",
+    ),
+    (re.compile(rb"BEGIN CERTIFICATE"), "it is a certificate; its public key is: openssl x509 -in FILE -pubkey -noout"),
+    (re.compile(rb"\A(\xff\xfe|\xfe\xff)"), "it is UTF-16 text; save it as UTF-8"),
+)
+"""Other things that people have at hand: how each is recognised, and what to do."""
 _LEGACY = re.compile(r"\s*Proc-Type:\s*(\S+)\s+DEK-Info:\s*(\S+)\s+")
 _LIST_IT = 'list its public half, which is all that is needed here: public_keys = { your-key-id = "file:public.pem" }'
 _SUPPORTED = "CloudFront takes RSA with 2048 bits and ECDSA on P-256; make one with: stagedoor keys new"
@@ -94,7 +113,7 @@ def read_private(content: bytes | str, passphrase: bytes | str | None = None) ->
     except (ValueError, UnsupportedAlgorithm) as error:
         wrong = ", or the passphrase is wrong" if secret is not None else ""
         public = " but a public one" if b"PUBLIC KEY" in raw else " in PEM or DER"
-        raise InvalidKey(f"this is not a private key{public}{wrong}") from error
+        raise InvalidKey(f"this is not a private key{public}{wrong}{_other_form(raw)}") from error
     if isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) and _is_supported(key.public_key()):
         return key
     raise InvalidKey(f"passes cannot use this kind of key: {_SUPPORTED}")
@@ -114,7 +133,7 @@ def read_public(content: bytes | str) -> PublicKey:
             key = serialization.load_der_public_key(raw)
     except (ValueError, UnsupportedAlgorithm) as error:
         private = " but a private one" if b"PRIVATE KEY" in raw else " in PEM or DER"
-        raise InvalidKey(f"this is not a public key{private}") from error
+        raise InvalidKey(f"this is not a public key{private}{_other_form(raw)}") from error
     if isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) and _is_supported(key):
         return key
     raise InvalidKey(f"passes cannot use this kind of key: {_SUPPORTED}")
@@ -257,9 +276,14 @@ def _is_pem(raw: bytes) -> bool:
     return b"-----BEGIN" in raw
 
 
+def _other_form(raw: bytes) -> str:
+    """What else this is, with the way to a form that is read; "" if that is not known."""
+    return next((f": {meant}" for mark, meant in _OTHER_FORMS if mark.search(raw)), "")
+
+
 def _with_line_ends(raw: bytes) -> bytes:
     """A PEM with its line ends restored: shells and consoles turn them into spaces or into `\\n` in letters."""
-    match = _PEM.search(raw.decode("latin-1").replace("\\r", "").replace("\\n", "\n"))
+    match = _PEM.search(_ESCAPED_END.sub("\n", raw.decode("latin-1")))
     if match is None:
         return raw
     label, body = match.groups()

@@ -16,10 +16,11 @@ from ..core.jose import SignatureCheck, octets
 ALGORITHMS = frozenset(ALL)
 
 _HASH: dict[str, hashes.HashAlgorithm] = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}
-_RSA = frozenset(name for name in ALGORITHMS if name.startswith(("RS", "PS")))
+_RSA = frozenset(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"))
 _CURVES: dict[object, tuple[str, ec.EllipticCurve]] = {
     "P-256": ("ES256", ec.SECP256R1()),
     "P-384": ("ES384", ec.SECP384R1()),
+    "P-521": ("ES512", ec.SECP521R1()),
 }
 
 

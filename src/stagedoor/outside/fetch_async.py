@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from ..core.issuers import is_safe_url
+from ..core.issuers import host_to_connect, is_safe_url
 from ..core.messages import Fetch, Fetched
 from .fetch_sync import checked
 from .http import Broken, Connections, Origin
@@ -68,13 +68,14 @@ class Fetcher:
         tls = None
         if parts.scheme == "https":
             tls = self._tls = self._tls or await asyncio.to_thread(self._trust)
-        origin = Origin(parts.hostname or "", parts.port or (443 if tls else 80), tls, proxy_for(wish.url))
+        origin = Origin(host_to_connect(wish.url), parts.port or (443 if tls else 80), tls, proxy_for(wish.url))
         connections = Connections(origin, 1)
         try:
             answer = await connections.ask(_request(wish.url))
             if answer.status != 200:
                 return Fetched(b"", f"the answer was {answer.status}, not 200")
-            return checked(await answer.read(wish.limit + 1), wish)
+            coding = answer.headers.get(b"content-encoding", b"").decode("latin-1")
+            return checked(await answer.read(wish.limit + 1), wish, coding)
         finally:
             connections.close()
 

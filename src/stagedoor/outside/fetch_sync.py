@@ -8,11 +8,11 @@ import threading
 import time
 from functools import cache
 from typing import Any
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
-from ..core.issuers import is_safe_url
+from ..core.issuers import host_to_connect, is_safe_url
 from ..core.messages import Fetch, Fetched
 
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
@@ -64,8 +64,19 @@ def _fetched(wish: Fetch, within: float, tls: ssl.SSLContext | None) -> Fetched:
         return Fetched(b"", f"the answer was {error.code}, not 200")
     except TimeoutError:
         return _LATE
+    except URLError as error:
+        return Fetched(b"", _reason(error))
     except Exception as error:  # any other failure means that there is no body
         return Fetched(b"", f"{type(error).__name__}: {error}")
+
+
+def _reason(error: URLError) -> str:
+    if isinstance(error.reason, ssl.SSLCertVerificationError):
+        own = "if its authority is one of your own, name the authority's file in [site] ca or SSL_CERT_FILE"
+        return f"its certificate does not count here: {error.reason.verify_message}; {own}"
+    if isinstance(error.reason, OSError) and error.reason.strerror:
+        return error.reason.strerror.lower()
+    return str(error.reason)
 
 
 def _read(wish: Fetch) -> Fetched:
@@ -75,8 +86,11 @@ def _read(wish: Fetch) -> Fetched:
 
 def _get(wish: Fetch, within: float, tls: ssl.SSLContext | None) -> Fetched:
     ends = time.monotonic() + within
-    asked = Request(wish.url, headers={"Accept": "application/json"})  # noqa: S310 - `fetch` checked the URL
-    opener = _opener(urlsplit(wish.url).hostname not in _THIS_MACHINE, tls)
+    parts, host = urlsplit(wish.url), host_to_connect(wish.url)
+    headers = {"Accept": "application/json", "Host": parts.netloc}
+    url = wish.url if host == parts.hostname else parts._replace(netloc=f"{host}:{parts.port or 80}").geturl()
+    asked = Request(url, headers=headers)  # noqa: S310 - `fetch` checked the URL
+    opener = _opener(parts.scheme == "https" and host not in _THIS_MACHINE, tls)
     with opener.open(asked, timeout=within) as answer:
         if answer.status != 200:
             return Fetched(b"", f"the answer was {answer.status}, not 200")
@@ -85,11 +99,24 @@ def _get(wish: Fetch, within: float, tls: ssl.SSLContext | None) -> Fetched:
             body += piece
             if time.monotonic() > ends:
                 return _LATE
-    return checked(body, wish)
+        return checked(body, wish, answer.headers.get("content-encoding", ""))
 
 
-def checked(body: bytes, wish: Fetch) -> Fetched:
-    """The answer with this body, unless it is longer than the wish allows."""
+def checked(body: bytes, wish: Fetch, coding: str = "") -> Fetched:
+    """The answer with this body, unless it is longer than the wish allows.
+
+    Args:
+        body: as it came, one byte too much at most.
+        wish: what was asked for.
+        coding: `Content-Encoding`; gzip, which some networks send unasked, is unpacked up to the limit.
+    """
+    if coding.strip().lower() in ("gzip", "x-gzip") and len(body) <= wish.limit:
+        import zlib  # few answers need it, and a cold start at the edge would wait for it
+
+        try:
+            body = zlib.decompressobj(wbits=31).decompress(body, wish.limit + 1)
+        except zlib.error:
+            return Fetched(b"", "the answer says that it is packed with gzip, and it is not")
     if len(body) > wish.limit:
         return Fetched(b"", f"the answer is longer than {wish.limit} bytes")
     return Fetched(body)

@@ -112,7 +112,7 @@ class Answer:
             while self._parts:
                 piece = self._parts.popleft()
                 self._held -= len(piece)
-                if self._held < HIGH_WATER:
+                if self._held < HIGH_WATER and not self.complete:  # afterwards the connection is another answer's
                     self._connection.go_on()
                 yield piece
             if self._error is not None:
@@ -136,8 +136,7 @@ class Answer:
 
     def close(self) -> None:
         """Let go of the connection. It is kept if all of the answer has come."""
-        if not self.complete:
-            self._connection.end(Broken("given up"))
+        self._connection.give_up(self)
 
     # --- for the connection
 
@@ -239,7 +238,7 @@ class Answer:
             self.headers.clear()
             return
         self._head_done = True
-        self._keep = self._parser.should_keep_alive() or self.status in (204, 304)
+        self._keep = self._parser.should_keep_alive()
         length = self.headers.get(b"content-length", b"")
         if length.isdigit() and len(length) < 19:
             self.length = int(length)
@@ -286,7 +285,7 @@ class _Connection(asyncio.Protocol):
             self.transport.write(request)
             await answer.came()
         except BaseException:
-            self.end(Broken("given up"))
+            self.give_up(answer)
             raise
         if answer.error is not None:
             raise Broken(str(answer.error), stale=reused and not answer.begun)
@@ -333,6 +332,11 @@ class _Connection(asyncio.Protocol):
             answer.wake()
         else:
             answer.wake(Broken(f"the connection was closed{f': {error}' if error else ''}"))
+
+    def give_up(self, answer: Answer) -> None:
+        """Nobody waits for this answer any more. If all of it has come, the connection may be another one's already."""
+        if self._answer is answer:
+            self.end(Broken("given up"))
 
     def end(self, why: Broken | None) -> None:
         """Close it at once; whoever waits for an answer gets the reason."""

@@ -42,7 +42,7 @@ _TITLES = {
     401: "Please sign in",
     403: "This file is not shared with you",
     404: "There is no such file",
-    503: "Please try again in a moment",
+    503: "This site cannot answer now",
 }
 
 

@@ -17,6 +17,8 @@ from .reader import Parser, Reader
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?")
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+"""RFC 9110 §5.6.2."""
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 
 TEXT = Parser("text", Reader.text)
@@ -67,6 +69,18 @@ def _site_url(reader: Reader, name: str) -> str:
 
 def _origins(reader: Reader, name: str) -> frozenset[str]:
     return frozenset(origin(reader, name, text) for text in reader.texts(name))
+
+
+def _header_names(reader: Reader, name: str) -> tuple[str, ...]:
+    """Names of request headers, each of them once."""
+    names = dict.fromkeys(text.lower() for text in reader.texts(name))
+    for text in names:
+        if text == "*":
+            problem = "'*' means nothing where scripts send credentials (Fetch standard, \"CORS protocol\")"
+            reader.fail(name, problem, 'name each header, for example "x-client-version"')
+        if not _TOKEN.fullmatch(text):
+            reader.fail(name, f"{text!r} is not the name of a header", 'for example "x-client-version"')
+    return tuple(names)
 
 
 def _store(reader: Reader, name: str) -> str | None:
@@ -172,6 +186,7 @@ def _tls(reader: Reader, name: str) -> tuple[Path, Path] | None:
 AUTHORITIES = Parser("text", _authorities)
 SITE_URL = Parser("text", _site_url)
 ORIGINS = Parser("texts", _origins)
+HEADER_NAMES = Parser("texts", _header_names)
 STORE = Parser("text", _store)
 ENDPOINT = Parser("text", _endpoint)
 KEY = Parser("text", _key)

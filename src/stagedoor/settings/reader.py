@@ -94,6 +94,7 @@ class Reader:
     ) -> None:
         self._table, self._lists = table, lists
         self._defaults = {f"{row.section}.{row.name}": row.default for row in table}
+        text = text.removeprefix("\ufeff")  # a byte order mark, which some editors write
         self.source = source
         self.base = source.parent.absolute() if source else Path.cwd()
         self._lines = dict(_locate(text, lists))
@@ -123,6 +124,8 @@ class Reader:
         """Make an error that names the environment variable, or the file and the nearest line that is known."""
         variable = self._environ.get(name) or self._environ.get(re.split(r"[.\[]", name)[0])
         if variable:
+            if name not in self._environ:  # one variable holds the whole list
+                problem = f"{name}: {problem}"
             return SettingsError(problem, source="environment", setting=variable, mend=mend)
         line = next((self._lines[one] for one in _outwards(name) if one in self._lines), None)
         source = str(self.source) if self.source else "settings"

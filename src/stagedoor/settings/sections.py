@@ -16,7 +16,7 @@ from ..core.caller import ANONYMOUS
 from ..core.credentials import PASS_COOKIES, PASS_PARAMETERS, Source, Sources
 from ..core.errors import InvalidKey, InvalidKeySet, InvalidTarget, RuleError, StagedoorError
 from ..core.issuers import Issuer, is_cognito, is_safe_url, parse_key_set
-from ..core.jose import ALGORITHMS
+from ..core.jose import ALGORITHMS, OTHER_NAMES
 from ..core.policy import lint
 from ..core.policy.decide import Policy, compile_rules
 from ..core.session import MIN_KEY_BYTES
@@ -64,21 +64,27 @@ def _issuer(reader: Reader, table: str) -> Issuer:
         reader.fail(f"{table}.token_use", "only Cognito's tokens have a token_use", "leave it out")
     if not {"access", "id"}.issuperset(uses):
         reader.fail(f"{table}.token_use", "token_use is access, id or both", 'token_use = ["access", "id"]')
-    algorithms = reader.texts(f"{table}.algorithms")
-    for name in algorithms:
-        if name not in ALGORITHMS:
-            reader.fail(f"{table}.algorithms", f"{name!r} is not accepted", f"any of {', '.join(ALGORITHMS)}")
+    algorithms = _algorithms(reader, f"{table}.algorithms")
     default_groups = "cognito:groups" if cognito else "groups"
     return Issuer(
         url=url,
         audience=frozenset(audience),
         name=reader.text(f"{table}.name") or url,
         token_use=frozenset(uses or ("access", "id")) if cognito else frozenset(),
-        jwks=_jwks(reader, table, frozenset(algorithms)),
-        algorithms=frozenset(algorithms),
+        jwks=_jwks(reader, table, algorithms),
+        algorithms=algorithms,
         claims={"groups": default_groups, **reader.table(f"{table}.claims")},
         leeway=reader.duration(f"{table}.leeway"),
     )
+
+
+def _algorithms(reader: Reader, name: str) -> frozenset[str]:
+    accepted = (*ALGORITHMS, *OTHER_NAMES)
+    texts = reader.texts(name)
+    for text in texts:
+        if text not in accepted:
+            reader.fail(name, f"{text!r} is not accepted", f"any of {', '.join(accepted)}")
+    return frozenset(OTHER_NAMES.get(text, text) for text in texts)
 
 
 def _jwks(reader: Reader, table: str, algorithms: frozenset[str]) -> str | None:

@@ -57,6 +57,7 @@ def make_door(settings: Settings) -> Door:
         settings.fallback,
         settings.login_page,
         settings.origins,
+        settings.asked_headers,
         https_only=settings.tls is not None and urlsplit(settings.url).hostname != "localhost",
     )
     sessions = None

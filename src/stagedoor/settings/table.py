@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from ..core.credentials import Sources
 from ..core.issuers import Issuer
-from ..core.jose import ALGORITHMS
+from ..core.jose import ALGORITHMS, OTHER_NAMES
 from ..core.policy.decide import Policy
 from ..keys.pass_keys import PassSettings
 from . import sections
@@ -25,6 +25,7 @@ from .parsers import (
     ENDPOINT,
     FILE_NAME,
     FLAG,
+    HEADER_NAMES,
     KEY,
     NETWORKS,
     ORIGINS,
@@ -139,7 +140,9 @@ class Settings:
         row("issuers.audience", TEXTS, None, "`aud`, or `client_id` of a Cognito access token.", "(required)"),
         row("issuers.token_use", TEXTS, None, "Cognito only: which tokens count.", 'Cognito: `["access", "id"]`'),
         row("issuers.jwks", TEXT, None, "URL or file of the keys; a file works offline.", "(discovery)"),
-        row("issuers.algorithms", TEXTS, sorted(_ISSUER.algorithms), f"Any of {', '.join(ALGORITHMS)}."),
+        row(
+            "issuers.algorithms", TEXTS, sorted(_ISSUER.algorithms), f"Any of {', '.join((*ALGORITHMS, *OTHER_NAMES))}."
+        ),
         row(
             "issuers.claims",
             TABLE_OF_TEXTS,
@@ -213,6 +216,12 @@ class Settings:
     )
     metrics: tuple[str, int] | None = one("gateway.metrics", ADDRESS, None, "Address and port for metrics.", "(off)")
     origins: frozenset[str] = one("cors.origins", ORIGINS, [], "Other origins whose scripts may read answers.")
+    asked_headers: tuple[str, ...] = one(
+        "cors.headers",
+        HEADER_NAMES,
+        [],
+        "Request headers that their scripts may send besides the usual ones and those of tracing.",
+    )
     access_log: AccessLog = one(
         "log.access",
         choice("json", "cloudfront", "off"),

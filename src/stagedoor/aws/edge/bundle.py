@@ -68,6 +68,7 @@ def configuration(settings: Settings, keys: Mapping[str, bytes], *, own_domain: 
             "index": settings.index,
             "login_page": settings.login_page,
             "origins": sorted(settings.origins),
+            "asked_headers": list(settings.asked_headers),
         },
         "issuers": [_issuer(number, issuer, keys[issuer.url]) for number, issuer in enumerate(settings.issuers)],
         "sessions": None,

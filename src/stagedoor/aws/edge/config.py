@@ -68,7 +68,8 @@ class Config:
     def _make_site(self, url: str) -> Site:
         values = self._site
         sources = Sources(**{**values["sources"], "order": tuple(values["sources"]["order"])})
-        return Site(url, sources, values["index"], None, values["login_page"], frozenset(values["origins"]))
+        origins, headers = frozenset(values["origins"]), tuple(values["asked_headers"])
+        return Site(url, sources, values["index"], None, values["login_page"], origins, headers)
 
     def _make_sessions(self, url: str, issuers: tuple[Issuer, ...]) -> Sessions:
         from ...core.session import Sessions  # many sites have no session keys here, and start without it

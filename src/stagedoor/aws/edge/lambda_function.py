@@ -67,8 +67,6 @@ def _object(request: Request, raw: Event, door: Door) -> Reply | Event:
     _log_outages(door)
     if isinstance(answer, Serve):
         return _sent_on(raw, answer)
-    if answer.reason == "gallery":  # the empty key: S3 would answer it with a listing
-        return _not_found(door, request)
     return answer
 
 
