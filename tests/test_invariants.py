@@ -58,6 +58,12 @@ class Watching(Policy):
         super().__init__(policy.rules, remember=0)
         self.seen = seen
 
+    def _opened(self, key: str) -> Allow | None:
+        found = super()._opened(key)
+        if found is not None:
+            self.seen.append(key)
+        return found
+
     def _decide(self, caller: Caller, key: str) -> Allow | Deny:
         self.seen.append(key)
         return super()._decide(caller, key)

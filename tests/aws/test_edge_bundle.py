@@ -91,7 +91,7 @@ def test_it_holds_only_what_is_needed() -> None:
             ),
             *(
                 f"core/policy/{name}"
-                for name in ("__init__", "decide", "floating", "globs", "patterns", "rules", "tree")
+                for name in ("__init__", "decide", "denies", "floating", "globs", "patterns", "rules", "tree")
             ),
             *("outside/fetch_sync", "pages/error"),
         )

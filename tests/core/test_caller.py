@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.core.caller import ANONYMOUS, Caller
+from stagedoor.core.caller import ANONYMOUS, Caller, email_reading
 from stagedoor.core.jose import ALGORITHMS
 from tests.helpers.support import ISSUER, b64, caller
 
@@ -25,11 +25,15 @@ ALL = frozenset(ALGORITHMS)
         (["a", "b", "a"], {"a", "b"}),
         (5, {"5"}),
         (True, {"true"}),
-        ([False, 7, "x", None, {"y": 1}, ["z"], 1.5], {"false", "7", "x"}),
+        ([False, 7, "x", None, {"y": 1}, ["z"], 1.5], {"false", "7", "x", "1.5"}),
         ("", {""}),
         (None, set()),
         ({"a": 1}, set()),
-        (1.5, set()),
+        (1.5, {"1.5"}),
+        (3.0, {"3", "3.0"}),
+        (-0.0, {"0", "-0.0"}),
+        (1e22, {"10000000000000000000000", "1e+22"}),
+        (float("inf"), set()),
     ],
 )
 def test_values_of_a_claim_as_texts(value: object, texts: set[str]) -> None:
@@ -132,6 +136,7 @@ def test_hashed_segments_are_lower_case_hex() -> None:
         ({"email": ["a@b.c", "d@e.f"], "email_verified": True}, ""),
         ({"email": {"a": 1}, "email_verified": True}, ""),
         ({"email": "\u212a@b.c", "email_verified": True}, "\u212a@b.c"),
+        ({"email": "Zo\u00cb@RIVAL.com", "email_verified": True}, "zo\u00cb@rival.com"),
     ],
 )
 def test_only_a_verified_email_address_counts(claim: dict[str, Any], email: str) -> None:
@@ -139,7 +144,40 @@ def test_only_a_verified_email_address_counts(claim: dict[str, Any], email: str)
     assert caller(**claim).email == email
 
 
+ODD_SPELLINGS = (
+    "ann@rival.com",
+    "ANN@RIVAL.COM",
+    "ann@rival.com.",
+    " ann@rival.com\n",
+    "Ann Lee <ann@rival.com>",
+    "ann@\uff32ival.com",  # a full-width letter
+    "ann@rival\u3002com",  # an ideographic full stop
+    "ann@riv\u200bal.com",  # a space of no width
+)
+
+
+@pytest.mark.parametrize(
+    "email", [*ODD_SPELLINGS, [*ODD_SPELLINGS[:2], "b@other.com"], ["b@other.com", "ann@rival.com"]]
+)
+@pytest.mark.parametrize("verified", [True, False, None])
+def test_every_spelling_of_every_claimed_address_has_its_plain_reading(email: object, verified: object) -> None:
+    found = caller(email=email, email_verified=verified).claimed_emails
+    assert {"ann@rival.com", "@rival.com"} <= found
+
+
+def test_addresses_of_other_scripts_have_one_reading_too() -> None:
+    for domain in ("b\u00fccher.example", "B\u00dcCHER.example", "bu\u0308cher.example", "xn--bcher-kva.example"):
+        assert "@xn--bcher-kva.example" in caller(email=f"zo\u00eb@{domain}").claimed_emails
+        assert email_reading(f"@{domain}") == "@xn--bcher-kva.example"
+    assert caller(email="a@b@c").claimed_emails == {"@b", "a@b", "@c", "a@c"}
+    nothings: list[object] = ["", "ann", None, 5, {"a": "b@c.d"}, []]
+    for nothing in nothings:
+        assert caller(email=nothing).claimed_emails == frozenset()
+    assert caller(email="a@" + "\u00fc" * 70 + ".com").claimed_emails  # no name of the DNS has so long a label
+
+
 def test_groups_that_entra_left_out_are_noticed() -> None:
+    assert caller(_claim_names=["groups"]).groups_left_out  # as a session keeps it
     assert caller(_claim_names={"groups": "src1"}).groups_left_out
     assert not caller(_claim_names={"other": "src1"}).groups_left_out
     assert not caller(_claim_names="groups").groups_left_out

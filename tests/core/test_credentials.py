@@ -16,12 +16,15 @@ from stagedoor.core.credentials import (
     _cookie_names,
     _cookies,
     find,
+    find_session,
+    is_signed,
+    other_scheme,
     strip_query,
     without_pass,
 )
 from stagedoor.core.errors import InvalidCredential, InvalidPass
 from stagedoor.core.messages import Headers
-from tests.helpers.support import fields_of
+from tests.helpers.support import fields_of, token
 
 ALL = Sources(("header", "cookie", "query"))
 BACKWARDS = Sources(("query", "cookie", "header"))
@@ -77,11 +80,67 @@ def test_a_bad_cookie_is_not_ignored_for_a_weaker_one() -> None:
     assert found(cookie="token=; __Host-stagedoor=good") == Credential("cookie", "")
 
 
-def test_a_bad_header_is_not_ignored_for_a_cookie() -> None:
-    for header in ("", "Basic dXNlcjpwYXNz", "Bearer", "Bearer ", "token abc", "Bearer\tabc"):
-        with pytest.raises(InvalidCredential) as caught:
-            found(authorization=header, cookie="token=good")
-        assert caught.value.code == "credential-scheme"
+@pytest.mark.parametrize("header", ["Bearer", "Bearer ", "bearer  \t", "Bearer\tabc"])
+def test_a_bad_header_is_not_ignored_for_a_cookie(header: str) -> None:
+    with pytest.raises(InvalidCredential) as caught:
+        found(authorization=header, cookie="token=good")
+    assert (caught.value.code, caught.value.place) == ("credential-scheme", "header")
+
+
+OTHER_SCHEMES = {
+    "Basic dXNlcjpwYXNz": "has the scheme Basic",
+    "AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=0": "has the scheme AWS4-HMAC-SHA256",
+    "Negotiate YII=": "has the scheme Negotiate",
+    "Basic": "does not begin with the word Bearer",
+    "": "does not begin with the word Bearer",
+    "abc": "does not begin with the word Bearer",
+    "BearerX abc": "does not begin with the word Bearer",
+    "Bearer=abc": "does not begin with the word Bearer",
+    "eyJhbGciOiJSUzI1NiJ9eyJhbGciOiJSUzI1NiJ9 x": "does not begin with the word Bearer",
+}
+
+
+@pytest.mark.parametrize(("header", "said"), OTHER_SCHEMES.items())
+def test_another_scheme_is_no_credential_of_ours(header: str, said: str) -> None:
+    """What is said of it holds no part of a token, even where the header is nothing but one."""
+    assert found(authorization=header) is None
+    assert found(authorization=header, cookie="token=good") == Credential("cookie", "good")
+    assert found(authorization=[header, "Bearer good"]) == Credential("header", "good")
+    assert other_scheme(fields_of(authorization=header), ALL) == said
+    assert other_scheme(fields_of(authorization=["Bearer x", header]), ALL) == said
+
+
+@pytest.mark.parametrize("scheme", ["JWT ", "Token ", "DPoP ", "Basic ", ""])
+def test_a_token_under_another_scheme_is_told_so_where_nothing_else_is_brought(scheme: str) -> None:
+    header = f"{scheme}{token()}"
+    with pytest.raises(InvalidCredential) as caught:
+        found(authorization=header)
+    assert (caught.value.code, caught.value.place) == ("credential-scheme", "header")
+    assert token()[:20] not in str(caught.value)
+    assert found(authorization=header, cookie="token=good") == Credential("cookie", "good")
+    assert found(authorization=header, cookie="__Host-stagedoor=s") == Credential("session", "s")
+    assert found(Sources(("cookie",)), authorization=header) is None
+
+
+def test_only_where_the_header_is_looked_at_its_scheme_explains_anything() -> None:
+    assert other_scheme(fields_of(authorization="Basic eDp5"), Sources(("cookie",))) is None
+    assert other_scheme(fields_of(authorization="Bearer x"), ALL) is None
+    assert other_scheme({}, ALL) is None
+
+
+def test_our_session_is_found_whatever_else_there_is() -> None:
+    fields = fields_of(authorization="Bearer x", cookie=["token=a; token=b", "x=y; __Host-stagedoor=s"])
+    assert find_session(fields, ALL) == Credential("session", "s")
+    assert find_session(fields_of(cookie="__Host-stagedoor=s; __Host-stagedoor=s"), ALL) == Credential("session", "s")
+    assert find_session(fields_of(cookie="__Host-stagedoor=s; __Host-stagedoor=t"), ALL) is None
+    assert find_session(fields_of(cookie="token=a"), ALL) is None
+
+
+@pytest.mark.parametrize("value", ["Bearer abc", '"Bearer abc"', "Bearer%20abc", "bearer+abc"])
+def test_a_cookie_that_holds_the_word_bearer_too_is_told_so(value: str) -> None:
+    with pytest.raises(InvalidCredential, match="begins with the word Bearer") as caught:
+        found(cookie=f"token={value}")
+    assert (caught.value.code, caught.value.place) == ("credential-scheme", "cookie")
 
 
 @pytest.mark.parametrize(
@@ -189,14 +248,14 @@ def test_no_cookie_header_whatever_breaks_the_search(lines: list[bytes]) -> None
     assert outcome({b"cookie": lines}, b"") in {
         None,
         *("cookie", "session", "signed-cookies"),
-        *("credential-twice", "credential-misnamed"),
+        *("credential-twice", "credential-misnamed", "credential-scheme"),
     }
 
 
 @given(st.binary(max_size=60), st.binary(max_size=60))
 def test_no_query_and_no_authorization_whatever_break_the_search(query: bytes, header: bytes) -> None:
     found_or_not = outcome({b"authorization": [header]}, query)
-    assert found_or_not in ("signed-url", "query", "header", "credential-scheme", "credential-twice")
+    assert found_or_not in (None, "signed-url", "query", "header", "credential-scheme", "credential-twice")
 
 
 def outcome(headers: Headers, query: bytes) -> str | None:
@@ -319,6 +378,7 @@ def test_the_same_field_of_a_pass_twice_with_one_value_is_one() -> None:
 )
 def test_a_url_without_its_pass_is_the_same_byte_for_byte(query: str, rest: str) -> None:
     assert without_pass(query.encode("latin-1")) == rest.encode("latin-1")
+    assert is_signed(query.encode("latin-1")) is (query != rest)
 
 
 # --- taking credentials out

@@ -13,11 +13,13 @@ from stagedoor.core.door import Site
 from stagedoor.core.drivers import arun, run
 from stagedoor.core.messages import Answered, Fetch, Flow, Reply, Serve, Wish
 from stagedoor.core.passes import Passes
+from stagedoor.keys.pass_keys import load_signer, new_pair
 from tests.helpers.support import (
     KEYS_URL,
     NOW,
     RULES,
     SITE,
+    Rules,
     Visitor,
     Web,
     bearer,
@@ -81,8 +83,233 @@ def test_a_credential_in_the_url_is_not_told_on_and_not_shared() -> None:
         assert not served.public
 
 
-def test_a_bad_credential_is_refused_even_where_anyone_may_read() -> None:
-    assert Visitor().reply("/public/a", authorization="Bearer rubbish").status == 401
+# --- open files stay open
+
+BAD: dict[str, dict[str, str]] = {
+    "rubbish": {"authorization": "Bearer rubbish"},
+    "nothing after Bearer": {"authorization": "Bearer"},
+    "the staging proxy's": {"authorization": "Basic dTpw"},
+    "an expired cookie": {"cookie": f"token={token(claims(exp=NOW - 1))}"},
+    "an empty cookie": {"cookie": "token="},
+    "two cookies": {"cookie": "token=a; token=b"},
+    "a forged session": {"cookie": "__Host-stagedoor=x.y.z"},
+    "an unknown issuer's": {"authorization": bearer(token(claims(iss="https://evil.example")))},
+    "a token whose issuer is away": {"authorization": ANN},
+}
+
+
+@pytest.mark.parametrize("fields", BAD.values(), ids=BAD)
+@pytest.mark.parametrize("browser", [{}, BROWSER], ids=["program", "navigation"])
+def test_no_credential_whatever_closes_what_anybody_may_read(fields: dict[str, str], browser: dict[str, str]) -> None:
+    visitor = Visitor(pages=Web(), site=Site(SITE, login_page=LOGIN))
+    served = visitor.serve("/public/a", **fields, **browser)
+    assert (served.rule, served.caller, served.public) == ("rules[0]", "", True)
+    assert field(served.headers, "set-cookie") is None
+    assert visitor.web.asked == []
+
+
+def test_a_bad_token_in_the_url_closes_nothing_but_is_not_shared() -> None:
+    served = Visitor(site=Site(SITE, Sources(("query",)))).serve("/public/a?token=rubbish")
+    assert (served.caller, served.public) == ("", False)
+    assert field(served.headers, "referrer-policy") == "no-referrer"
+
+
+@pytest.mark.parametrize(
+    "deny",
+    [
+        "anyone",
+        "signed-in",
+        {"groups": ["banned"]},
+        {"claims": {"plan": ["free"]}},
+        {"emails": ["@rival.example"]},
+        {"issuer": ["partners"]},
+    ],
+    ids=str,
+)
+def test_what_a_deny_could_take_from_any_caller_is_not_open(deny: object) -> None:
+    """Who asks has to be known there: else the one who is denied would leave the credential out, or spoil it."""
+    visitor = Visitor([{"path": "public/**", "allow": "anyone"}, {"path": "public/**/x", "deny": deny}])
+    for fields in ({"authorization": "Bearer rubbish"}, {"cookie": "token=x"}):
+        assert visitor.reply("/public/a/x", **fields).status == 401
+        assert visitor.serve("/public/a/y", **fields).public
+
+
+def test_a_deny_on_a_folder_of_ones_own_closes_every_folder_there() -> None:
+    rules = [{"path": "public/**", "allow": "anyone"}, {"path": "public/{tenant}/x", "deny": "anyone"}]
+    assert Visitor(rules).reply("/public/acme/x", authorization="Bearer x").status == 401
+    assert Visitor(rules).serve("/public/acme/y", authorization="Bearer x").public
+
+
+def test_a_folder_of_ones_own_for_anyone_is_not_everybodys() -> None:
+    """`allow = "anyone"` says who, and the claim in the path still says whose."""
+    visitor = Visitor([{"path": "users/{sub}/**", "allow": "anyone"}])
+    assert visitor.reply("/users/ann/a").status == 401
+    assert visitor.reply("/users/ann/a", authorization="Bearer x").reason == "token-shape"
+    served = visitor.serve("/users/ann/a", authorization=ANN)
+    assert (served.caller, served.public) == ("staff:ann", False)
+
+
+def test_what_a_deny_could_take_from_somebody_is_kept_by_no_shared_cache() -> None:
+    """A cache would hand it to the one who is denied."""
+    rules: Rules = [{"path": "public/**", "allow": "anyone"}, {"path": "public/**", "deny": {"groups": ["banned"]}}]
+    served = Visitor(rules).serve("/public/a")
+    assert (served.caller, served.public) == ("", False)
+    assert Visitor(rules).reply("/public/a", authorization=bearer(token(claims(groups=["banned"])))).status == 403
+
+
+def test_the_first_of_several_rules_that_open_a_key_is_named_as_ever() -> None:
+    rules = [
+        {"path": "a/**", "allow": "signed-in"},
+        {"path": "**/b", "allow": "anyone"},
+        {"path": "a/*", "allow": "anyone"},
+    ]
+    assert Visitor(rules).serve("/a/b").rule == "rules[1]"
+
+
+def test_where_something_private_may_stand_in_a_navigation_is_asked_who_it_is() -> None:
+    visitor = Visitor(SPA_RULES, site=SPA)
+    assert visitor.reply("/public/route", authorization="Bearer x", **BROWSER).status == 401
+    assert visitor.serve("/public/route", authorization="Bearer x").public
+    opened = Visitor(site=Site(SITE, fallback="public/index.html"))
+    assert opened.serve("/public/route", authorization="Bearer x", **BROWSER).fallback == "public/index.html"
+
+
+# --- other schemes, and a token cookie beside a session
+
+
+def session_of(visitor: Visitor, text: str = ANN) -> str:
+    """The cookie pair of a session."""
+    return cookie_of(visitor.reply("/-/session", "POST", authorization=text))
+
+
+def test_another_scheme_is_passed_over_and_named_where_a_token_is_missing() -> None:
+    visitor = Visitor(site=Site(SITE, login_page=LOGIN))
+    basic = {"authorization": "Basic dTpw"}
+    assert visitor.serve("/users/ann/a", cookie=f"token={ANN[7:]}", **basic).caller == "staff:ann"
+    assert visitor.serve("/users/ann/a", cookie=session_of(visitor), **basic).caller == "staff:ann"
+    assert body(visitor.reply("/-/whoami", **basic)) == {"signedIn": False}
+    reply = visitor.reply("/users/ann/a", **basic)
+    assert (reply.status, reply.reason) == (401, "credential-scheme")
+    assert field(reply.headers, "www-authenticate") == 'Bearer realm="stagedoor"'
+    assert "the scheme Basic" in body(reply)["detail"]
+    assert b"dTpw" not in reply.body
+    assert visitor.reply("/users/ann/a", **basic, **BROWSER).status == 302
+
+
+NOT_VERIFIED = {
+    "rubbish": "token=rubbish",
+    "empty": "token=",
+    "over": f"token={token(claims(exp=NOW - 1))}",
+    "forged": f"token={token(kid='other')}",
+    "planted beside our own": f"token={ANN[7:]}; token=planted",
+    "with the word Bearer": f"token=Bearer {ANN[7:]}",
+}
+
+
+@pytest.mark.parametrize("bad", NOT_VERIFIED.values(), ids=NOT_VERIFIED)
+def test_a_token_cookie_that_does_not_verify_counts_as_absent_beside_a_good_session(bad: str) -> None:
+    """The client could have left it out, and a page of a neighbour can plant one."""
+    visitor = Visitor()
+    both = f"{bad}; {session_of(visitor)}"
+    assert visitor.serve("/users/ann/a", cookie=both).caller == "staff:ann"
+    assert visitor.reply("/users/ben/a", cookie=both).status == 403
+    assert body(visitor.reply("/-/whoami", cookie=both))["credential"] == "session"
+    assert visitor.reply("/users/ann/a", cookie=bad).status == 401
+    assert visitor.reply("/users/ann/a", cookie=f"{bad}; __Host-stagedoor=x.y.z").status == 401
+
+
+def test_a_token_cookie_that_verifies_decides_beside_a_session() -> None:
+    visitor = Visitor()
+    other = token(claims(sub="ben"))
+    assert visitor.serve("/users/ben/a", cookie=f"token={other}; {session_of(visitor)}").caller == "staff:ben"
+
+
+def test_a_token_cookie_that_cannot_be_checked_counts_as_absent_beside_a_good_session() -> None:
+    cookie = f"token={ANN[7:]}; {session_of(Visitor())}"
+    away = Visitor(pages=Web())
+    served = away.serve("/users/ann/a", cookie=cookie, **BROWSER)
+    assert served.caller == "staff:ann"
+    assert field(served.headers, "set-cookie") is None
+    assert away.reply("/users/ann/a", cookie=cookie.partition(";")[0]).status == 503
+
+
+def test_only_a_token_in_the_cookie_is_passed_over() -> None:
+    """A header or parameter was put there by whoever asks, so it decides."""
+    visitor = Visitor(site=Site(SITE, Sources(("header", "cookie", "query"))))
+    cookie = session_of(visitor)
+    assert visitor.reply("/users/ann/a", authorization="Bearer x", cookie=cookie).status == 401
+    assert visitor.reply("/users/ann/a?token=x", cookie=cookie).status == 401
+
+
+# --- removing cookies
+
+
+def set_cookies(answer: Serve | Reply) -> list[str]:
+    return [value.decode() for name, value in answer.headers if name == b"set-cookie"]
+
+
+TOKEN_REMOVED = [
+    "token=; Path=/; Max-Age=0; Secure",
+    "token=; Path=/; Domain=assets.example.com; Max-Age=0; Secure",
+    "token=; Path=/; Domain=example.com; Max-Age=0; Secure",
+]
+SESSION_REMOVED = ["__Host-stagedoor=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax; Secure"]
+
+
+@pytest.mark.parametrize(
+    ("cookie", "removed"),
+    [
+        (NOT_VERIFIED["rubbish"], TOKEN_REMOVED),
+        (NOT_VERIFIED["over"], TOKEN_REMOVED),
+        (NOT_VERIFIED["planted beside our own"], TOKEN_REMOVED),
+        ("__Host-stagedoor=x.y.z", SESSION_REMOVED),
+    ],
+)
+def test_only_the_answer_to_a_navigation_removes_a_bad_cookie(cookie: str, removed: list[str]) -> None:
+    """Thirty late answers to pictures must not delete the session that was made meanwhile."""
+    for site in (Site(SITE), Site(SITE, login_page=LOGIN)):
+        visitor = Visitor(site=site)
+        for fields in (
+            {"sec_fetch_mode": "no-cors", "sec_fetch_dest": "image"},
+            {"sec_fetch_mode": "cors"},
+            {"accept": "*/*"},
+            {},
+        ):
+            assert set_cookies(visitor.reply("/users/ann/a", cookie=cookie, **fields)) == []
+            assert set_cookies(visitor.reply("/-/whoami", cookie=cookie, **fields)) == []
+        assert set_cookies(visitor.reply("/users/ann/a", cookie=cookie, **BROWSER)) == removed
+        assert set_cookies(visitor.reply("/users/ann/a", cookie=cookie, accept="text/html")) == removed
+        assert set_cookies(visitor.reply("/-/session", "POST", cookie=cookie, **BROWSER)) == []
+
+
+def test_no_other_credential_has_a_cookie_removed() -> None:
+    visitor = Visitor()
+    for fields in ({}, {"authorization": "Bearer x"}, {"authorization": "Basic eDp5"}):
+        assert set_cookies(visitor.reply("/users/ann/a", **fields, **BROWSER)) == []
+    assert set_cookies(Visitor(pages=Web()).reply("/users/ann/a", cookie=f"token={ANN[7:]}", **BROWSER)) == []
+
+
+def test_a_token_cookie_that_was_passed_over_is_removed_by_a_navigation_that_nobody_shares() -> None:
+    visitor = Visitor(site=Site(SITE, fallback="users/ann/index.html"))
+    both = f"token=rubbish; {session_of(visitor)}"
+    assert set_cookies(visitor.serve("/users/ann/a", cookie=both, **BROWSER)) == TOKEN_REMOVED
+    assert set_cookies(visitor.reply("/users/ben/a", cookie=both, **BROWSER)) == TOKEN_REMOVED
+    assert set_cookies(visitor.serve("/users/ann/a", cookie=both)) == []
+    assert not visitor.serve("/users/ann/a", cookie=both, **BROWSER).public
+    ben = f"token=rubbish; {session_of(visitor, bearer(token(claims(sub='ben'))))}"
+    served = visitor.serve("/public/a", cookie=ben, **BROWSER)
+    assert (served.public, set_cookies(served)) == (True, [])
+
+
+def test_nothing_redirects_to_the_sign_in_page_from_the_sign_in_page() -> None:
+    visitor = at_login(f"{SITE}/login/?tenant=x")
+    for fields in ({}, {"cookie": f"token={token(claims(exp=NOW - 1))}"}, {"cookie": "__Host-stagedoor=x.y.z"}):
+        reply = visitor.reply("/login/", **fields, **BROWSER)
+        assert reply.status == 401
+        assert b"next=" not in reply.body
+        assert visitor.reply("/login/?next=x", **fields, **BROWSER).status == 401
+        assert visitor.reply("/login", **fields, **BROWSER).status == 302
+        assert visitor.reply("/users/ann/a", **fields, **BROWSER).status == 302
 
 
 # --- refused: 400, 401, 403, 404, 405, 503
@@ -179,6 +406,15 @@ def test_503_when_it_cannot_be_found_out_who_asks() -> None:
     assert field(reply.headers, "retry-after") == "10"
     assert not_stored(reply)
     assert b"id.example.com" not in reply.body
+
+
+def test_a_token_that_is_over_is_401_also_where_its_issuers_keys_were_never_had() -> None:
+    old = token(claims(exp=NOW - 1))
+    for fields in ({"authorization": bearer(old)}, {"cookie": f"token={old}"}):
+        reply = Visitor(pages=Web()).reply("/users/ann/a", **fields)
+        assert (reply.status, reply.reason) == (401, "token-expired")
+    away = Visitor(pages=Web(), site=Site(SITE, login_page=LOGIN))
+    assert away.reply("/users/ann/a", cookie=f"token={old}", **BROWSER).status == 302
 
 
 def test_an_unreachable_issuer_does_not_keep_anybody_from_public_files() -> None:
@@ -385,10 +621,10 @@ KEYS_OF_PASSES = Passes(SITE, {"K1": lambda *_: False})
 
 def test_pass_cookies_decide_where_there_is_nothing_else() -> None:
     cookie = "CloudFront-Policy=x"
-    for target in ("/users/ann/a", "/public/a"):
-        reply = Visitor(passes=KEYS_OF_PASSES).reply(target, cookie=cookie)
-        assert (reply.status, reply.reason) == (403, "pass-no-key")
-        assert b"<Code>MissingKey</Code>" in reply.body
+    reply = Visitor(passes=KEYS_OF_PASSES).reply("/users/ann/a", cookie=cookie)
+    assert (reply.status, reply.reason) == (403, "pass-no-key")
+    assert b"<Code>MissingKey</Code>" in reply.body
+    assert Visitor(passes=KEYS_OF_PASSES).serve("/public/a", cookie=cookie).public
     assert Visitor().serve("/users/ann/a", authorization=ANN, cookie=cookie).caller == "staff:ann"
 
 
@@ -578,6 +814,30 @@ def test_a_session_is_not_made_for_another_origin(origin: str) -> None:
     reply = Visitor().reply("/-/session", "POST", authorization=ANN, origin=origin)
     assert (reply.status, reply.reason) == (403, "origin")
     assert field(reply.headers, "set-cookie") is None
+
+
+@pytest.mark.parametrize("target", ["/-/session", "/-/urls", "/-/cookies"])
+def test_a_page_elsewhere_that_does_not_say_where_it_is_gets_nothing_made(target: str) -> None:
+    """Browsers say at least that it is elsewhere (Fetch Metadata); programs say neither."""
+    signer = load_signer("K1", new_pair("ec").private)
+    visitor = Visitor(api_options={"signer": signer}, site=Site(SITE, origins=frozenset((APP,))))
+    asked: dict[str, Any] = {"/-/urls": {"file": "public/a"}, "/-/cookies": {"prefix": "public/"}}
+    sent = asked.get(target, {})
+    elsewhere: list[str | list[str]] = ["cross-site", "same-site", "", "nonsense", ["same-origin", "cross-site"]]
+    for where in elsewhere:
+        reply = visitor.post(target, sent, authorization=ANN, sec_fetch_site=where)
+        assert (reply.status, reply.reason) == (403, "origin")
+        assert field(reply.headers, "set-cookie") is None
+    allowed: list[dict[str, str]] = [
+        {},
+        {"sec_fetch_site": "same-origin"},
+        {"sec_fetch_site": "none"},
+        {"sec_fetch_site": "same-site", "origin": APP},
+        {"sec_fetch_site": "cross-site", "origin": APP},
+        {"sec_fetch_site": "same-origin", "origin": SITE},
+    ]
+    for fields in allowed:
+        assert visitor.post(target, sent, authorization=ANN, **fields).status in (201, 204)
 
 
 def test_a_session_is_made_for_our_own_and_for_listed_origins() -> None:

@@ -54,3 +54,40 @@ def test_one_error_may_have_a_closer_code() -> None:
 )
 def test_a_settings_error_says_where_what_and_how_to_mend_it(error: SettingsError, text: str) -> None:
     assert str(error) == text
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("'https://me:s3cr3t@h.example/x' is no URL", "'https://…@h.example/x' is no URL"),
+        ("'https://me:s3 cr/3t?@h.example' is no URL", "'https://…@h.example' is no URL"),
+        ("https://s3cr3t@h.example: connection refused", "https://…@h.example: connection refused"),
+        ("could not ask https://h.example/k?key=s3cr3t twice", "could not ask https://h.example/k?… twice"),
+        ("https://h.example/#s3cr3t", "https://h.example/#…"),
+        ("'me:s3cr3t@h.example/x' is not an https URL", "'…@h.example/x' is not an https URL"),
+        ("redis://:s3cr3t@h.example:6379/0 is away", "redis://…@h.example:6379/0 is away"),
+        ("there is no file /srv/https:/me:s3cr3t@h/x", "there is no file /srv/https:/…@h/x"),
+        ("there is no file /srv/me:s3cr3t@h/x", "there is no file /srv/…@h/x"),
+        ("'//me:s3cr3t@h.example' is no URL", "'//…@h.example' is no URL"),
+    ],
+)
+def test_no_message_quotes_the_credentials_of_a_url(said: str, shown: str) -> None:
+    assert str(StagedoorError(said)) == shown
+    error = SettingsError(said, source="a.toml", setting="site.url", mend=said)
+    for text in (str(error), error.problem, error.mend):
+        assert "s3cr3t" not in text
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'write "ann@example.com" or "@example.com"',
+        "https://id.example.com/tenant: connection refused",
+        "there is no file /srv/a.pem",
+        "rules[0].path: 'users/ann@example.com/**' never matches",
+        'link to "/#route"',
+        "127.0.0.1:8080 is in use",
+    ],
+)
+def test_a_message_without_them_stays_as_it_is(said: str) -> None:
+    assert str(StagedoorError(said)) == said

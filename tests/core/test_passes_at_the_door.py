@@ -15,13 +15,11 @@ from stagedoor.core import paths
 from stagedoor.core.door import Site
 from stagedoor.core.messages import Content, Reply, Serve
 from stagedoor.core.passes import Passes
-from stagedoor.core.session import Sessions
 from stagedoor.keys.pass_keys import check_with, load_signer, read_public
 from tests.helpers.stores import ODD_KEYS
 from tests.helpers.support import (
     NOW,
     RULES,
-    SESSION_KEY,
     SITE,
     VECTORS,
     Rules,
@@ -80,7 +78,7 @@ def body(reply: Reply) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize("target", ["/users/ben/x", "/courses/drafts/x", "/nobody/knows", "/public/a"])
+@pytest.mark.parametrize("target", ["/users/ben/x", "/courses/drafts/x", "/nobody/knows"])
 def test_a_good_pass_opens_its_object_for_nobody_whatever_the_rules_say(target: str, method: str) -> None:
     visitor = guarded()
     for answer in (
@@ -91,6 +89,15 @@ def test_a_good_pass_opens_its_object_for_nobody_whatever_the_rules_say(target: 
     ):
         assert (answer.key, answer.rule, answer.caller) == (target[1:], f"pass {SIGNER.key_id}", "")
         assert (answer.public, answer.fallback, answer.until) == (False, None, LATER)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_what_anybody_may_read_needs_no_pass_cookies_and_is_told_from_a_signed_url(method: str) -> None:
+    visitor = guarded()
+    by_url = visitor.serve(signed("/public/a"), method)
+    assert (by_url.rule, by_url.public, by_url.until) == (f"pass {SIGNER.key_id}", False, LATER)
+    by_rule = visitor.serve("/public/a", method, cookie=pass_cookies("/*"))
+    assert (by_rule.rule, by_rule.public, by_rule.until) == ("rules[0]", True, None)
 
 
 def test_it_opens_nothing_else() -> None:
@@ -151,7 +158,8 @@ ORDER: Mapping[str, tuple[str, dict[str, str], str]] = {
         {"cookie": "CloudFront-Policy=x", "authorization": ANN},
         "users/ann/x by rules[1]",
     ),
-    "bad pass cookies, where anybody may": ("/public/a", {"cookie": "CloudFront-Expires=9"}, "403 pass-no-key"),
+    "bad pass cookies, where anybody may": ("/public/a", {"cookie": "CloudFront-Expires=9"}, "public/a by rules[0]"),
+    "a bad pass in the URL, where anybody may": ("/public/a?Expires=9", {}, "403 pass-no-key"),
     "pass cookies alone": ("/users/ben/x", {"cookie": pass_cookies("/*")}, "users/ben/x by pass K2JCJMDEHXQW5F"),
 }
 
@@ -163,8 +171,8 @@ def test_the_first_credential_that_is_present_decides(target: str, fields: dict[
 
 def test_a_session_decides_before_pass_cookies() -> None:
     visitor = guarded()
-    sessions = Sessions(SITE, (SESSION_KEY,), {}, 3600.0)
-    cookie = sessions.set_cookie(caller(exp=NOW + 600), {"sub": ["ann"]}, b"r" * 16, NOW)
+    assert visitor.door.sessions is not None
+    cookie = visitor.door.sessions.set_cookie(caller(exp=NOW + 600), {"sub": ["ann"]}, b"r" * 16, NOW)
     both = f"{pass_cookies('/*')}; {cookie.partition(';')[0]}"
     assert outcome(visitor.ask("/users/ann/x", cookie=both)) == "users/ann/x by rules[1]"
     assert outcome(visitor.ask("/users/ben/x", cookie=both)) == "403 denied"
@@ -270,7 +278,7 @@ def test_nothing_stands_in_for_what_a_pass_opens() -> None:
     visitor = guarded(site=Site(SITE, fallback="public/app.html"))
     assert visitor.serve("/public/x", sec_fetch_mode="navigate").fallback == "public/app.html"
     assert visitor.serve(signed("/public/x"), sec_fetch_mode="navigate").fallback is None
-    assert visitor.serve("/public/x", sec_fetch_mode="navigate", cookie=pass_cookies("/*")).fallback is None
+    assert visitor.serve("/users/ben/x", sec_fetch_mode="navigate", cookie=pass_cookies("/*")).fallback is None
 
 
 GETS = ("/-/whoami", "/-/explain?key=public/a", "/-/s3objects", "/-/contents/lesson-7")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.core.replies import document, is_navigation, phrase, problem, redirect
+from stagedoor.core.replies import document, is_navigation, phrase, problem, redirect, remove_cookie
 from tests.helpers.support import field, fields_of
 
 
@@ -37,6 +37,28 @@ from tests.helpers.support import field, fields_of
 )
 def test_who_is_a_person_going_to_a_page(method: str, fields: dict[str, str], navigation: bool) -> None:
     assert is_navigation(method, fields_of(**fields)) is navigation
+
+
+@pytest.mark.parametrize(
+    ("origin", "domains"),
+    [
+        ("https://assets.example.com", ["", "assets.example.com", "example.com"]),
+        ("https://a.b.example.co.uk:8443", ["", "a.b.example.co.uk", "b.example.co.uk", "example.co.uk", "co.uk"]),
+        ("https://example.com", ["", "example.com"]),
+        ("http://localhost:8080", [""]),
+        ("http://127.0.0.1:8080", [""]),
+        ("http://[::1]:8080", [""]),
+        ("https://192.0.2.7", [""]),
+    ],
+)
+def test_a_cookie_is_removed_wherever_a_page_could_have_put_it(origin: str, domains: list[str]) -> None:
+    """Browsers pass over what is a public suffix, such as co.uk."""
+    lines = [value.decode() for name, value in remove_cookie("token", origin) if name == b"set-cookie"]
+    assert [re.sub(r".*; Domain=([^;]*).*|.*", r"\1", line, count=1) for line in lines] == domains
+    for line in lines:
+        assert line.startswith("token=; Path=/; ")
+        assert "; Max-Age=0" in line
+        assert line.endswith("; Secure") is origin.startswith("https:")
 
 
 def test_a_program_gets_problem_json() -> None:

@@ -13,15 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.core.caller import Caller
-from stagedoor.core.errors import InvalidToken, SessionTooLarge
+from stagedoor.core.errors import InvalidToken, OutdatedSession, SessionTooLarge
+from stagedoor.core.issuers import Issuer
 from stagedoor.core.jose import octets, split
-from stagedoor.core.session import MAX_COOKIE_BYTES, Sessions, verify_hs256
-from tests.helpers.support import ISSUER, NOW, SESSION_KEY, SITE, b64, caller, sealed, token
+from stagedoor.core.policy.decide import compile_rules
+from stagedoor.core.session import MAX_COOKIE_BYTES, ROLLING_OUT, Sessions, digest, verify_hs256
+from tests.helpers.support import CLIENT, ISSUER, NOW, SESSION_KEY, SITE, b64, caller, issuer, sealed, token
 from tests.helpers.wycheproof import Vector, key_sets, signature_vectors
 
 SID = b"0123456789abcdef"
 NEW_KEY = b"another key, for after the rotation!"
 ANN = Caller("staff", ISSUER, {"sub": "ann"}, expires=NOW + 600)
+PROOF = digest(issuer(), ())
 
 
 def sessions(**more: Any) -> Sessions:
@@ -29,7 +32,8 @@ def sessions(**more: Any) -> Sessions:
         "lifetime": 8 * 3600.0,
         "site": SITE,
         "keys": (SESSION_KEY,),
-        "issuers": {ISSUER: "staff"},
+        "issuers": (issuer(),),
+        "rules": (),
     }
     return Sessions(**{**fields, **more})
 
@@ -76,6 +80,8 @@ def test_a_session_holds_what_it_was_given_and_its_own_members() -> None:
         "aud": SITE,
         "sid": b64(SID),
         "exp": int(NOW + 600),
+        "made": int(NOW),
+        "digest": PROOF,
     }
     header = split(text).header
     assert (header["alg"], header["typ"]) == ("HS256", "JWT")
@@ -120,7 +126,7 @@ def test_rotation_the_newest_signs_and_all_verify() -> None:
 
 
 def test_the_key_id_says_nothing_about_the_key_and_decides_nothing() -> None:
-    claims = {"sub": "ann", "iss": ISSUER, "aud": SITE, "exp": NOW + 60}
+    claims = {"sub": "ann", "iss": ISSUER, "aud": SITE, "exp": NOW + 60, "digest": PROOF}
     assert sessions().verify(signed(claims, kid="nonsense"), NOW).subject == "ann"
     assert sessions().verify(signed(claims), NOW).subject == "ann"
 
@@ -131,7 +137,7 @@ def test_without_keys_no_session_is_right() -> None:
 
 @pytest.mark.parametrize("key", [b"", b"short", b"x" * 31])
 def test_a_short_key_never_verifies(key: bytes) -> None:
-    claims = {"sub": "root", "iss": ISSUER, "aud": SITE, "exp": NOW + 60}
+    claims = {"sub": "root", "iss": ISSUER, "aud": SITE, "exp": NOW + 60, "digest": PROOF}
     assert refusal(signed(claims, key), sessions(keys=(key,))) == "session-signature"
 
 
@@ -144,18 +150,18 @@ def test_a_session_of_another_site_is_refused() -> None:
 
 
 def test_a_session_of_an_issuer_that_was_removed_is_refused() -> None:
-    assert refusal(made(), sessions(issuers={"https://new.example": "staff"})) == "session-issuer"
+    assert refusal(made(), sessions(issuers=(issuer(url="https://new.example"),))) == "session-issuer"
 
 
 def test_the_issuers_name_is_the_one_that_holds_now() -> None:
-    assert sessions(issuers={ISSUER: "people"}).verify(made(), NOW).label == "people:ann"
+    assert sessions(issuers=(issuer(name="people"),)).verify(made(), NOW).label == "people:ann"
 
 
 @pytest.mark.parametrize(
     "change", [{"exp": None}, {"exp": "1"}, {"exp": True}, {"aud": [SITE + "x"]}, {"iss": [ISSUER]}, {"nbf": NOW + 9}]
 )
 def test_members_of_the_wrong_kind_are_refused_even_if_signed(change: dict[str, Any]) -> None:
-    good = {"sub": "ann", "iss": ISSUER, "aud": SITE, "exp": NOW + 60}
+    good = {"sub": "ann", "iss": ISSUER, "aud": SITE, "exp": NOW + 60, "digest": PROOF}
     assert sessions().verify(signed(good), NOW).subject == "ann"
     assert refusal(signed({**good, **change}))
 
@@ -195,6 +201,105 @@ def test_no_changed_letter_goes_unnoticed(place: int, mask: int) -> None:
 @pytest.mark.parametrize("text", ["", "x", "a.b.c", "e30.e30.e30", "." * 20_000])
 def test_rubbish_is_refused(text: str) -> None:
     assert refusal(text) in ("token-shape", "token-too-long")
+
+
+# --- bound to what proved it
+
+
+def outdated(text: str, site: Sessions, now: float = NOW) -> OutdatedSession:
+    with pytest.raises(OutdatedSession) as caught:
+        site.verify(text, now)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        issuer(audience=frozenset(("other",))),
+        issuer(audience=frozenset((CLIENT, "other"))),
+        issuer(algorithms=frozenset(("ES256",))),
+        issuer(algorithms=frozenset(("RS256", "ES256"))),
+        issuer(token_use=frozenset(("access",))),
+        issuer(claims={"groups": "roles"}),
+        issuer(claims={"sub": "oid"}),
+    ],
+    ids=str,
+)
+def test_a_session_counts_no_longer_once_its_issuers_entry_is_another(entry: Issuer) -> None:
+    """By the new entry its token might never have counted, or its claims would be others."""
+    text = made()
+    assert outdated(text, sessions(issuers=(entry,))).code == "session-outdated"
+    assert sessions().verify(text, NOW).subject == "ann"
+
+
+def test_what_only_helps_to_find_or_name_an_issuer_ends_no_session() -> None:
+    entry = issuer(jwks="https://id.example.com/new-keys", name="people", leeway=30.0)
+    assert sessions(issuers=(entry,)).verify(made(), NOW).label == "people:ann"
+
+
+DENIES: dict[str, dict[str, object]] = {
+    "a group": {"path": "a/**", "deny": {"groups": ["banned"]}},
+    "a value of a claim": {"path": "a/**", "deny": {"claims": {"plan": ["free"]}}},
+    "an address": {"path": "a/**", "deny": {"emails": ["@rival.example"]}},
+    "a folder of one's own": {"path": "a/{tenant}/**", "deny": "anyone"},
+    "a hashed folder": {"path": "a/{tenant|sha256}/**", "deny": "signed-in"},
+    "a group of this issuer": {"path": "a/**", "deny": {"groups": ["banned"], "issuer": ["staff"]}},
+    "a group, by its URL": {"path": "a/**", "deny": {"groups": ["banned"], "issuer": [ISSUER]}},
+}
+
+
+@pytest.mark.parametrize("deny", DENIES.values(), ids=DENIES)
+def test_a_session_counts_no_longer_once_a_deny_asks_what_it_may_have_dropped(deny: dict[str, object]) -> None:
+    after = sessions(rules=compile_rules([deny]).rules)
+    assert outdated(made(), after).code == "session-outdated"
+    assert after.verify(made(after), NOW).subject == "ann"
+
+
+@pytest.mark.parametrize("name", DENIES)
+def test_each_thing_that_a_deny_asks_is_told_from_the_others(name: str) -> None:
+    text = made(sessions(rules=compile_rules([DENIES[name]]).rules))
+    for other, deny in DENIES.items():
+        site = sessions(rules=compile_rules([deny]).rules)
+        same = {name, other} <= {"a group", "a group of this issuer", "a group, by its URL"} or {name, other} <= {
+            "a folder of one's own",
+            "a hashed folder",
+        }
+        if other == name or same:
+            assert site.verify(text, NOW).subject == "ann"
+        else:
+            assert outdated(text, site)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"path": "b/**", "allow": {"groups": ["new"]}},
+        {"path": "b/{tenant}/**", "allow": "signed-in"},
+        {"path": "b/**", "deny": "anyone"},
+        {"path": "b/**", "deny": "signed-in"},
+        {"path": "elsewhere/**", "deny": {"groups": ["banned"]}},
+        {"path": "b/**", "deny": {"groups": ["new"], "issuer": ["partners"]}},
+    ],
+    ids=str,
+)
+def test_a_change_of_rules_that_no_session_can_get_past_signs_nobody_out(rule: dict[str, object]) -> None:
+    """A value that an allow asks and a session lacks denies; and a deny for all asks nothing."""
+    before = compile_rules([DENIES["a group"]]).rules
+    after = compile_rules([DENIES["a group"], rule]).rules
+    assert sessions(rules=after).verify(made(sessions(rules=before)), NOW).subject == "ann"
+
+
+def test_a_session_that_is_outdated_at_birth_comes_from_another_gateway() -> None:
+    elsewhere = sessions(rules=compile_rules([DENIES["a group"]]).rules)
+    assert outdated(made(), elsewhere, NOW).is_new
+    assert outdated(made(), elsewhere, NOW + ROLLING_OUT - 1).is_new
+    assert not outdated(made(), elsewhere, NOW + ROLLING_OUT).is_new
+    for made_at in (None, "1700000000", True, NOW - ROLLING_OUT):
+        assert not outdated(signed({"iss": ISSUER, "aud": SITE, "exp": NOW + 60, "made": made_at}), sessions()).is_new
+
+
+def test_an_expired_session_is_called_expired_first() -> None:
+    assert refusal(made(), sessions(issuers=(issuer(claims={"sub": "oid"}),)), NOW + 600) == "token-expired"
 
 
 # --- the cookie

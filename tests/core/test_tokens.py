@@ -155,6 +155,45 @@ def test_a_bomb_of_nested_json_is_refused(open_: bytes) -> None:
     assert refusal(sealed(bomb, GOOD_BODY, SIGN)) == "token-shape"
 
 
+@pytest.mark.parametrize("form", ["lists", "objects", "both"])
+def test_json_has_so_many_levels_and_no_more(form: str) -> None:
+    """Python's own limit differs between versions, and with how deep the program is in its calls."""
+    opening, closing = {"lists": ("[", "]"), "objects": ('{"a":', "}"), "both": ('[{"a":', "}]")}[form]
+
+    def payload(levels: int) -> bytes:
+        times = (levels - 1) // opening.count("{") if form == "objects" else (levels - 1)
+        times = times // 2 if form == "both" else times
+        return GOOD_BODY[:-1] + f',"x":{opening * times}1{closing * times}'.encode() + b"}"
+
+    deepest = jose.MAX_DEPTH - 1 if form == "both" else jose.MAX_DEPTH
+    assert Reader().verify(sealed(GOOD_HEAD, payload(deepest), SIGN)).subject == "ann"
+    assert refusal(sealed(GOOD_HEAD, payload(deepest + 2), SIGN)) == "token-shape"
+
+
+def test_brackets_in_texts_are_no_levels() -> None:
+    texts = {"x": "[" * 1000, "y": '"' * 100 + "{" * 1000 + "\\", "z": ["[{" * 500] * 4, '"[': "\\" + "[" * 200}
+    assert Reader().verify(token(claims(**texts))).subject == "ann"
+    wide = {"x": [[] for _ in range(1000)], "y": [{} for _ in range(1000)]}
+    assert Reader().verify(token(claims(**wide))).subject == "ann"
+
+
+@given(st.lists(st.sampled_from([*'[]{}"\\,:1 ', '"a"', '"\\"', '"\\\\"']), max_size=60).map("".join))
+def test_a_parser_gets_no_deeper_than_was_counted(text: str) -> None:
+    """Beside a counter that walks through the text as a parser does, up to where something is wrong."""
+    depth = deepest = 0
+    inside = escaped = False
+    for letter in text:
+        if inside:
+            inside, escaped = letter != '"' or escaped, letter == "\\" and not escaped
+        elif letter == '"':
+            inside = True
+        else:
+            depth += (letter in "[{") - (letter in "]}")
+            deepest = max(deepest, depth)
+    padding = "[]" * (jose.MAX_DEPTH + 1)  # so that it counts at all
+    assert jose._depth((padding + text).encode()) == max(1, deepest)
+
+
 def test_a_token_of_a_megabyte_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jose, "base64url", None)  # to read it would be an error
     for text in ("a" * 1_048_576, "." * 1_048_576, token()[:100] + "x" * 16_384):
@@ -468,6 +507,27 @@ def access(**more: Any) -> str:
 
 def identity(**more: Any) -> str:
     return token(claims(**{"iss": COGNITO, "token_use": "id", **more}))
+
+
+@pytest.mark.parametrize("name", ["sub", "client_id"])
+@pytest.mark.parametrize("value", [["ann", "ben"], ["ann"], [], {"a": 1}, 5, 1.5, True], ids=str)
+def test_who_and_for_whom_is_one_string(name: str, value: Any) -> None:
+    """A list in sub would open the folder of everybody that it names."""
+    assert refusal(token(claims(**{name: value}))) == "token-subject"
+
+
+@pytest.mark.parametrize("name", ["sub", "client_id"])
+@pytest.mark.parametrize("value", [None, ...], ids=str)
+def test_a_token_need_not_say_who_or_for_whom(name: str, value: Any) -> None:
+    found = Reader().verify(token(claims(**{name: value})))
+    assert found.values(name) == frozenset()
+
+
+def test_a_claim_that_stands_for_sub_has_one_value_too() -> None:
+    entry = issuer(claims={"sub": "ids"})
+    assert refusal(token(claims(ids=["ann", "ben"])), entry) == "token-subject"
+    assert Reader(entry).verify(token(claims(ids=["ann"]))).subject == "ann"
+    assert Reader(entry).verify(token(claims(ids=7))).subject == "7"
 
 
 def test_cognito_access_tokens_have_a_client_id_and_id_tokens_an_aud() -> None:

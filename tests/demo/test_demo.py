@@ -386,10 +386,12 @@ def test_demo_serves_and_leaves_nothing_behind(tmp_path: Path, name: signal.Sign
         token_file = re.search(r"\$\(cat (\S+)\)", demo.text)
         assert token_file
         bearer = {"authorization": f"Bearer {Path(token_file[1]).read_text()}"}
-        stale = {"cookie": "stagedoor=eyJhbGciOiJIUzI1NiJ9.e30.AAAA", "sec-fetch-mode": "navigate"}
+        session = f"stagedoor-{urlsplit(site).port}"
+        stale = {"cookie": f"{session}=eyJhbGciOiJIUzI1NiJ9.e30.AAAA", "sec-fetch-mode": "navigate"}
         with httpx.Client(base_url=site, trust_env=False) as client:
             assert "Stagedoor demo" in client.get("/").text
-            old = client.get("/", headers=stale)  # the session of a demo that ran before
+            assert client.get("/", headers=stale).status_code == 200  # the session of a demo that ran before
+            old = client.get("/users/ann/notes.md", headers=stale)
             assert (old.status_code, "Max-Age=0" in old.headers["set-cookie"]) == (302, True)
             assert client.get("/users/ann/notes.md").status_code == 401
             assert client.get("/users/ann/notes.md", headers=bearer).status_code == 200

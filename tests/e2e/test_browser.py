@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
@@ -356,7 +356,7 @@ def test_a_listed_origin_turns_its_token_into_a_cookie_that_no_script_sees(
 ) -> None:
     page.goto(f"{frontend.origin}/")
     sign_in(page, site, "ann")
-    session = cookies(context)["stagedoor"]
+    session = cookies(context)[f"stagedoor-{urlsplit(site.url).port}"]
     assert (session["httpOnly"], session["sameSite"], session["path"]) == (True, "Lax", "/")
     assert page.evaluate("document.cookie") == ""
     got = page.evaluate(FETCH, [f"{site.url}/users/ann/diary.txt", {"credentials": "include"}])

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -86,10 +87,15 @@ class School:
         headers = {"authorization": f"Bearer {self.token(person)}"} if person else {}
         return httpx.Client(base_url=self.url, headers=headers, trust_env=False)
 
+    @property
+    def cookie(self) -> str:
+        """The name of the session's cookie."""
+        return f"stagedoor-{urlsplit(self.url).port}"
+
     def session(self, person: str) -> str:
         """The cookie of somebody who has signed in."""
         with self.client(person) as client:
-            return client.post("/-/session").cookies["stagedoor"]
+            return client.post("/-/session").cookies[self.cookie]
 
     def ask(self, method: str, target: str, person: str | None = None, body: bytes = b"") -> tuple[int, bytes]:
         """Ask for exactly this target; clients tidy up what an attacker would not."""
@@ -153,7 +159,7 @@ def test_it_runs_on_what_the_tests_run_on() -> None:
 
 def test_nobody_gets_anything_without_a_token_that_counts(school: School) -> None:
     header, payload, _ = school.token(TEACHER).split(".")
-    for headers in ({}, {"authorization": f"Bearer {header}.{payload}.AAAA"}, {"cookie": "stagedoor=a.b.c"}):
+    for headers in ({}, {"authorization": f"Bearer {header}.{payload}.AAAA"}, {"cookie": f"{school.cookie}=a.b.c"}):
         with school.client() as nobody:
             for method, path in (
                 ("GET", "/api/courses"),
@@ -349,7 +355,7 @@ class Visit(NamedTuple):
     def be(self, person: str | None) -> None:
         """Open the page as somebody who has signed in before."""
         if person:
-            cookie = {"name": "stagedoor", "value": self.school.session(person), "url": self.school.url}
+            cookie = {"name": self.school.cookie, "value": self.school.session(person), "url": self.school.url}
             self.context.add_cookies([cookie])  # type: ignore[list-item]
             self.page.goto(f"{self.school.url}/web/icon.svg")
             self.page.evaluate("name => localStorage.setItem('name', name)", json.dumps([person, NAMES[person]]))
@@ -605,7 +611,7 @@ class TestInTheBrowser:
         ann.open("/#/night-sky/night-sky-film")
         assert ann.film().count() == 1
         assert ann.page.evaluate("document.cookie") == ""  # out of the reach of scripts
-        assert [cookie["name"] for cookie in ann.context.cookies()] == ["stagedoor"]
+        assert [cookie["name"] for cookie in ann.context.cookies()] == [ann.school.cookie]
         ann.page.get_by_role("button", name="Sign out").click()
         expect(ann.page.locator("h1")).to_have_text("Learn to look up.")
         assert ann.context.cookies() == []
@@ -678,7 +684,7 @@ class TestInTheBrowser:
         assert paper == ("rgb(15, 18, 32)" if scheme == "dark" else "rgb(247, 245, 239)")
         assert visit.page.evaluate(UNUSABLE) == []
         visit.context.add_cookies(
-            [{"name": "stagedoor", "value": visit.school.session(STUDENT), "url": visit.school.url}]
+            [{"name": visit.school.cookie, "value": visit.school.session(STUDENT), "url": visit.school.url}]
         )
         visit.open()
         assert visit.page.evaluate(UNUSABLE) == []

@@ -156,7 +156,7 @@ def test_a_token_that_was_changed_is_refused(gateway: Gateway, ann: Issued) -> N
         (f"{unsigned.decode().rstrip('=')}.{payload}.", "token-algorithm"),
         (f"{head}.{payload}", "token-shape"),
     ):
-        refused = gateway.bearer("/public/logo.txt", token)  # a bad credential is not forgotten where none is needed
+        refused = gateway.bearer("/users/ann/essay.txt", token)
         assert (refused.status_code, code(refused)) == (401, why)
         assert 'error="invalid_token"' in refused.headers["www-authenticate"]
 

@@ -279,7 +279,7 @@ async def test_no_credential_is_in_any_output(
             for text in (good, bad, "s3cr3t", "s3cr3t.s3cr3t.s3cr3t", "s3cr3t" * 2500):
                 await ask(here.port, target, "GET", bearer_line(text))
                 await ask(here.port, target, "GET", f"Authorization: Basic {text}")
-                await ask(here.port, target, "GET", f"Cookie: token={text}; stagedoor=s3cr3t")
+                await ask(here.port, target, "GET", f"Cookie: token={text}; stagedoor-8080=s3cr3t")
                 await ask(here.port, f"{target}{joint}token={text}")
                 await ask(here.port, f"{target}{joint}Policy={text}&Signature=s3cr3t&Key-Pair-Id=s3cr3t")
                 await ask(here.port, target, "GET", f"Referer: https://x.example/?token={text}", f"User-Agent: {text}")

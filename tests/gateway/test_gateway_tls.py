@@ -55,6 +55,29 @@ def in_our_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...,
     return run
 
 
+@pytest.mark.parametrize(
+    ("url", "more", "sent"),
+    [
+        ("https://assets.example.com", TLS, "max-age=31536000"),
+        ("https://assets.example.com:8443", TLS, "max-age=31536000"),
+        ("http://127.0.0.1:8080", TLS, "max-age=31536000"),
+        ("https://localhost:8443", TLS, None),  # every other server of a developer's machine would be meant, too
+        ("https://assets.example.com", "", None),  # whoever ends TLS says so
+    ],
+)
+async def test_browsers_are_told_to_come_by_https_alone_where_tls_ends_here(
+    site: Path, url: str, more: str, sent: str | None
+) -> None:
+    """RFC 6797: on every answer, those of the door and those of objects."""
+    certificate(site)
+    text = settings_text(more=more).replace("http://127.0.0.1:8080", url)
+    async with serving(site, text) as here:
+        for target, status in (("/public/a.txt", 200), ("/public/none", 404), ("/team/a", 401), ("/-/healthz", 200)):
+            heard = await here.ask(target)
+            assert (heard.status, heard.field("strict-transport-security")) == (status, sent)
+        assert (await here.ask("/public/a.txt", "POST", "Content-Length: 0")).field("strict-transport-security") == sent
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
     root = prepare(tmp_path, {"public/a.txt": b"hello", "public/body.bin": BODY})

@@ -219,9 +219,9 @@ class Visitor:
         self.web, self.now, self.client = web() if pages is None else pages, NOW, "192.0.2.1"
         self.store, self.catalogue = MemoryStore(), dict[str, Content]()
         self.site = site or Site(SITE)
-        made = Sessions(SITE, (SESSION_KEY,), {one.url: one.name for one in issuers}, 8 * 3600.0) if sessions else None
         tokens = Tokens(tuple(issuers), signatures)
         policy = compile_rules(rules)
+        made = Sessions(SITE, (SESSION_KEY,), issuers, policy.rules, 8 * 3600.0) if sessions else None
         endpoints = endpoints_of(policy, **(api_options or {}))
         self.door = Door(self.site, policy, tokens, made, passes, endpoints)
 

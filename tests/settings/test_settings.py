@@ -181,6 +181,39 @@ def with_(section: str, line: str) -> str:
     return f"{MINIMAL}[{section}]\n{line}\n"
 
 
+WITH_SECRETS = (
+    "https://me:s3cr3t@h.example/x",
+    "http://s3cr3t@h.example",
+    "https://me:a/s3cr3t@h.example",
+    "https://me:a?s3cr3t@h.example",
+    "me:s3cr3t@h.example/x",
+    "https://h.example/?key=s3cr3t",
+    "https://h.example/#s3cr3t",
+    "ftp://me:s3cr3t@h.example",
+    "s3://me:s3cr3t@bucket/x",
+    "//me:s3cr3t@h.example",
+    "sqlite://me:s3cr3t@x/y.db",
+    "dynamodb://me:s3cr3t@t",
+    "redis://:s3cr3t@host",
+)
+URLS = ("site.url", "site.store", "site.endpoint", "site.ca", "issuers.issuer", "issuers.jwks", "login.page")
+
+
+@pytest.mark.parametrize("name", [*URLS, "login.issuer", "catalogue.url", "cors.origins", "passes.private_key"])
+@pytest.mark.parametrize("url", WITH_SECRETS)
+def test_no_message_about_a_setting_quotes_the_credentials_of_its_url(home: Path, name: str, url: str) -> None:
+    section, _, key = name.partition(".")
+    line = f'{key} = ["{url}"]' if key == "origins" else f'{key} = "{url}"'
+    there = name in ("site.url", "site.store", "issuers.issuer")
+    text = re.sub(rf"(?m)^{key} *=.*$", line, MINIMAL) if there else with_(section, line)
+    assert text.count(url) == 1
+    try:
+        said = "\n".join(read(home, text).warnings)
+    except SettingsError as refused:
+        said = str(refused)
+    assert "s3cr3t" not in said
+
+
 # --- what is right
 
 
@@ -344,7 +377,21 @@ def test_the_url_is_written_as_browsers_write_an_origin(home: Path, written: str
     found = read(home, MINIMAL.replace("https://assets.example.com", written))
     assert found.url == origin
     assert found.secure is origin.startswith("https")
-    assert found.token_sources.session == ("__Host-stagedoor" if found.secure else "stagedoor")
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://assets.example.com", "__Host-stagedoor"),
+        ("https://localhost:8443", "__Host-stagedoor"),
+        ("http://localhost:8080", "stagedoor-8080"),
+        ("http://[::1]:9000", "stagedoor-9000"),
+        ("http://127.0.0.1", "stagedoor-80"),
+    ],
+)
+def test_two_sites_of_one_machine_have_session_cookies_of_their_own(home: Path, url: str, name: str) -> None:
+    """All ports of a host share cookies (RFC 6265 §8.5), so one site's sign-in would take the other's session."""
+    assert read(home, MINIMAL.replace("https://assets.example.com", url)).token_sources.session == name
 
 
 @pytest.mark.parametrize(
@@ -409,6 +456,16 @@ WRONG = {
     "store without a bucket": (MINIMAL.replace("memory:", "s3://"), "site.store", 3),
     "region without S3": (with_("site", 'region = "x"'), "site.region", 2),
     "endpoint without S3": (with_("site", 'endpoint = "https://x"'), "site.endpoint", 2),
+    "endpoint has a password": (
+        with_("site", 'endpoint = "https://me:x@[::1"').replace("memory:", "s3://bucket"),
+        "site.endpoint",
+        2,
+    ),
+    "endpoint has a query": (
+        with_("site", 'endpoint = "https://s3.internal?x"').replace("memory:", "s3://bucket"),
+        "site.endpoint",
+        2,
+    ),
     "a size without a unit": (with_("site", 'cache = "64"'), "site.cache", 2),
     "a size that is a number": (with_("site", "cache = 64"), "site.cache", 2),
     "a duration without a unit": (with_("site", 'fresh = "5"'), "site.fresh", 2),

@@ -141,7 +141,7 @@ def _read_claims(source: str) -> dict[str, object]:
 def _caller_with(claims: Mapping[str, object], name: str | None, settings: Settings, notes: list[str]) -> Caller:
     """Make a caller from claims; arguments and errors as for `find_caller`."""
     from ..core.caller import Caller
-    from ..core.tokens import check_claims
+    from ..core.tokens import check_claims, check_identifiers
 
     named = [one for one in settings.issuers if name in (None, one.name, one.url)]
     fitting = [one for one in named if claims.get("iss", one.url) == one.url]
@@ -154,9 +154,10 @@ def _caller_with(claims: Mapping[str, object], name: str | None, settings: Setti
         names = ", ".join(one.name for one in fitting)
         raise WrongUsage(f"there are several issuers ({names}): add iss to the claims, or choose with --issuer")
     issuer = fitting[0]
-    if "exp" in claims:  # the claims of a real token
-        try:
+    try:
+        if "exp" in claims:  # the claims of a real token
             check_claims({"iss": issuer.url, **claims}, issuer, time.time())
-        except InvalidToken as error:
-            notes.append(f"a token with these claims would be refused before the rules are asked: {error}")
+        check_identifiers(claims, issuer.claims)
+    except InvalidToken as error:
+        notes.append(f"a token with these claims would be refused before the rules are asked: {error}")
     return Caller(issuer.name, issuer.url, claims, issuer.claims)

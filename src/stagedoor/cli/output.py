@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import typer
 
+from ..core.errors import without_credentials
+
 
 def say(text: str, style: str = "") -> None:
     """Print an answer."""
@@ -34,7 +36,11 @@ def say_json(value: Mapping[str, object]) -> None:
 def complain(kind: str, *texts: str) -> None:
     """Print messages with their kind on standard error; what to do about one is its second line, indented."""
     for text in texts:
-        _print(f"{kind}: {_without_tokens(text)}", {"error": "red", "warning": "yellow"}.get(kind, ""), stderr=True)
+        _print(
+            f"{kind}: {without_credentials(_without_tokens(text))}",
+            {"error": "red", "warning": "yellow"}.get(kind, ""),
+            stderr=True,
+        )
 
 
 def remark(text: str) -> None:

@@ -86,7 +86,8 @@ def judge(token: Unverified) -> dict[str, Any]:
         caller = verify(token.value, token.settings, token.now)
     except (InvalidToken, KeysUnavailable) as failure:
         error = failure
-        failed = next((stage for stage, codes in STAGES.items() if error.code in codes), "claims")
+        code = "issuer-unavailable" if isinstance(error.__cause__, KeysUnavailable) else error.code
+        failed = next((stage for stage, codes in STAGES.items() if code in codes), "claims")
     details = {
         "shape": f"JWT, {token.header.get('alg')}",
         "issuer": token.issuer.name if token.issuer else "",

@@ -119,6 +119,7 @@ _MENDS: Mapping[str, str | Callable[[Unverified], str]] = {
     "token-signature": _signature,
     "token-audience": _audience,
     "token-use": lambda token: f"to accept {token.claims.get('token_use')!r}, add it to [[issuers]] token_use",
+    "token-subject": "one person has one sub: have the provider send a string, or map sub to a claim with one value",
     "token-expired": lambda token: _time(token, "exp"),
     "token-early": lambda token: _time(token, "nbf"),
 }

@@ -103,17 +103,25 @@ class Caller:
 
     @property
     def email(self) -> str:
-        """The one e-mail address, in lower case, if the issuer has verified it, else ""."""
+        """The one e-mail address, its ASCII letters in lower case, if the issuer has verified it, else ""."""
         if self.values("email_verified") != {"true"} or len(self.values("email")) != 1:
             return ""
         (email,) = self.values("email")
-        return email.lower() if email.isascii() else email
+        return lower_ascii(email)
+
+    @property
+    def claimed_emails(self) -> frozenset[str]:
+        """Every reading of every address that the caller claims, verified or not, and `@domain` of each.
+
+        Deny rules compare these: nobody gets past one by an unusual spelling, or by a second address.
+        """
+        return frozenset(reading for email in self.values("email") for reading in _readings(email))
 
     @property
     def groups_left_out(self) -> bool:
         """True if the provider says that it left the groups out of the token (Entra ID beyond 200 groups)."""
         elsewhere = self.claims.get("_claim_names")
-        return isinstance(elsewhere, dict) and self.names.get("groups", "groups") in elsewhere
+        return isinstance(elsewhere, dict | list) and self.names.get("groups", "groups") in elsewhere
 
 
 _SCOPES = ("scope", "scp")
@@ -125,6 +133,43 @@ ANONYMOUS = Caller("", "", {})
 def is_segment(value: str) -> bool:
     """May this claim value stand for one whole path segment? Not if a path or a pattern could read it otherwise."""
     return value not in ("", ".", "..") and not re.search(r"[/\\*?\x00-\x1f\x7f-\x9f\ud800-\udfff]", value)
+
+
+def lower_ascii(text: str) -> str:
+    """The text with its ASCII letters in lower case, and no other: `str.lower` makes a K of the Kelvin sign."""
+    return text.translate(_LOWER)
+
+
+_LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+
+
+def email_reading(text: str) -> str:
+    """One form for every spelling of an address, or of `@domain` (RFC 5321 §2.3.11; RFC 5891 §4 for other scripts)."""
+    mailbox, at, domain = _folded(text).rpartition("@")
+    return f"{mailbox}{at}{_domain(domain)}"
+
+
+def _readings(email: str) -> Iterator[str]:
+    mailbox, *domains = _folded(email).split("@")  # of several, each may be what somebody else reads
+    for domain in map(_domain, domains):
+        yield f"@{domain}"
+        yield f"{mailbox}@{domain}"
+
+
+def _folded(text: str) -> str:
+    if not text.isascii():
+        from unicodedata import normalize  # rarely needed, and the edge starts faster without it
+
+        text = normalize("NFKC", text).casefold()
+    return text.lower().rpartition("<")[2].strip(" \t\r\n\0\"'>")
+
+
+def _domain(text: str) -> str:
+    text = text.strip(" \t\r\n\0\"'>.,;")
+    try:
+        return text if text.isascii() else text.encode("idna").decode()
+    except UnicodeError:
+        return text
 
 
 def _alike(one: object, other: object) -> bool:
@@ -157,9 +202,16 @@ def _is_plain(value: object) -> bool:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Strings as they are, whole numbers in decimal, booleans as true/false; of a list every such member."""
+    """Strings as they are, numbers in decimal, booleans as true/false; of a list every such member.
+
+    `3.0` is the number 3 (RFC 8259 §6), so it counts as both texts.
+    """
     for item in value if isinstance(value, list) else (value,):
         if isinstance(item, bool):
             yield "true" if item else "false"
         elif isinstance(item, str | int):
             yield str(item)
+        elif isinstance(item, float) and math.isfinite(item):
+            yield repr(item)
+            if item.is_integer():
+                yield str(int(item))

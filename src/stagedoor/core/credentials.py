@@ -2,7 +2,8 @@
 
 The order: a pass in the query; then header, cookie and query in the order of `[tokens] from`; then our own session;
 then pass cookies. The first that is present decides, also when it is bad: a bad credential is never skipped for a
-weaker one. Two different values under one name are refused.
+weaker one. Two different values under one name are refused. Two exceptions: `Authorization` with another scheme than
+Bearer is no credential of ours, and the door passes over a bad token cookie beside a good session.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ _MISNAMED = "Cookie: "
 MAX_PASS_SETS = 8
 """Sets of pass cookies in one request, one for each folder on the way to the object."""
 
+_BEARER = re.compile(rb"bearer(?:[ \t]|\Z)", re.IGNORECASE)
+_SCHEME = re.compile(rb"(basic|digest|negotiate|ntlm|dpop|oauth|token|jwt|aws4-hmac-sha256) ", re.IGNORECASE)
+_LOST_TOKEN = re.compile(rb"(?:[^\s,]+ +)?ey[\w-]+\.ey[\w-]+\.[\w-]*[ \t]*\Z")
+_WITH_SCHEME = re.compile(rb'"?bearer(?: |%20|\+)', re.IGNORECASE)
+
 
 class Sources(NamedTuple):
     """Where credentials may be. A site has one value of it.
@@ -51,16 +57,21 @@ class Sources(NamedTuple):
 
 
 class Credential(NamedTuple):
-    """The credential that decides: where it was found, and its text; a pass has fields instead.
+    """The credential that decides.
 
     Attributes:
+        kind: where it was found.
+        value: its text; "" for a pass.
+        fields: of a pass.
         other_sets: of pass cookies, where there are several.
+        beside_bad_token: True for a session beside a token cookie that was passed over.
     """
 
     kind: Kind
     value: str
     fields: PassFields = MappingProxyType({})
     other_sets: tuple[PassFields, ...] = ()
+    beside_bad_token: bool = False
 
 
 def find(headers: Headers, query: bytes, sources: Sources) -> Credential | None:
@@ -71,6 +82,25 @@ def find(headers: Headers, query: bytes, sources: Sources) -> Credential | None:
     """
     authorization, cookies = headers.get(b"authorization", ()), headers.get(b"cookie", ())
     return _find(tuple(authorization), tuple(cookies), query, sources)
+
+
+def find_session(headers: Headers, sources: Sources) -> Credential | None:
+    """Return our session cookie, whatever else there is; None if there is none, or two different ones."""
+    values = set(_named(list(_cookies(headers.get(b"cookie", ()), _cookie_names(sources))), sources.session))
+    return Credential("session", values.pop().decode("latin-1")) if len(values) == 1 else None
+
+
+def other_scheme(headers: Headers, sources: Sources) -> str | None:
+    """Say which scheme `Authorization` has, if it is there and is not Bearer; None if that explains nothing.
+
+    Returns:
+        For a message. Only well-known schemes are named, because the first word may as well be a password.
+    """
+    lines = [line for line in headers.get(b"authorization", ()) if not _BEARER.match(line)]
+    if not lines or "header" not in sources.order:
+        return None
+    scheme = _SCHEME.match(lines[0])
+    return f"has the scheme {scheme[1].decode()}" if scheme else "does not begin with the word Bearer"
 
 
 @lru_cache(maxsize=256)
@@ -85,30 +115,42 @@ def _find(
     cookies = list(_cookies(cookie_lines, _cookie_names(sources)))
     for source in sources.order:
         if source == "header":
-            if authorization:
-                return Credential("header", _bearer(_one(authorization, "Authorization header")))
+            ours = [line for line in authorization if _BEARER.match(line)]
+            if ours:
+                return Credential("header", _bearer(_one(ours, "Authorization header", "header")))
         elif source == "cookie":
             values = _named(cookies, sources.cookie)
             if values:
-                return Credential("cookie", _one(values, f"cookie {sources.cookie!r}"))
+                return Credential("cookie", _bare(_one(values, f"cookie {sources.cookie!r}", "cookie")))
         else:
             values = [one.value for one in secret if one.name == sources.query.encode()]
             if values:
-                return Credential("query", _one(values, f"query parameter {sources.query!r}"))
+                return Credential("query", _one(values, f"query parameter {sources.query!r}", "query"))
     values = _named(cookies, sources.session)
     if values:
-        return Credential("session", _one(values, f"cookie {sources.session!r}"))
+        return Credential("session", _one(values, f"cookie {sources.session!r}", "session"))
     signed = [(PASS_COOKIES[name], value) for name, value in cookies if name in PASS_COOKIES]
     if signed and sources.pass_cookies:
         first, *others = _pass_sets(signed)
         return Credential("signed-cookies", "", first, tuple(others))
     _explain_curl_mistake(cookies, sources)
+    if "header" in sources.order and any(map(_LOST_TOKEN.match, authorization)):
+        raise InvalidCredential(
+            "the Authorization header holds a token, but not as 'Bearer <token>'",
+            code="credential-scheme",
+            place="header",
+        )
     return None
 
 
 def in_url(query: bytes, sources: Sources) -> bool:
     """Does the URL carry a credential, even one that does not decide?"""
     return query != b"" and strip_query(query, sources) != query
+
+
+def is_signed(query: bytes) -> bool:
+    """Does the URL carry a pass, or a part of one?"""
+    return query != b"" and without_pass(query) != query
 
 
 def strip_query(query: bytes, sources: Sources) -> bytes:
@@ -177,19 +219,31 @@ def _named(pairs: Sequence[tuple[bytes, bytes]], name: str) -> list[bytes]:
     return [value for found, value in pairs if found == wanted]
 
 
-def _one(values: Sequence[bytes], what: str) -> str:
+def _one(values: Sequence[bytes], what: str, place: Kind) -> str:
     if len(values) > 1 and len(set(values)) > 1:
-        raise InvalidCredential(f"the {what} came more than once, with different values", code="credential-twice")
+        raise InvalidCredential(
+            f"the {what} came more than once, with different values", code="credential-twice", place=place
+        )
     return values[0].decode("latin-1")
 
 
 def _bearer(value: str) -> str:
     """Read `Bearer <token>` (RFC 6750 §2.1; the scheme's name is case-insensitive, RFC 9110 §11.1)."""
-    scheme, _, token = value.partition(" ")
-    token = token.strip(" \t")
-    if scheme.lower() != "bearer" or not token:
-        raise InvalidCredential("the Authorization header is not 'Bearer <token>'", code="credential-scheme")
+    token = value[len("Bearer") :].strip(" \t")
+    if not value[len("Bearer") :].startswith(" ") or not token:
+        raise InvalidCredential(
+            "the Authorization header is not 'Bearer <token>'", code="credential-scheme", place="header"
+        )
     return token
+
+
+def _bare(value: str) -> str:
+    """Refuse `Bearer <token>` in the cookie, because its owner could not guess what is wrong with the token."""
+    if _WITH_SCHEME.match(value.encode("latin-1")):
+        raise InvalidCredential(
+            "its value begins with the word Bearer; store the token alone", code="credential-scheme", place="cookie"
+        )
+    return value
 
 
 def _explain_curl_mistake(cookies: Sequence[tuple[bytes, bytes]], sources: Sources) -> None:

@@ -20,6 +20,8 @@ from .errors import (
     InvalidRequest,
     InvalidSession,
     InvalidToken,
+    KeysUnavailable,
+    OutdatedSession,
     StoreRefused,
     Unavailable,
     WrongOrigin,
@@ -59,6 +61,7 @@ class Site(NamedTuple):
         login_page: URL of a sign-in page for navigations without a credential, or None.
         origins: other origins whose scripts may read answers (CORS).
         asked_headers: request headers that those scripts may send, besides `ASKED_HEADERS`.
+        https_only: True: browsers are told to come by https alone (RFC 6797).
     """
 
     url: str
@@ -68,6 +71,7 @@ class Site(NamedTuple):
     login_page: str | None = None
     origins: frozenset[str] = frozenset()
     asked_headers: tuple[str, ...] = ()
+    https_only: bool = False
 
 
 class Endpoint(NamedTuple):
@@ -113,6 +117,8 @@ class Door:
             site = site._replace(sources=site.sources._replace(pass_cookies=False))
         self.site, self.policy, self.tokens, self.sessions = site, policy, tokens, sessions
         self.endpoints = endpoints or {}
+        self._token_removal = replies.remove_cookie(site.sources.cookie, site.url)
+        self._sign_in_path = _path_at(site.login_page, site.url)
         self._in_session = CallerCache(tokens.remember)
         self._vary_origin = bool(site.origins)
         self._asked_headers = ", ".join((*ASKED_HEADERS, *site.asked_headers)).encode()
@@ -135,6 +141,8 @@ class Door:
             answer = self.problem(request, 403, error.code, str(error))
         except InvalidPass as error:
             answer = replies.pass_error(error, replies.is_navigation(request.method, request.headers))
+        except OutdatedSession as error:
+            answer = self._outdated(request, error)
         except InvalidCredential as error:
             answer = self.unauthorized(request, error)
         except Unavailable as error:
@@ -153,7 +161,7 @@ class Door:
         return answer if headers is answer.headers else answer._replace(headers=headers)
 
     def dressed(self, request: Request, headers: Pairs) -> Pairs:
-        """Add what every answer of this site carries, a driver's own too: CORS, and no referrer with a secret.
+        """Add what every answer of this site carries, a driver's own too: CORS, HSTS, and no referrer with a secret.
 
         Args:
             request: what is answered.
@@ -162,6 +170,8 @@ class Door:
         secret = request.query and headers is not _NO_REFERRER
         if secret and credentials.in_url(request.query, self.site.sources):
             headers = (*_without_referrer(headers), *_NO_REFERRER)
+        if self.site.https_only:
+            headers += _HTTPS_ONLY
         return headers + self._cors(request) if self._vary_origin else headers
 
     def caller(self, request: Request, now: float) -> Flow[tuple[Caller, Credential | None]]:
@@ -171,12 +181,47 @@ class Door:
             InvalidCredential: the credential that decides is bad, or a pass.
             Unavailable: it could not be checked.
         """
-        credential = credentials.find(request.headers, request.query, self.site.sources)
-        if credential is None:
-            return ANONYMOUS, None
-        if credential.kind in ("signed-url", "signed-cookies"):
+        caller, credential = yield from self._identify(request, now)
+        if credential is not None and credential.kind in _PASSES:
             raise InvalidPass("a pass opens objects, and nothing of the site's own", code="pass-resource")
-        return self._known(credential, now) or (yield from self.tokens.verify(credential.value, now)), credential
+        return caller, credential
+
+    def _identify(self, request: Request, now: float) -> Flow[tuple[Caller, Credential | None]]:
+        """The caller whom the deciding credential names; a pass, which names nobody, is only found here."""
+        credential = None
+        try:
+            credential = credentials.find(request.headers, request.query, self.site.sources)
+            if credential is None or credential.kind in _PASSES:
+                return ANONYMOUS, credential
+            caller = self._known(credential, now) or (yield from self.tokens.verify(credential.value, now))
+        except (InvalidCredential, KeysUnavailable) as error:
+            place = credential.kind if credential is not None else getattr(error, "place", "")
+            if isinstance(error, InvalidCredential):
+                error.place = place
+            if place != "cookie":
+                raise
+            return self._beside(request, error, now)
+        return caller, credential
+
+    def _beside(
+        self, request: Request, error: InvalidCredential | KeysUnavailable, now: float
+    ) -> tuple[Caller, Credential]:
+        """The caller of a good session beside a token cookie that does not verify: a neighbour could have planted it.
+
+        Raises:
+            InvalidCredential, KeysUnavailable: the error, if there is none; one about an outdated session comes first.
+        """
+        session = credentials.find_session(request.headers, self.site.sources)
+        if session is None:
+            raise error
+        try:
+            caller = self._known(session, now)
+        except OutdatedSession:
+            raise
+        except InvalidCredential:
+            raise error from None
+        assert caller is not None  # only an unknown token has none
+        return caller, session._replace(beside_bad_token=isinstance(error, InvalidCredential))
 
     def _known(self, credential: Credential, now: float) -> Caller | None:
         """The caller of a credential that can be checked without a wish; None for a token not seen before."""
@@ -211,7 +256,10 @@ class Door:
             known = self.passes.known_url(request, now)
             if known is not None:
                 return _granted(key, known, _NO_REFERRER)
-        caller, credential = ANONYMOUS, credentials.find(request.headers, request.query, self.site.sources)
+        opened = self._opened(request, key)
+        if opened is not None:
+            return opened
+        caller, credential = yield from self._identify(request, now)
         if credential is not None:
             if credential.kind == "signed-url":
                 grant = self.passes.verify_url(request, credential.fields, now)
@@ -219,20 +267,45 @@ class Door:
             if credential.kind == "signed-cookies":
                 sets = credential.fields, now, credential.other_sets
                 return _granted(key, self.passes.verify_cookies(request, *sets), _SAME_ORIGIN)
-            caller = self._known(credential, now) or (yield from self.tokens.verify(credential.value, now))
+            if credential.beside_bad_token:
+                return self._without_token(request, self._decided(request, key, caller))
+        return self._decided(request, key, caller)
+
+    def _opened(self, request: Request, key: str) -> Serve | None:
+        """Serve what anybody may read before credentials are looked at, so that no bad one can close it.
+
+        None if the key is not open, if a pass in the query has to decide, or if what could stand in for the object is
+        not open.
+        """
+        rule = self.policy.opened(key)
+        if rule is None or credentials.is_signed(request.query):
+            return None
+        fallback = self.site.fallback
+        navigates = fallback is not None and replies.is_navigation(request.method, request.headers)
+        if fallback is not None and navigates and self.policy.opened(fallback) is None:
+            return None
+        return self._serve(request, key, ANONYMOUS, rule, public=True)
+
+    def _without_token(self, request: Request, answer: Serve | Reply) -> Serve | Reply:
+        """Remove a token cookie that was passed over, if a person navigates and no cache shares the answer."""
+        if (isinstance(answer, Serve) and answer.public) or not replies.is_navigation(request.method, request.headers):
+            return answer
+        return answer._replace(headers=answer.headers + self._token_removal)
+
+    def _decided(self, request: Request, key: str, caller: Caller) -> Serve | Reply:
         decision = self.policy.decide(caller, key)
         if isinstance(decision, Allow):
-            return self._serve(request, key, caller, decision)
+            return self._serve(request, key, caller, decision, public=self.policy.opened(key) is not None)
         if self.passes.keys and not self.tokens.issuers:  # only a pass can open anything here, as behind a key group
             raise InvalidPass("there is no pass", code="no-credential", aws=MISSING_KEY)
         return self.refuse(request, caller)
 
-    def _serve(self, request: Request, key: str, caller: Caller, decision: Allow) -> Serve:
-        fallback, public = self.site.fallback, decision.rule.who == "anyone"
+    def _serve(self, request: Request, key: str, caller: Caller, decision: Allow, public: bool) -> Serve:
+        fallback = self.site.fallback
         if fallback is not None:
             instead = self.policy.decide(caller, fallback)
             if isinstance(instead, Allow) and replies.is_navigation(request.method, request.headers):
-                public = public and instead.rule.who == "anyone"  # either of the two may be what is sent
+                public = public and self.policy.opened(fallback) is not None  # either of the two may be what is sent
             else:
                 fallback = None
         public = public and not credentials.in_url(request.query, self.site.sources)
@@ -247,38 +320,54 @@ class Door:
         return self.unauthorized(request, None)
 
     def unauthorized(self, request: Request, error: InvalidCredential | None) -> Reply:
-        """401 with its challenge (RFC 6750 §3), or 302 to sign-in for a navigation with no or an old credential."""
-        code = error.code if error else "no-credential"
-        sign_in = self._sign_in(request)
-        extra: Pairs = ()
-        if isinstance(error, InvalidSession) and self.sessions is not None:
-            # No script can remove this cookie, and every request with it is refused, for public files too.
-            extra = ((b"set-cookie", self.sessions.clear_cookie().encode()),)
-        again = code in _SIGN_IN_AGAIN or isinstance(error, InvalidSession)
-        person = replies.is_navigation(request.method, request.headers) and replies.can_sign_in(request.headers)
-        if sign_in and again and person:
-            return replies.redirect(sign_in, code, extra)
+        """401 with its challenge (RFC 6750 §3), or 302 to sign-in for a navigation with no or an old credential.
+
+        Only to a navigation a bad cookie is removed: a late answer to a picture must not delete its successor.
+        """
+        code, detail = "no-credential", "sign in, or bring a token, to read this"
         challenge = 'Bearer realm="stagedoor"'
+        other = credentials.other_scheme(request.headers, self.site.sources)
         if error:
-            challenge += f', error="invalid_token", error_description="{error.code}"'
-        detail = self._where(request, error) if error else "sign in, or bring a token, to read this"
+            code, detail = error.code, self._where(error)
+            challenge += f', error="invalid_token", error_description="{code}"'
+        elif other:
+            code = "credential-scheme"
+            detail = f"the Authorization header {other}; a token comes as 'Bearer <token>'"
+        sign_in, extra = self._sign_in(request), Pairs()
+        if replies.is_navigation(request.method, request.headers):
+            extra = self._removal(error)
+            again = error is None or _helps_to_sign_in(error)
+            if sign_in and again and replies.can_sign_in(request.headers):
+                return replies.redirect(sign_in, code, extra)
         extra += ((b"www-authenticate", challenge.encode()),)
         return self.problem(request, 401, code, detail, extra=extra, sign_in=sign_in)
 
-    def _where(self, request: Request, error: InvalidCredential) -> str:
+    def _removal(self, error: InvalidCredential | None) -> Pairs:
+        """Set-Cookie lines that remove the cookie that is bad."""
+        if isinstance(error, InvalidSession) and self.sessions is not None:
+            return ((b"set-cookie", self.sessions.clear_cookie().encode()),)
+        return self._token_removal if error is not None and error.place == "cookie" else ()
+
+    def _outdated(self, request: Request, error: OutdatedSession) -> Reply:
+        """Let a person sign in once more; if the new session is refused too, another gateway made it: 503, no loop."""
+        if not error.is_new or not replies.is_navigation(request.method, request.headers):
+            return self.unauthorized(request, error)
+        detail = "this site is being changed just now; try again in a moment"
+        return self.problem(request, 503, "rolling-out", detail, extra=((b"retry-after", b"10"),))
+
+    def _where(self, error: InvalidCredential) -> str:
         """Name the cookie that is not valid, because a forgotten one is sent with every request without being seen."""
-        try:
-            found = credentials.find(request.headers, request.query, self.site.sources)
-        except InvalidCredential:
-            return str(error)
-        if found is not None and found.kind == "cookie":
+        if error.place == "cookie" and error.code != "credential-twice":
             return f"the cookie {self.site.sources.cookie!r} does not count: {error}"
         return str(error)
 
     def _sign_in(self, request: Request) -> str:
-        """The sign-in page with `next`: where the visitor wanted to go, byte for byte, without any credential."""
+        """The sign-in page with `next`: where the visitor wanted to go, byte for byte, without any credential.
+
+        "" where there is none, and on the page itself, which would send the visitor in circles.
+        """
         page = self.site.login_page
-        if page is None:
+        if page is None or request.path == self._sign_in_path:
             return ""
         query = credentials.strip_query(request.query, self.site.sources)
         target = request.path + (b"?" + query if query else b"")
@@ -364,8 +453,22 @@ def _granted(key: str, grant: Grant, headers: Pairs) -> Serve:
 
 
 _SAME_ORIGIN: Pairs = ((b"referrer-policy", b"same-origin"),)
+_HTTPS_ONLY: Pairs = ((b"strict-transport-security", b"max-age=31536000"),)
+"""For a year, as at the edge; for this host alone, because others may not be ours."""
 _NO_REFERRER: Pairs = ((b"referrer-policy", b"no-referrer"),)
-_SIGN_IN_AGAIN = ("no-credential", "token-expired")
+_PASSES = ("signed-url", "signed-cookies")
+
+
+def _helps_to_sign_in(error: InvalidCredential) -> bool:
+    """Is the credential one that was good once, so that a new one is all that is missing?"""
+    return error.code == "token-expired" or isinstance(error, InvalidSession | OutdatedSession)
+
+
+def _path_at(url: str | None, origin: str) -> bytes | None:
+    """The raw path of a URL of this site; None for another site's."""
+    if url is None or not url.startswith(f"{origin}/"):
+        return None
+    return url.removeprefix(origin).partition("?")[0].encode()
 
 
 def _without_referrer(headers: Pairs) -> Pairs:

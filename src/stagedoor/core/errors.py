@@ -9,6 +9,7 @@ StagedoorError
 ├── InvalidCredential    what the caller brought does not prove who they are        -> 401
 │   ├── InvalidToken     … because the token is wrong, in shape, signature or claims
 │   ├── InvalidSession   … because our own session cookie is over or not ours any more
+│   ├── OutdatedSession  … because what proved our session would be judged otherwise now -> 401, 503 for a new one
 │   └── InvalidPass      … because the signed URL or cookies are wrong, over or for something else  -> 403
 ├── Unavailable          we could not ask, so no one is let in                      -> 503
 │   ├── KeysUnavailable  an issuer's keys
@@ -27,14 +28,31 @@ Each error has a short stable `code`, the same in logs and in problem+json.
 
 from __future__ import annotations
 
+import re
+
+_IN_URLS = (
+    (re.compile(r"""((['"])[^'"\n]*?(?::/+|//))[^'"\n]*@"""), r"\1…@"),  # quoted: a password may hold blanks
+    (re.compile(r"""(:/+|//)[^\s'"]*@"""), r"\1…@"),
+    (re.compile(r"""(?<![^\s'"(/])[^\s'"/@:]*:(?!/)[^\s'"@]*@"""), "…@"),
+    (re.compile(r"""((?::/+|//)[^\s'"?#]*[?#])[^\s'"]+"""), r"\1…"),
+)
+
+
+def without_credentials(text: str) -> str:
+    """The text without what may be secret in its URLs: user and password, query, fragment (RFC 3986 §3.2.1)."""
+    if ":/" in text or "//" in text or "@" in text:
+        for pattern, instead in _IN_URLS:
+            text = pattern.sub(instead, text)
+    return text
+
 
 class StagedoorError(Exception):
-    """Base of all errors; `code` is stable, the message is for people and never holds a credential."""
+    """Base of all errors; `code` is stable, the message is for people and holds no credential, of URLs neither."""
 
     code = "error"
 
     def __init__(self, message: str, *, code: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(without_credentials(message))
         if code is not None:
             self.code = code
 
@@ -55,6 +73,7 @@ class SettingsError(StagedoorError):
     def __init__(
         self, problem: str, *, source: str = "", line: int | None = None, setting: str = "", mend: str = ""
     ) -> None:
+        problem, mend = without_credentials(problem), without_credentials(mend)
         self.problem, self.source, self.line, self.setting, self.mend = problem, source, line, setting, mend
         where = f"{source}:{line}" if line else source
         super().__init__(
@@ -91,9 +110,17 @@ class InvalidTarget(InvalidRequest):
 
 
 class InvalidCredential(StagedoorError):
-    """A credential that is present but not valid."""
+    """A credential that is present but not valid.
+
+    Attributes:
+        place: where it was found (`credentials.Kind`); "" where that is not known.
+    """
 
     code = "credential"
+
+    def __init__(self, message: str, *, code: str | None = None, place: str = "") -> None:
+        super().__init__(message, code=code)
+        self.place = place
 
 
 class InvalidToken(InvalidCredential):
@@ -103,9 +130,23 @@ class InvalidToken(InvalidCredential):
 
 
 class InvalidSession(InvalidCredential):
-    """A session cookie that is not valid, for example after a change of keys; the answer removes the cookie."""
+    """A session cookie that is not valid, for example after a change of keys; a navigation's answer removes it."""
 
     code = "session"
+
+
+class OutdatedSession(InvalidCredential):
+    """A session that was made when its issuer's entry or the deny rules said something else; the cookie stays.
+
+    Attributes:
+        is_new: made a moment ago, so that gateways with different settings must be answering.
+    """
+
+    code = "session-outdated"
+
+    def __init__(self, message: str, *, is_new: bool) -> None:
+        super().__init__(message)
+        self.is_new = is_new
 
 
 class InvalidPass(InvalidCredential):

@@ -11,6 +11,7 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from typing import NamedTuple, Protocol, TypeAlias
 
 from .errors import InvalidKeySet, InvalidToken
@@ -19,7 +20,12 @@ MAX_TOKEN_BYTES = 16_384
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 OTHER_NAMES: Mapping[str, str] = {"Ed25519": "EdDSA"}
 """New name -> name here: with a key on this curve both mean one algorithm (RFC 9864 §2.2, RFC 8037 §3.1)."""
+MAX_DEPTH = 128
+"""Objects and lists inside one another; Python's own limit differs from version to version."""
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*\Z")
+_STRING = re.compile(rb'"(?:[^"\\]+|\\.?)*"?', re.DOTALL)
+_STEP = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in _STEP)
 
 SignatureCheck: TypeAlias = Callable[[str, bytes, bytes], bool]
 """(algorithm, signed bytes, signature) -> is it right? Never raises."""
@@ -90,14 +96,24 @@ def base64url(text: str) -> bytes:
 
 
 def json_object(raw: bytes, what: str) -> dict[str, object]:
-    """Parse a JSON object; duplicate members, NaN and endless nesting are refused."""
+    """Parse a JSON object; duplicate members, NaN and more than `MAX_DEPTH` levels are refused."""
+    if _depth(raw) > MAX_DEPTH:
+        raise InvalidToken(f"the token's {what} has more than {MAX_DEPTH} levels", code="token-shape")
     try:
         value = json.loads(raw.decode("utf-8"), object_pairs_hook=_members, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InvalidToken(f"the token's {what} is not JSON as it should be", code="token-shape") from error
     if not isinstance(value, dict):
         raise InvalidToken(f"the token's {what} is not a JSON object", code="token-shape")
     return value
+
+
+def _depth(raw: bytes) -> int:
+    """How deep a parser can get into this text, before or after something in it is wrong."""
+    if raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
+        return 0
+    brackets = _STRING.sub(b"", raw).translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEP.__getitem__, brackets)), default=0)
 
 
 def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:

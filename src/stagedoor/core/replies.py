@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from .errors import InvalidPass
 from .messages import Headers, Pairs, Reply
@@ -52,6 +53,25 @@ def is_navigation(method: str, headers: Headers) -> bool:
     if mode:
         return mode[0] == b"navigate"
     return any(b"text/html" in value for value in headers.get(b"accept", ()))
+
+
+def remove_cookie(name: str, origin: str) -> Pairs:
+    """Remove a cookie that a page of this site, or of a parent domain, has set (RFC 6265 §5.3).
+
+    Args:
+        name: of the cookie.
+        origin: of the site.
+
+    Returns:
+        A Set-Cookie for the host alone, and one for each domain that a browser could send the cookie for.
+    """
+    parts = urlsplit(origin)
+    labels = (parts.hostname or "").split(".")
+    is_address = labels[-1].isdigit() or ":" in labels[0]
+    domains = [] if is_address else [".".join(labels[start:]) for start in range(len(labels) - 1)]
+    secure = "; Secure" if parts.scheme == "https" else ""
+    places = ["", *(f"; Domain={domain}" for domain in domains)]
+    return tuple((b"set-cookie", f"{name}=; Path=/{place}; Max-Age=0{secure}".encode()) for place in places)
 
 
 def can_sign_in(headers: Headers) -> bool:

@@ -1,7 +1,8 @@
 """Our session: a small HS256 JWT in a cookie, made from a token that was verified.
 
-It holds only what rules can ask for, so that it stays small and discloses no more than needed. The newest key signs,
-all keys verify: to rotate, make the list longer, then shorter.
+It holds only what rules can ask for, so that it stays small and discloses no more than needed. A digest binds it to
+what proved it: to the issuer's entry in the settings, and to what deny rules ask. The newest key signs, all keys
+verify: to rotate, make the list longer, then shorter.
 """
 
 from __future__ import annotations
@@ -10,18 +11,22 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from .caller import Caller
-from .errors import InvalidToken, SessionTooLarge
-from .issuers import Issuer as _Issuer
+from .errors import InvalidToken, OutdatedSession, SessionTooLarge
+from .issuers import Issuer
 from .jose import json_object, split
+from .policy.denies import asked_of
+from .policy.rules import Rule
 from .tokens import check_claims
 
 MIN_KEY_BYTES = 32
 """HS256 keys have at least the size of the hash output (RFC 7518 §3.2)."""
 MAX_COOKIE_BYTES = 4096
 """Browsers keep cookies of this size, name and attributes included (RFC 6265 §6.1)."""
+ROLLING_OUT = 60.0
+"""Seconds: a session that is outdated so soon was made by a gateway with other settings."""
 
 
 class Sessions:
@@ -30,7 +35,8 @@ class Sessions:
     Args:
         site: the site's origin: `aud` of every session.
         keys: secrets of at least 32 bytes; the first signs, all verify.
-        issuers: exact `iss` -> the issuer's name; sessions of other issuers are refused.
+        issuers: sessions of other issuers are refused.
+        rules: of the policy.
         lifetime: seconds that a session lasts, never longer than the token that it was made from.
         cookie: the cookie's name.
         secure: False only for an http site on loopback.
@@ -40,12 +46,14 @@ class Sessions:
         self,
         site: str,
         keys: Sequence[bytes],
-        issuers: Mapping[str, str],
+        issuers: Iterable[Issuer],
+        rules: Sequence[Rule],
         lifetime: float,
         cookie: str = "__Host-stagedoor",
         secure: bool = True,
     ) -> None:
-        self._site, self._keys, self._issuers = site, keys, issuers
+        self._site, self._keys = site, keys
+        self._issuers = {one.url: (one.name or one.url, digest(one, rules)) for one in issuers}
         self._lifetime, self._cookie_name, self._secure = lifetime, cookie, secure
 
     def set_cookie(self, caller: Caller, claims: Mapping[str, object], sid: bytes, now: float) -> str:
@@ -61,13 +69,22 @@ class Sessions:
             SessionTooLarge: browsers would drop the cookie.
             InvalidToken: the token that the caller came with has expired.
         """
+        _, proof = self._issuers[caller.issuer_url]
         expires = int(min(now + self._lifetime, caller.expires))
         if expires <= now:  # within the leeway of its issuer
             raise InvalidToken("the token has expired; a session never outlives it", code="token-expired")
         key = self._keys[0]
         token = _sign(
             {"alg": "HS256", "typ": "JWT", "kid": _kid(key)},
-            {**claims, "iss": caller.issuer_url, "aud": self._site, "sid": _encode(sid), "exp": expires},
+            {
+                **claims,
+                "iss": caller.issuer_url,
+                "aud": self._site,
+                "sid": _encode(sid),
+                "exp": expires,
+                "made": int(now),
+                "digest": proof,
+            },
             key,
         )
         cookie = self._cookie(token, max(0, expires - int(now)))
@@ -88,6 +105,7 @@ class Sessions:
 
         Raises:
             InvalidToken: not a session of ours, or one that is over.
+            OutdatedSession: what proved it might not prove it now.
         """
         jws = split(token)
         if jws.header.get("alg") != "HS256":
@@ -96,11 +114,31 @@ class Sessions:
             raise InvalidToken("the session was not signed by this site", code="session-signature")
         claims = json_object(jws.payload, "session")
         issuer = str(claims.get("iss"))
-        name = self._issuers.get(issuer)
-        if name is None:
+        if issuer not in self._issuers:
             raise InvalidToken("the session's issuer is not configured any more", code="session-issuer")
-        expires = check_claims(claims, _Issuer(issuer, frozenset((self._site,))), now)
+        expires = check_claims(claims, Issuer(issuer, frozenset((self._site,))), now)
+        name, proof = self._issuers[issuer]
+        if claims.get("digest") != proof:
+            made = claims.get("made")
+            is_new = isinstance(made, int) and abs(now - made) < ROLLING_OUT
+            raise OutdatedSession("the rules of this site or its issuer's settings have changed", is_new=is_new)
         return Caller(name, issuer, claims, expires=expires)
+
+
+def digest(issuer: Issuer, rules: Iterable[Rule]) -> str:
+    """Name all that decides whether a token is good for a session, and whether the session keeps what denies ask.
+
+    Keys are left out, so that a rotation ends no session; so are allow rules, because a value that a session lacks
+    can only deny there.
+    """
+    entry = {
+        "audience": sorted(issuer.audience),
+        "algorithms": sorted(issuer.algorithms),
+        "token_use": sorted(issuer.token_use),
+        "claims": dict(issuer.claims),
+        "denies": asked_of(rules, (issuer.name or issuer.url, issuer.url)),
+    }
+    return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def verify_hs256(key: bytes, signed: bytes, signature: bytes) -> bool:

@@ -54,6 +54,25 @@ def check_claims(claims: Mapping[str, object], issuer: Issuer, now: float) -> fl
     return expires
 
 
+def check_identifiers(claims: Mapping[str, object], names: Mapping[str, str]) -> None:
+    """Check that `sub` and `client_id` name one person and one client (RFC 7519 §4.1.2, RFC 8693 §4.3).
+
+    A list there would open the folder of everybody whom it names.
+
+    Args:
+        claims: of a token.
+        names: our name -> the provider's claim; what `sub` is mapped to has one value at most.
+
+    Raises:
+        InvalidToken: one of them is not one string.
+    """
+    for name in ("sub", "client_id"):
+        if not isinstance(claims.get(name), str | None):
+            raise InvalidToken(f"{name} is not one string", code="token-subject")
+    if len(Caller("", "", claims, names).values("sub")) > 1:
+        raise InvalidToken(f"sub (the claim {names.get('sub')!r}) has several values", code="token-subject")
+
+
 def _time(claims: Mapping[str, object], name: str) -> float | None:
     """A NumericDate (RFC 7519 §2): a JSON number and nothing else."""
     value = claims.get(name)
@@ -188,8 +207,22 @@ class Tokens:
                 f"alg {str(jws.header['alg'])[:20]!r} is not accepted from this issuer (algorithms)",
                 code="token-algorithm",
             )
-        yield from _check_signature(jws, keys, now)
+        try:
+            yield from _check_signature(jws, keys, now)
+        except KeysUnavailable as unavailable:
+            _refuse_expired(claims, keys.issuer, now, unavailable)
+            raise
         expires = check_claims(claims, keys.issuer, now)
+        check_identifiers(claims, keys.issuer.claims)
         caller = Caller(keys.issuer.name or keys.issuer.url, keys.issuer.url, claims, keys.issuer.claims, expires)
         self._verified.put(token, caller)
         return caller
+
+
+def _refuse_expired(claims: Mapping[str, object], issuer: Issuer, now: float, unavailable: KeysUnavailable) -> None:
+    """Refuse a token whose key cannot be had: that it is over is true whoever signed it."""
+    try:
+        check_claims(claims, issuer, now)
+    except InvalidToken as error:
+        if error.code == "token-expired":
+            raise error from unavailable

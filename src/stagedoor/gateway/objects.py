@@ -255,8 +255,13 @@ def attachment(name: str) -> bytes:
 
 
 def _content_type(meta: Meta) -> bytes:
-    """The stored type if it is well-formed, because browsers guess about any other."""
-    return meta.content_type if _TYPE.match(meta.content_type) else b"application/octet-stream"
+    """The stored type if it is well-formed, because browsers guess about any other.
+
+    Never `multipart/*`: each part would have header fields of its own, which no policy of ours binds.
+    """
+    stored = meta.content_type
+    whole = _TYPE.match(stored) and not stored.lower().startswith(b"multipart/")
+    return stored if whole else b"application/octet-stream"
 
 
 def _can_run_scripts(content_type: bytes) -> bool:

@@ -104,8 +104,15 @@ def _store(reader: Reader, name: str) -> str | None:
 
 def _endpoint(reader: Reader, name: str) -> str | None:
     endpoint = reader.text(name)
-    if endpoint is not None and urlsplit(endpoint).scheme not in ("http", "https"):
-        reader.fail(name, f"{endpoint!r} is not a URL", 'for example "https://s3.internal:9000"')
+    if endpoint is None:
+        return None
+    try:
+        parts = urlsplit(endpoint)
+        is_url = parts.scheme in ("http", "https") and _HOST.fullmatch(parts.netloc) and parts.port != 0
+    except ValueError:
+        is_url = None
+    if not is_url or parts.query or parts.fragment:
+        reader.fail(name, f"{endpoint!r} is not a URL of a server", 'for example "https://s3.internal:9000"')
     return endpoint
 
 

@@ -120,7 +120,7 @@ def token_sources(reader: Reader, built: Built) -> Sources:
         order.append("header" if source == "header" else "cookie" if source == "cookie" else "query")
     cookie = reader.required("tokens.cookie")
     query = reader.required("tokens.query")
-    session = "__Host-stagedoor" if built["url"].startswith("https:") else "stagedoor"
+    session = _session_cookie(built["url"])
     if not _COOKIE_NAME.fullmatch(cookie) or cookie == session:
         reader.fail("tokens.cookie", f"{cookie!r} cannot be the name of this cookie (RFC 6265 §4.1.1)")
     if not re.fullmatch(r"[A-Za-z0-9_.~-]+", query):
@@ -130,6 +130,12 @@ def token_sources(reader: Reader, built: Built) -> Sources:
             problem = f"{text!r} is a part of passes, so no token would ever be seen there"
             reader.fail(f"tokens.{name}", problem, 'another name, for example "token"')
     return Sources(tuple(order), cookie, query, session)
+
+
+def _session_cookie(url: str) -> str:
+    """The name of our session cookie; on this machine with the port, because all ports of a host share cookies."""
+    parts = urlsplit(url)
+    return "__Host-stagedoor" if parts.scheme == "https" else f"stagedoor-{parts.port or 80}"
 
 
 def policy(reader: Reader, built: Built) -> Policy:

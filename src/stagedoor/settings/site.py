@@ -8,6 +8,7 @@ import time
 from functools import cache, partial
 from importlib.resources import files
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..core import endpoints
 from ..core.door import Door, Site
@@ -58,12 +59,19 @@ def make_door(settings: Settings) -> Door:
         settings.login_page,
         settings.origins,
         settings.asked_headers,
+        https_only=settings.tls is not None and urlsplit(settings.url).hostname != "localhost",
     )
     sessions = None
     if settings.session_keys:
-        names = {issuer.url: issuer.name for issuer in settings.issuers}
-        cookie = settings.token_sources.session
-        sessions = Sessions(settings.url, settings.session_keys, names, settings.session, cookie, settings.secure)
+        sessions = Sessions(
+            settings.url,
+            settings.session_keys,
+            settings.issuers,
+            settings.policy.rules,
+            settings.session,
+            settings.token_sources.session,
+            settings.secure,
+        )
     keys, signer = open_passes(settings.passes, settings.aws_region)
     table = make_endpoints(
         settings.policy,

@@ -365,6 +365,99 @@ def test_groups_that_were_left_out_are_said_to_be_the_reason() -> None:
     assert "left the groups out" not in policy.decide(caller(), "x").reason
 
 
+# --- denies do not fail open
+
+
+def banned(condition: Mapping[str, object], who: Caller) -> bool:
+    """Is the caller kept out, and only because of the deny rule?"""
+    policy = compile_rules([{"path": "**", "allow": "signed-in"}, {"path": "a/**", "deny": condition}])
+    assert policy.decide(who, "x")
+    kept = Caller(who.issuer, who.issuer_url, policy.session_claims(who))
+    denied = not policy.decide(who, "a/x")
+    assert denied is not bool(policy.decide(kept, "a/x")), "the session is judged otherwise"
+    return denied
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "zo\u00eb@RIVAL.com",
+        "Ann@Rival.com",
+        "ann@rival.com.",
+        "ann@rival.com ",
+        "<ann@rival.com>",
+        "ann@rival\u3002com",
+        "ann@other.com@rival.com",
+        ["ann@other.com", "ann@rival.com"],
+        ["ann@rival.com", 5, None],
+    ],
+    ids=ascii,
+)
+@pytest.mark.parametrize("verified", [True, "true", False, None])
+def test_a_deny_on_a_domain_knows_every_spelling_of_every_address(email: object, verified: object) -> None:
+    for domain in ("@rival.com", "@Rival.COM", "@rival.com."):
+        assert banned({"emails": [domain]}, mail(email, verified))
+    assert not banned({"emails": ["@riva.com", "@other.example"]}, mail(email, verified))
+
+
+def test_a_deny_on_an_address_knows_it_beside_others_and_is_not_for_its_neighbours() -> None:
+    rule = {"emails": ["Ann@Rival.com"]}
+    for email in ("ANN@rival.com", ["ben@rival.com", "ann@rival.com"], "ann@RIVAL.com."):
+        assert banned(rule, mail(email))
+    others: list[object] = ["ben@rival.com", "ann@sub.rival.com", "annie@rival.com", [], None]
+    for other in others:
+        assert not banned(rule, mail(other))
+
+
+def test_a_domain_of_another_script_is_denied_in_both_its_forms() -> None:
+    for written in ("@b\u00fccher.example", "@xn--bcher-kva.example"):
+        for email in ("a@B\u00dcCHER.example", "a@xn--bcher-kva.example"):
+            assert banned({"emails": [written]}, mail(email))
+
+
+@pytest.mark.parametrize("level", [3, 3.0, "3", [1, 3.0]], ids=repr)
+def test_a_number_is_denied_however_its_json_writes_it(level: object) -> None:
+    assert banned({"claims": {"level": ["3"]}}, caller(level=level))
+    assert not banned({"claims": {"level": ["30", "0.3"]}}, caller(level=level))
+
+
+def test_a_deny_on_groups_applies_where_the_groups_were_left_out() -> None:
+    """Whether the caller is in the group cannot be judged; a deny that cannot be judged denies."""
+    left_out = caller(_claim_names={"groups": "src1"})
+    assert banned({"groups": ["contractors"]}, left_out)
+    assert not banned({"groups": ["contractors"], "issuer": ["partners"]}, left_out)
+    assert not banned({"groups": ["contractors"]}, caller(groups=["students"]))
+    assert not allows(only({"groups": ["contractors"]}), "x", left_out)
+
+
+# --- open keys
+
+
+def test_a_key_is_open_if_an_anyone_rule_allows_it_and_no_deny_could_apply() -> None:
+    policy = compile_rules(
+        [
+            {"path": "public/**", "allow": "anyone"},
+            {"path": "public/own/{sub}/*", "deny": "signed-in"},
+            {"path": "**/secret", "deny": {"groups": ["x"]}},
+            {"path": "users/{sub}/**", "allow": "anyone"},
+            {"path": "team/**", "allow": "signed-in"},
+        ]
+    )
+    assert policy.opened("public/a") == Allow(policy.rules[0])
+    for closed in (
+        "public/own/ann/x",
+        "public/a/secret",
+        "users/ann/a",
+        "team/a",
+        "",
+        "-/a",
+        "public/../a",
+        "/public/a",
+    ):
+        assert policy.opened(closed) is None
+    assert compile_rules([{"path": "**", "allow": "anyone"}]).opened("-/whoami") is None
+
+
 # --- rules that are none
 
 
@@ -425,14 +518,17 @@ keys = st.lists(st.sampled_from([*LITERALS, "aab", "ba", MD5_A, "c"]), min_size=
 callers = st.one_of(
     st.just(ANONYMOUS),
     st.builds(
-        lambda name, sub, groups, email, verified: Caller(
-            name, "https://x.example", {"sub": sub, "groups": groups, "email": email, "email_verified": verified}
+        lambda name, sub, groups, email, verified, more: Caller(
+            name,
+            "https://x.example",
+            {"sub": sub, "groups": groups, "email": email, "email_verified": verified, **more},
         ),
         st.sampled_from(["one", "two"]),
         st.sampled_from(["a", "b", "*", "", "a/b"]),
         st.lists(st.sampled_from(["a", "b", "ab", "..", "*"]), max_size=3),
-        st.sampled_from(["a@x.y", "b@x.y", "a@z", "a"]),
+        st.sampled_from(["a@x.y", "b@x.y", "a@z", "a", "\u00fc@X.Y", ["b@c", "A@Z"], "a@x.y."]),
         st.booleans(),
+        st.sampled_from([{}, {}, {"level": 3.0}, {"level": [True, 3]}, {"_claim_names": {"groups": "g"}}]),
     ),
 )
 CONDITIONS: list[object] = [
@@ -443,6 +539,7 @@ CONDITIONS: list[object] = [
     {"issuer": ["two", "one"]},
     {"emails": ["@x.y", "a@z"]},
     {"claims": {"sub": ["a", "*"]}},
+    {"claims": {"level": ["3"]}},
     {"claims": {"sub": ["a"], "groups": ["a"]}, "emails": ["a@x.y"]},
 ]
 tables = st.builds(
@@ -559,6 +656,18 @@ def test_how_much_of_a_folder_may_be_read_agrees_with_decisions(
         starts = reach.prefixes(who, folder)
         assert not allowed or any(key.startswith(start) for start in starts)
         assert list(starts) == sorted(starts)
+
+
+@given(st.lists(tables, max_size=6), keys, callers)
+@settings(max_examples=200, deadline=None)
+def test_what_is_open_is_decided_alike_for_every_caller(rules: list[dict[str, object]], key: str, who: Caller) -> None:
+    policy = compile_rules(rules)
+    opened = policy.opened(key)
+    if opened is not None:
+        assert policy.decide(who, key)
+        assert policy.decide(ANONYMOUS, key) == opened
+    elif all(rule.allows for rule in policy.rules):
+        assert not policy.decide(ANONYMOUS, key)
 
 
 def test_explain_says_why_a_rule_does_not_apply() -> None:

@@ -75,8 +75,8 @@ class Config:
         from ...core.session import Sessions  # many sites have no session keys here, and start without it
 
         keys = tuple(map(bytes.fromhex, self._sessions["keys"]))
-        names = {issuer.url: issuer.name for issuer in issuers}
-        return Sessions(url, keys, names, self._sessions["lifetime"], self._site["sources"]["session"])
+        lifetime, cookie = self._sessions["lifetime"], self._site["sources"]["session"]
+        return Sessions(url, keys, issuers, self._policy.rules, lifetime, cookie)
 
 
 def _issuer(values: Mapping[str, Any]) -> Issuer:

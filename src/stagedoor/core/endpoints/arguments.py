@@ -13,16 +13,19 @@ from ..jose import json_object
 from ..messages import Request
 
 MAX_BODY_BYTES = 16_384
+_OURS = frozenset((b"same-origin", b"none"))
 _DIGITS = re.compile(r"[0-9]{1,9}\Z")
 
 
 def check_origin(door: Door, request: Request) -> None:
-    """Refuse scripts of other origins that `[cors]` does not list (RFC 6454 §7).
+    """Refuse pages of other origins that `[cors]` does not list (RFC 6454 §7; W3C Fetch Metadata §2.3).
 
     Raises:
-        WrongOrigin: the request comes from such a script.
+        WrongOrigin: the request comes from such a page. Programs send neither field.
     """
     origin = request.headers.get(b"origin")
+    if not origin and not _OURS.issuperset(request.headers.get(b"sec-fetch-site", ())):
+        raise WrongOrigin("the browser says that a page of another origin asks, and does not say which")
     if origin and origin != [door.site.url.encode()] and door.allowed_origin(request) is None:
         raise WrongOrigin("this origin is not listed in [cors] origins")
 

@@ -12,7 +12,7 @@ from itertools import islice, repeat
 from typing import Literal, NamedTuple
 
 from .. import paths
-from ..caller import Caller
+from ..caller import ANONYMOUS, Caller
 from ..errors import InvalidTarget
 from .patterns import Claim
 from .rules import GROUPS_LEFT_OUT, Rule, read_rules
@@ -85,6 +85,7 @@ class Policy:
         self.tree = Tree(self.rules)
         # The decision follows from caller and key. In the instance, so that a remembered one costs a single call.
         self.decide = lru_cache(maxsize=remember)(self._decide)  # type: ignore[method-assign]
+        self.opened = lru_cache(maxsize=remember)(self._opened)  # type: ignore[method-assign]
 
     @cached_property
     def claim_names(self) -> frozenset[str]:
@@ -115,6 +116,8 @@ class Policy:
         held = {name: caller.values(name) for name in self.claim_names}
         for name, values in self._asked_values.items():
             held[name] &= values
+        if caller.groups_left_out:
+            held["_claim_names"] = frozenset(("groups",))
         return {name: sorted(values) for name, values in sorted(held.items()) if values}
 
     def decide(self, caller: Caller, key: str) -> Allow | Deny:
@@ -147,6 +150,24 @@ class Policy:
         if allowed is not None:
             return Allow(allowed)
         return Deny("no rule allows it" + (GROUPS_LEFT_OUT if caller.groups_left_out else ""))
+
+    def opened(self, key: str) -> Allow | None:
+        """Is the key open: may anybody read it, whoever they turn out to be?
+
+        Args:
+            key: one that an object can be asked for by.
+
+        Returns:
+            What `decide` returns for each and every caller; None if some caller is denied, or could be.
+        """
+        return self._opened(key)
+
+    def _opened(self, key: str) -> Allow | None:
+        segments = key.split("/")
+        opening = [ends.opens for ends in self.tree.find(segments, ANONYMOUS) if ends.opens is not None]
+        if not opening or any(ends.denies for ends in self.tree.find(segments, None)) or not _is_key(key):
+            return None
+        return Allow(min(opening, key=lambda rule: rule.position))
 
     def explain(self, caller: Caller, key: str, most: int | None = None) -> tuple[Explained, ...]:
         """Report for every rule, in order, whether it applies to this caller and key, and if not why.

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from ..caller import Caller
+from ..caller import Caller, email_reading, lower_ascii
 from ..errors import RuleError
 from .patterns import ANY_DEPTH, Claim, Glob, Segment, check_claim_name, parse_pattern
 
@@ -95,13 +95,16 @@ class Rule(NamedTuple):
             return "nobody is signed in"
         if self.issuers and self.issuers.isdisjoint((caller.issuer, caller.issuer_url)):
             return "the caller comes from another issuer"
-        if self.groups and self.groups.isdisjoint(caller.values("groups")):
+        unknown = caller.groups_left_out and not self.allows  # a deny that cannot be judged applies
+        if self.groups and not unknown and self.groups.isdisjoint(caller.values("groups")):
             return "the caller is in none of the groups" + (GROUPS_LEFT_OUT if caller.groups_left_out else "")
         for name, accepted in self.claims.items():
             if accepted.isdisjoint(caller.values(name)):
                 return f"the caller's claim {name!r} has none of the values"
-        if self.emails and not _email_matches(caller.email, self.emails):
+        if self.emails and self.allows and not _email_matches(caller.email, self.emails):
             return "the caller has no verified e-mail address that matches"
+        if self.emails and not self.allows and self.emails.isdisjoint(caller.claimed_emails):
+            return "the caller has no e-mail address that matches"
         return ""
 
 
@@ -195,4 +198,4 @@ def _email(text: str, effect: str) -> str:
         raise RuleError(
             f"{text!r} is not an e-mail address", field=effect, mend='write "ann@example.com" or "@example.com"'
         )
-    return text.lower() if text.isascii() else text
+    return lower_ascii(text) if effect == "allow" else email_reading(text)

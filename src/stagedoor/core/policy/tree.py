@@ -16,14 +16,23 @@ from .rules import Rule
 
 
 class Ends:
-    """Rules with the same pattern, or anything else in common: each kind of condition once, found by its values."""
+    """Rules with the same pattern, or anything else in common: each kind of condition once, found by its values.
 
-    __slots__ = ("_by_value", "_kinds", "_unconditional", "rules")
+    Attributes:
+        rules: all of them, in order.
+        opens: the first that allows anyone, or None.
+        denies: one of them denies.
+    """
+
+    __slots__ = ("_by_value", "_group_denies", "_kinds", "_unconditional", "denies", "opens", "rules")
 
     def __init__(self) -> None:
         self.rules: list[Rule] = []
+        self.opens: Rule | None = None
+        self.denies = False
         self._kinds: set[object] = set()
         self._unconditional: list[Rule] = []
+        self._group_denies: list[Rule] = []
         self._by_value: dict[str, dict[str, list[Rule]]] = {}
 
     def add(self, rule: Rule, kind: object = None) -> None:
@@ -33,7 +42,12 @@ class Ends:
         if kind in self._kinds:
             return
         self._kinds.add(kind)
+        self.denies = self.denies or not rule.allows
+        if self.opens is None and rule.allows and rule.who == "anyone":
+            self.opens = rule
         name, values = next(iter(rule.needs()), ("", frozenset[str]()))
+        if name == "groups" and not rule.allows:
+            self._group_denies.append(rule)
         if not values:
             self._unconditional.append(rule)
         for value in values:
@@ -45,6 +59,8 @@ class Ends:
         for name, rules in self._by_value.items():
             for value in _held(caller, name) & rules.keys():
                 yield from rules[value]
+        if self._group_denies and caller.groups_left_out:  # each of them may apply
+            yield from self._group_denies
 
 
 class Node:
@@ -201,5 +217,5 @@ def _held(caller: Caller, name: str) -> frozenset[str]:
     """The caller's values of the thing that `Rule.needs` names; a claim may be called `emails` too."""
     held = caller.values(name)
     if name == "emails":
-        held |= {caller.email, f"@{caller.email.rpartition('@')[2]}"}
+        held |= {caller.email, f"@{caller.email.rpartition('@')[2]}"} | caller.claimed_emails
     return held
