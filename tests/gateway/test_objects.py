@@ -126,7 +126,7 @@ RANGES: Mapping[str, tuple[int, bytes, str | None]] = {
     "bytes=0-1,3-4": (200, TEN, None),
     "bytes=0-1,": (200, TEN, None),
     "bytes=" + "0-," * 500 + "0-": (200, TEN, None),
-    "bytes=99999999999999999999999999-": (416, None, "bytes */10"),
+    "bytes=99999999999999999999999999-": (416, b"", "bytes */10"),
 }
 
 
