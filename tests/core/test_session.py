@@ -223,7 +223,6 @@ def outdated(text: str, site: Sessions, now: float = NOW) -> OutdatedSession:
         issuer(claims={"groups": "roles"}),
         issuer(claims={"sub": "oid"}),
     ],
-    ids=str,
 )
 def test_a_session_counts_no_longer_once_its_issuers_entry_is_another(entry: Issuer) -> None:
     """By the new entry its token might never have counted, or its claims would be others."""
