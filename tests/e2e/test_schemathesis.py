@@ -112,7 +112,7 @@ def credentials(kind: str, site: Gateway) -> Mapping[str, str]:
         return {}
     if kind == "session":
         made = httpx.post(f"{site.url}/-/session", headers=bearer, trust_env=False)
-        return {"Cookie": f"stagedoor={made.cookies['stagedoor']}"}
+        return {"Cookie": "; ".join(f"{name}={value}" for name, value in made.cookies.items())}
     return bearer
 
 
