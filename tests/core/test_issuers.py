@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from stagedoor.core import issuers, rsa
 from stagedoor.core.drivers import run
 from stagedoor.core.errors import InvalidKeySet, InvalidToken, KeysUnavailable
-from stagedoor.core.issuers import IssuerKeys, Outages, parse_key_set
-from stagedoor.core.jose import ALGORITHMS
+from stagedoor.core.issuers import Issuer, IssuerKeys, Outages, parse_key_set
+from stagedoor.core.jose import ALGORITHMS, SignaturePort
 from stagedoor.core.messages import Fetch
 from stagedoor.core.steady_time import SteadyTime
 from stagedoor.core.tokens import Tokens
@@ -174,10 +174,19 @@ def test_padding_in_a_published_key_is_read_over(signer: Signer, padding: str) -
     assert key.check(signer.algorithm, b"message", signer.sign(b"message"))
 
 
-@pytest.mark.parametrize("value", ["A", "A=B=", "!", "", None, [], 5, "é"])
-def test_a_broken_key_beside_a_good_one_takes_nothing_down(value: object) -> None:
-    for member in ("n", "e"):
-        assert keys_of({**RSA, "kid": "bad", member: value}, RSA) == ["rsa-1"]
+NOT_BASE64URL = ("A", "A=B=", "!", "a+b/", "a b", "AQAB\n", "", None, [], {}, 5, True, "é", "\ud800")
+
+
+@pytest.mark.parametrize("port", [signatures, rsa], ids=["OpenSSL", "standard library"])
+@pytest.mark.parametrize("value", NOT_BASE64URL, ids=repr)
+@pytest.mark.parametrize("signer", [rsa_signer(), ec_signer(), ed_signer()], ids=lambda signer: signer.algorithm)
+def test_a_broken_key_beside_a_good_one_takes_nothing_down(signer: Signer, value: object, port: SignaturePort) -> None:
+    for member in {"n", "e", "x", "y"}.intersection(signer.jwk):
+        for broken in ({**signer.jwk, "kid": "bad", member: value}, {**signer.jwk, "kid": "rsa-1", member: value}):
+            for listed in ([broken, RSA], [RSA, broken]):
+                (key,) = parse_key_set(key_set(*listed), port, ALL)
+                assert key.kid == "rsa-1"
+                assert key.check("RS256", b"message", rsa_signer().sign(b"message"))
 
 
 def test_a_key_of_the_faulty_generator_is_passed_over() -> None:
@@ -341,6 +350,59 @@ def test_keys_that_did_not_change_forget_nobody() -> None:
     assert reader.tokens.known(text, later) is not None
 
 
+@pytest.mark.parametrize(
+    ("jwks", "had_before", "asked_at"),
+    [
+        (KEYS_URL, False, (0, 10, 20, 30, 40, 50)),
+        (KEYS_URL, True, (3600, 3610, 3620, 3630, 3640, 3650)),
+        ("file:///jwks.json", False, (0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55)),
+    ],
+    ids=["never had", "had once", "a file"],
+)
+def test_in_the_background_an_issuer_that_is_away_is_asked_once_per_cool_down(
+    jwks: str, had_before: bool, asked_at: tuple[int, ...]
+) -> None:
+    """Driven every second for a minute; when the issuer is back, one question is enough for an hour."""
+    reader = Reader(issuer(jwks=jwks), pages=Web({jwks: key_set(rsa_signer())} if had_before else {}))
+    start = asked_at[0]
+    if had_before:
+        run(reader.tokens.refresh(NOW), reader.web)
+    reader.web.pages.clear()
+    seen = []
+    for second in range(start, start + 60):
+        before = len(reader.web.asked)
+        run(reader.tokens.refresh(NOW + second), reader.web)
+        seen += [second] * (len(reader.web.asked) - before)
+    assert tuple(seen) == asked_at
+    reader.web.pages[jwks] = key_set(rsa_signer())
+    run(reader.tokens.refresh(NOW + start + 60), reader.web)
+    asked = len(reader.web.asked)
+    assert asked == had_before + len(asked_at) + 1
+    assert reader.tokens.issuers[ISSUER].failure == ""
+    run(reader.tokens.refresh(NOW + start + 60 + reader.tokens.issuers[ISSUER].max_age - 1), reader.web)
+    assert len(reader.web.asked) == asked
+
+
+def test_the_background_asks_no_oftener_for_what_requests_ask_too() -> None:
+    """A request with an unknown kid and the background share one cool-down."""
+    reader = Reader(pages=Web())
+    for second in range(0, 40, 2):
+        run(reader.tokens.refresh(NOW + second), reader.web)
+        with pytest.raises(KeysUnavailable):
+            reader.verify(token(kid=f"k{second}"), NOW + second + 1)
+    assert len(reader.web.asked) == 4
+
+
+def test_an_issuer_that_is_away_keeps_the_background_from_no_other() -> None:
+    far = issuer(name="far", url="https://far.example", jwks="https://far.example/keys")
+    for both in ((far, issuer()), (issuer(), far)):
+        reader = Reader(*both)
+        run(reader.tokens.refresh(NOW), reader.web)
+        assert sorted(reader.web.asked) == sorted((KEYS_URL, "https://far.example/keys"))
+        assert reader.tokens.issuers[ISSUER].keys
+        assert reader.tokens.issuers[far.url].failure
+
+
 def test_a_key_file_is_read_again_within_ten_seconds() -> None:
     path = "file:///etc/stagedoor/jwks.json"
     reader = Reader(issuer(jwks=path), pages=Web({path: key_set(rsa_signer())}))
@@ -374,6 +436,93 @@ def test_keys_that_are_baked_in_need_no_asking() -> None:
     keys.install(key_set(rsa_signer()), NOW)
     assert keys.candidates("RS256", "rsa-1")
     assert not keys.stale(NOW + 1)
+
+
+# --- a reload
+
+FAR = issuer(name="far", url="https://far.example", jwks="https://far.example/keys")
+FAR_SIGNER = rsa_signer(kid="far-1")
+FAR_TOKEN = token(claims(iss=FAR.url), FAR_SIGNER)
+
+
+def reloaded(old: Reader, *issuers: Issuer) -> Reader:
+    """A reader with these issuers that took over what the old one had; it sees the same web."""
+    new = Reader(*issuers, pages=Web(old.web.pages))
+    new.tokens.adopt(old.tokens)
+    return new
+
+
+def both_issuers(*issuers: Issuer) -> Reader:
+    """A reader that has asked every one of these for its keys."""
+    pages = Web({KEYS_URL: key_set(rsa_signer(), ec_signer()), "https://far.example/keys": key_set(FAR_SIGNER)})
+    reader = Reader(*issuers, pages=pages)
+    run(reader.tokens.refresh(NOW), reader.web)
+    return reader
+
+
+def test_a_reload_that_adds_an_issuer_asks_that_one_alone() -> None:
+    new = reloaded(both_issuers(issuer()), issuer(), FAR)
+    assert new.verify(token()).subject == "ann"
+    assert new.web.asked == []
+    assert new.verify(FAR_TOKEN).issuer == "far"
+    assert new.web.asked == ["https://far.example/keys"]
+
+
+def test_after_a_reload_that_removes_an_issuer_its_tokens_count_no_more() -> None:
+    old = both_issuers(issuer(), FAR)
+    assert old.verify(FAR_TOKEN).issuer == "far"
+    new = reloaded(old, issuer())
+    assert new.refusal(FAR_TOKEN) == "token-issuer"
+    assert new.tokens.known(FAR_TOKEN, NOW) is None
+    assert new.verify(token()).subject == "ann"
+    assert new.web.asked == []
+
+
+def test_a_reload_that_changes_every_issuer_takes_nothing_over() -> None:
+    new = reloaded(both_issuers(FAR), issuer())
+    assert new.verify(token()).subject == "ann"
+    assert new.web.asked == [KEYS_URL]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(("RS256",), ("RS256", "ES256")), (("RS256", "ES256"), ("ES256",)), (("RS256",), ("ES256",))],
+    ids=["one more", "one fewer", "another"],
+)
+def test_after_a_reload_the_algorithms_are_the_new_ones(before: tuple[str, ...], after: tuple[str, ...]) -> None:
+    """Of a set, the keys that fit no accepted algorithm were not kept, so it is read again."""
+    new = reloaded(
+        both_issuers(issuer(algorithms=frozenset(before))), issuer(algorithms=frozenset(after), claims={"a": "b"})
+    )
+    for signer in (rsa_signer(), ec_signer()):
+        text = token(signer=signer)
+        if signer.algorithm in after:
+            assert new.verify(text).subject == "ann"
+        else:
+            assert new.refusal(text) == "token-algorithm"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"audience": frozenset(("other",))}, {"name": "new"}, {"claims": {"groups": "roles"}}, {"leeway": 5.0}],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_reload_that_changes_anything_else_of_an_issuer_keeps_its_keys(change: dict[str, Any]) -> None:
+    new = reloaded(both_issuers(issuer()), issuer(**change))
+    text = token(claims(aud="other")) if "audience" in change else token()
+    assert new.verify(text).issuer == change.get("name", "staff")
+    assert new.web.asked == []
+
+
+def test_keys_grow_old_through_reloads() -> None:
+    """Or a site that reloads every half hour would never notice that a key was withdrawn."""
+    reader = both_issuers(issuer())
+    for _ in range(3):
+        reader = reloaded(reader, issuer())
+    run(reader.tokens.refresh(NOW + issuers.KEYS_MAX_AGE - 1), reader.web)
+    assert reader.web.asked == []
+    run(reader.tokens.refresh(NOW + issuers.KEYS_MAX_AGE), reader.web)
+    assert reader.web.asked == [KEYS_URL]
 
 
 # --- outages
@@ -443,7 +592,21 @@ def test_discovery_starts_below_an_issuer_with_a_slash_at_its_end() -> None:
         described(issuer=None),
         described(jwks_uri="http://id.example.com/keys"),
         described(jwks_uri="file:///etc/passwd"),
+        described(jwks_uri="file://localhost/etc/passwd"),
+        described(jwks_uri="file://127.0.0.1/etc/passwd"),
+        described(jwks_uri="FILE://localhost/etc/passwd"),
         described(jwks_uri="ftp://id.example.com/keys"),
+        described(jwks_uri="ftp://localhost/keys"),
+        described(jwks_uri="data:application/json,{}"),
+        described(jwks_uri="data://localhost/application/json,{}"),
+        described(jwks_uri="http://localhost/keys"),
+        described(jwks_uri="http://localhost:8080/keys"),
+        described(jwks_uri="http://127.0.0.1/keys"),
+        described(jwks_uri="http://[::1]/keys"),
+        described(jwks_uri="http://keys.localhost/"),
+        described(jwks_uri="HTTP://localhost/keys"),
+        described(jwks_uri=" http://localhost/keys"),
+        described(jwks_uri="ht\ntp://localhost/keys"),
         described(jwks_uri="//id.example.com/keys"),
         described(jwks_uri="http://127.0.0.1.evil.example/keys"),
         described(jwks_uri="https://"),
@@ -462,6 +625,25 @@ def test_a_discovery_document_that_is_wrong_is_no_answer(document: bytes) -> Non
     with pytest.raises(KeysUnavailable):
         reader.verify(token())
     assert reader.web.asked == [DISCOVERY]
+
+
+@pytest.mark.parametrize("keys", ["http://localhost:8080/keys", "http://127.0.0.1:9/k", "https://id.example.com/keys"])
+def test_an_issuer_on_this_machine_may_have_its_keys_here_or_elsewhere(keys: str) -> None:
+    local = "http://localhost:8080/realms/x"
+    pages = Web({local + "/.well-known/openid-configuration": described(issuer=local, jwks_uri=keys)})
+    pages.pages[keys] = key_set(rsa_signer())
+    assert Reader(issuer(url=local, jwks=None), pages=pages).verify(token(claims(iss=local))).subject == "ann"
+
+
+@pytest.mark.parametrize(
+    "address", ["http://id.example.com/keys", "file://localhost/etc/passwd", "ftp://localhost/keys"]
+)
+def test_nor_does_an_issuer_on_this_machine_lead_anywhere_else(address: str) -> None:
+    local = "http://localhost:8080/realms/x"
+    pages = Web({local + "/.well-known/openid-configuration": described(issuer=local, jwks_uri=address)})
+    pages.pages[address] = key_set(rsa_signer())
+    with pytest.raises(KeysUnavailable, match="jwks_uri"):
+        Reader(issuer(url=local, jwks=None), pages=pages).verify(token(claims(iss=local)))
 
 
 @pytest.mark.parametrize("form", ["", "issuer-"], ids=["original", "updated"])
@@ -548,7 +730,8 @@ def test_addresses_of_keys_that_are_safe(url: str) -> None:
         "http://evil.example/.localhost",
         "http://localhost.",
         "http://1270.0.0.1",
-        "file:///x",
+        *("file:///x", "file://localhost/x", "file://127.0.0.1/x", "ftp://localhost/x", "ws://localhost/x"),
+        *("data://localhost/,x", "gopher://[::1]/x", "//localhost/x", "localhost", "http:localhost"),
         "https://",
         "https:a",
         "//a",

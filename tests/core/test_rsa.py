@@ -17,8 +17,10 @@ from stagedoor.keys import signatures
 from tests.helpers.support import b64, ec_signer, rsa_signer
 from tests.helpers.wycheproof import Vector, accepts, key_sets, signature_vectors
 
-OFFERED = [vector for vector in signature_vectors() if vector.algorithm in rsa.ALGORITHMS]
-OTHERS = [vector for vector in signature_vectors() if vector.algorithm not in rsa.ALGORITHMS]
+NAMES = ("RS256", "RS384", "RS512")
+"""Written out, so that one that is gone from the code is missed here."""
+OFFERED = [vector for vector in signature_vectors() if vector.algorithm in NAMES]
+OTHERS = [vector for vector in signature_vectors() if vector.algorithm not in NAMES]
 
 
 def ids(vector: Vector) -> str:
@@ -32,7 +34,7 @@ def test_wycheproof_signatures(vector: Vector) -> None:
 
 def test_wycheproof_has_right_and_wrong_tokens_for_us() -> None:
     assert {vector.valid for vector in OFFERED} == {True, False}
-    assert {vector.algorithm for vector in OFFERED} == rsa.ALGORITHMS
+    assert {vector.algorithm for vector in OFFERED} == set(NAMES)
     assert len(OFFERED) > 200
 
 
@@ -46,7 +48,11 @@ def test_what_the_standard_library_cannot_check_is_refused() -> None:
 
 @pytest.mark.parametrize("vector", key_sets(), ids=ids)
 def test_wycheproof_key_sets(vector: Vector) -> None:
-    assert accepts(rsa, vector) is (vector.valid and vector.algorithm in rsa.ALGORITHMS)
+    assert accepts(rsa, vector) is (vector.valid and vector.algorithm in NAMES)
+
+
+def test_what_is_offered_is_rsa_with_each_of_its_hashes() -> None:
+    assert set(NAMES) == rsa.ALGORITHMS
 
 
 def test_only_rsa_keys_are_loaded() -> None:
@@ -56,7 +62,7 @@ def test_only_rsa_keys_are_loaded() -> None:
 
 # --- beside OpenSSL
 
-ALGORITHM = st.sampled_from(sorted(rsa.ALGORITHMS))
+ALGORITHM = st.sampled_from(NAMES)
 
 
 def both(algorithm: str, message: bytes, signature: bytes, jwk: dict[str, object]) -> set[bool]:

@@ -403,12 +403,28 @@ def test_both_names_of_ed25519_mean_one_algorithm(stated: str | None, alg: str) 
     assert Reader(pages=web(signer)).refusal(token(signer=signer, alg=alg)) == "token-algorithm"
 
 
-@pytest.mark.parametrize("typ", ["JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", ...])
+@pytest.mark.parametrize(
+    "typ", ["JWT", "jwt", "at+jwt", "AT+JWT", "application/jwt", "application/JWT", "application/at+jwt", "", ...]
+)
 def test_types_of_tokens_for_us(typ: Any) -> None:
     assert Reader().verify(token(typ=typ)).subject == "ann"
 
 
-@pytest.mark.parametrize("typ", ["logout+jwt", "dpop+jwt", "secevent+jwt", "JWE", 5, None, ["JWT"]])
+@pytest.mark.parametrize(
+    "typ",
+    [
+        "logout+jwt",
+        "dpop+jwt",
+        "secevent+jwt",
+        "JWE",
+        "application/logout+jwt",
+        "text/jwt",
+        "application/",
+        5,
+        None,
+        ["JWT"],
+    ],
+)
 def test_a_token_made_for_something_else_is_refused(typ: Any) -> None:
     assert refusal(token(typ=typ)) == "token-type"
 
@@ -620,3 +636,18 @@ def test_the_bound_holds_after_tokens_are_verified_again() -> None:
     for text in texts * 5:
         reader.verify(text)
     assert all(text in reader.tokens._verified._callers for text in texts)
+
+
+def test_after_the_keys_changed_tokens_are_remembered_as_before() -> None:
+    """What was counted for the tokens that were forgotten must not count against those that come."""
+    path = "file:///jwks.json"
+    texts = [token(claims(sub=f"user-{serial}", exp=NOW + 9000)) for serial in range(3)]
+    reader = Reader(issuer(jwks=path), pages=Web({path: key_set(rsa_signer())}), remember=3 * len(texts[0]))
+    for second in (0, 10, 20, 30):
+        now = NOW + second
+        reader.web.pages[path] = key_set(rsa_signer(), rsa_signer(kid=f"more-{second % 20}"))
+        run(reader.tokens.refresh(now), reader.web)
+        assert [reader.tokens.known(text, now) for text in texts] == [None] * 3, "the keys are others"
+        for text in texts:
+            reader.verify(text, now)
+        assert None not in [reader.tokens.known(text, now) for text in texts]

@@ -318,8 +318,8 @@ class IssuerKeys:
                 mend = "it stands for every tenant, so write the id of yours in its place"
             raise KeysUnavailable(f"{url} names another issuer: {named[:200]!r}; {mend}")
         address = document.get("jwks_uri")
-        local = self.issuer.url.startswith("http:")
-        if not isinstance(address, str) or not is_safe_url(address) or (address.startswith("http:") and not local):
+        schemes = {"https", urlsplit(self.issuer.url).scheme}
+        if not isinstance(address, str) or not is_safe_url(address) or urlsplit(address).scheme not in schemes:
             raise KeysUnavailable(f"{url}: its jwks_uri is not an https address")
         return address
 
