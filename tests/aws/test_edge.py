@@ -479,6 +479,21 @@ def test_a_key_set_that_comes_byte_by_byte_is_not_waited_for_and_leaves_no_threa
         assert not thread.is_alive()
 
 
+@pytest.mark.parametrize("algorithm", ["RS256", "RS384", "RS512"])
+def test_tokens_are_checked_with_each_hash_of_rsa(tmp_path: Path, algorithm: str) -> None:
+    """And with no other that the settings do not name."""
+    text = SETTINGS.replace("audience =", f'algorithms = ["{algorithm}"]\naudience =')
+    signers = [rsa_signer(name, f"of {name}") for name in ("RS256", "RS384", "RS512")]
+    settings = parse(text, None, ENVIRON)
+    edge = Edge(unpacked(bundle.make(settings, {ISSUER: key_set(*signers)}).content, tmp_path), NOW)
+    for signer in signers:
+        answer = edge.objects(event("/users/ann/a", authorization=bearer(token(signer=signer))))
+        if signer.algorithm == algorithm:
+            assert answer["uri"] == "/users/ann/a"
+        else:
+            assert code(answer) == "token-algorithm"
+
+
 @pytest.mark.parametrize("document", [b"", b'{"keys":[]}', b"[[[[", key_set(ec_signer())])
 def test_what_is_wrong_with_an_issuers_keys_is_logged_once(
     tmp_path: Path, issuer: IssuerServer, capsys: pytest.CaptureFixture[str], document: bytes

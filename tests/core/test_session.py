@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.core.caller import Caller
-from stagedoor.core.errors import InvalidToken, OutdatedSession, SessionTooLarge
+from stagedoor.core.errors import InvalidToken, OutdatedSession, RuleError, SessionTooLarge
 from stagedoor.core.issuers import Issuer
 from stagedoor.core.jose import octets, split
 from stagedoor.core.policy.decide import compile_rules
@@ -139,6 +139,13 @@ def test_without_keys_no_session_is_right() -> None:
 def test_a_short_key_never_verifies(key: bytes) -> None:
     claims = {"sub": "root", "iss": ISSUER, "aud": SITE, "exp": NOW + 60, "digest": PROOF}
     assert refusal(signed(claims, key), sessions(keys=(key,))) == "session-signature"
+
+
+def test_no_rule_can_ask_for_what_a_session_sets_itself() -> None:
+    """Or a rule would see the session's own `aud` or `exp` where a token's was meant."""
+    for name in payload(made()).keys() - {"sub"}:
+        with pytest.raises(RuleError, match=name):
+            compile_rules([{"path": "**", "allow": {"claims": {name: ["x"]}}}])
 
 
 # --- not ours

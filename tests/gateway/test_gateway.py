@@ -20,7 +20,7 @@ from starlette.routing import Mount
 from stagedoor.core import issuers
 from stagedoor.core.messages import List, Listed, Request, collect
 from stagedoor.gateway import app as module
-from stagedoor.gateway.access_log import CLOUDFRONT_FIELDS, AccessLog, Entry
+from stagedoor.gateway.access_log import AccessLog, Entry
 from stagedoor.gateway.app import client_address
 from stagedoor.settings import parse
 from stagedoor.store.memory import MemoryStore
@@ -238,6 +238,16 @@ async def test_a_line_says_who_read_what_by_which_rule(site: Path) -> None:
     assert said[4][:2] == (404, "/public/none")
     assert said[5][:2] == (400, "-")
     assert [one["reason"] for one in lines][1:] == ["denied", "served", "target", "not-found", "target"]
+
+
+CLOUDFRONT_FIELDS = (
+    "date time x-edge-location sc-bytes c-ip cs-method cs(Host) cs-uri-stem sc-status cs(Referer) cs(User-Agent) "
+    "cs-uri-query cs(Cookie) x-edge-result-type x-edge-request-id x-host-header cs-protocol cs-bytes time-taken "
+    "x-forwarded-for ssl-protocol ssl-cipher x-edge-response-result-type cs-protocol-version fle-status "
+    "fle-encrypted-fields c-port time-to-first-byte x-edge-detailed-result-type sc-content-type sc-content-len "
+    "sc-range-start sc-range-end"
+)
+"""CloudFront Developer Guide, "Standard log file fields"; programs that read such logs count on all of them."""
 
 
 async def test_cloudfront_lines_have_cloudfronts_fields(site: Path) -> None:

@@ -19,6 +19,9 @@ from tests.helpers.support import Signer, b64, ec_signer, ed_signer, key_set, rs
 from tests.helpers.wycheproof import Vector, accepts, key_sets, signature_vectors
 
 PUBLIC = [vector for vector in signature_vectors() if not vector.secret]
+RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+OFFERED = {*RSA, "ES256", "ES384", "ES512", "EdDSA"}
+"""Written out, so that one that is gone from the code is missed here."""
 NOT_OFFERED = {"ES521", "ES256K", "Ed448", "HS256", "HS384", "HS512", "None", "none"}
 
 
@@ -28,25 +31,25 @@ def ids(vector: Vector) -> str:
 
 def signers() -> list[Signer]:
     return [
-        *(rsa_signer(name) for name in ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")),
+        *(rsa_signer(name) for name in RSA),
         *(ec_signer("ES256"), ec_signer("ES384", "ec-2"), ec_signer("ES512", "ec-3"), ed_signer()),
     ]
 
 
 @pytest.mark.parametrize("vector", PUBLIC, ids=ids)
 def test_wycheproof_signatures(vector: Vector) -> None:
-    assert accepts(signatures, vector) is (vector.valid and vector.algorithm in ALGORITHMS)
+    assert accepts(signatures, vector) is (vector.valid and vector.algorithm in OFFERED)
 
 
 @pytest.mark.parametrize("vector", PUBLIC, ids=ids)
 def test_a_longer_list_of_algorithms_lets_no_more_in(vector: Vector) -> None:
     if accepts(signatures, vector, signatures.ALGORITHMS):
         assert vector.valid
-        assert vector.algorithm in ALGORITHMS
+        assert vector.algorithm in OFFERED
 
 
 def test_vectors_of_algorithms_that_are_not_offered_are_refused() -> None:
-    refused = [vector for vector in PUBLIC if vector.algorithm not in ALGORITHMS]
+    refused = [vector for vector in PUBLIC if vector.algorithm not in OFFERED]
     assert {vector.algorithm for vector in refused} == {"ES521", "None"}
     for vector in refused:
         assert not accepts(signatures, vector), vector.id
@@ -64,7 +67,7 @@ def test_a_key_on_another_edwards_curve_is_refused() -> None:
 
 def test_the_vectors_cover_what_is_offered() -> None:
     covered = {vector.algorithm for vector in PUBLIC if vector.valid}
-    assert covered & set(ALGORITHMS) == {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256"}
+    assert covered & OFFERED == {*RSA, "ES256"}
     assert len(PUBLIC) > 350
 
 
@@ -75,8 +78,7 @@ def test_wycheproof_key_sets(vector: Vector) -> None:
 
 
 def test_everything_offered_is_offered_here() -> None:
-    assert frozenset(ALGORITHMS) == signatures.ALGORITHMS
-    assert not NOT_OFFERED & signatures.ALGORITHMS
+    assert OFFERED == signatures.ALGORITHMS == set(ALGORITHMS)
 
 
 @pytest.mark.parametrize("signer", signers(), ids=lambda signer: signer.algorithm)
@@ -103,7 +105,7 @@ def test_no_bytes_whatever_make_the_check_raise(signer: Signer, signature: bytes
 @pytest.mark.parametrize("signer", signers(), ids=lambda signer: signer.algorithm)
 def test_a_signature_counts_under_its_own_algorithm_only(signer: Signer) -> None:
     check, signature = signatures.load(signer.jwk), signer.sign(b"message")
-    right = {name for name in (*ALGORITHMS, *NOT_OFFERED, "") if check(name, b"message", signature)}
+    right = {name for name in (*OFFERED, *NOT_OFFERED, "") if check(name, b"message", signature)}
     assert right == {signer.algorithm}
 
 

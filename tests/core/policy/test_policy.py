@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from stagedoor.core.caller import ANONYMOUS, Caller
 from stagedoor.core.errors import RuleError
 from stagedoor.core.policy.decide import Allow, Deny, Policy, compile_rules
-from stagedoor.core.policy.patterns import SESSION_CLAIMS
 from stagedoor.core.policy.reach import Reach
 from stagedoor.core.policy.rules import Rule
 from tests.helpers.support import ISSUER, caller
@@ -264,7 +263,7 @@ def test_a_claim_may_have_any_name(name: str) -> None:
     assert not allows(deny, "k", who)
 
 
-@pytest.mark.parametrize("name", sorted(SESSION_CLAIMS))
+@pytest.mark.parametrize("name", ["aud", "digest", "exp", "iss", "made", "nbf", "sid"])
 def test_a_claim_that_says_something_else_in_a_session_needs_a_name_of_ours(name: str) -> None:
     """A session's own `aud` or `exp` would stand for the token's, and one policy would give two answers."""
     for table in ({"path": f"{{{name}}}", "allow": "signed-in"}, {"path": "**", "deny": {"claims": {name: ["x"]}}}):
