@@ -171,6 +171,7 @@ def test_a_session_opens_what_its_caller_may_read(edge: Edge) -> None:
     assert "set-cookie" not in refused["headers"]
     page = edge.objects(event("/users/ann/a", cookie=wrong, **BROWSER))
     assert (page["status"], header(page, "set-cookie")[:19]) == ("401", "__Host-stagedoor=; ")
+    assert f'<p class="site">{SITE[8:]}</p>' in page["body"]
 
 
 def test_an_index_stands_for_its_folder(with_page: Edge) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -29,6 +30,7 @@ from tests.helpers.support import (
     key_set,
     request,
     rsa_signer,
+    says_nothing_twice,
     token,
 )
 
@@ -432,6 +434,47 @@ def test_a_browser_gets_pages_and_a_program_gets_json() -> None:
         assert "default-src 'none'" in (field(page.headers, "content-security-policy") or "")
         assert field(data.headers, "content-type") == "application/problem+json"
         assert body(data)["status"] == status
+
+
+REFUSED_PAGES: Mapping[str, tuple[int, dict[str, str]]] = {
+    "/%00": (400, {}),
+    "/users/ann/a": (401, {}),
+    "/users/ann/b": (401, {"cookie": "token=forged"}),
+    "/users/ann/c": (401, {"authorization": "Basic eDp5"}),
+    "/users/ben/a": (403, {"cookie": "token=" + ANN[7:]}),
+    "/-/x": (404, {}),
+    "/-/gallery": (404, {}),
+    "/-/session": (405, {}),
+    "/public/a?" + "x" * 8192: (414, {}),
+}
+
+
+@pytest.mark.parametrize("target", REFUSED_PAGES)
+@pytest.mark.parametrize("index", ["index.html", None])
+def test_a_page_names_the_site_leads_on_and_says_nothing_twice(target: str, index: str | None) -> None:
+    status, fields = REFUSED_PAGES[target]
+    reply = Visitor(site=Site("https://assets.example.com:8443", index_file=index)).reply(target, **BROWSER, **fields)
+    page = reply.body.decode()
+    assert reply.status == status
+    assert '<p class="site">assets.example.com:8443</p>' in page
+    assert ('<a href="/">' in page) is (index is not None)
+    says_nothing_twice(page)
+
+
+def test_a_site_that_cannot_ask_its_issuer_says_so_once_and_can_be_asked_again() -> None:
+    reply = Visitor(pages=Web()).reply("/users/ann/a", authorization=ANN, **BROWSER)
+    assert reply.status == 503
+    assert 'href="">Reload' in reply.body.decode()
+    says_nothing_twice(reply.body.decode())
+
+
+@pytest.mark.parametrize("target", ["/", "/?x=y"])
+def test_the_first_page_does_not_lead_to_itself(target: str) -> None:
+    for site in (Site(SITE), Site(SITE, index_file="index.html")):
+        reply = Visitor(site=site).reply(target, **BROWSER)
+        assert reply.status == (401 if site.index_file else 404)
+        assert 'href="/"' not in reply.body.decode()
+        says_nothing_twice(reply.body.decode())
 
 
 def at_login(page: str = LOGIN) -> Visitor:

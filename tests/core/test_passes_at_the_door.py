@@ -28,6 +28,7 @@ from tests.helpers.support import (
     caller,
     claims,
     field,
+    says_nothing_twice,
     token,
 )
 
@@ -360,6 +361,8 @@ def test_a_person_with_a_link_of_another_time_gets_a_page_and_a_program_aws_s_wo
         assert (page.status, page.reason) == (403, code)
         assert field(page.headers, "content-type") == "text/html; charset=utf-8"
         assert f"<h1>{title}</h1>" in page.body.decode()
+        assert f'<p class="site">{SITE[8:]}</p>' in page.body.decode()
+        says_nothing_twice(page.body.decode())
         assert field(page.headers, "referrer-policy") == ("no-referrer" if asked == target else "same-origin")
         program = visitor.reply(asked, method, **fields)
         assert (program.status, program.reason, program.body) == (403, code, DENIED)

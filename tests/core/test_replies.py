@@ -12,8 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stagedoor.core.messages import Signpost
 from stagedoor.core.replies import document, is_navigation, phrase, problem, redirect, remove_cookie
-from tests.helpers.support import field, fields_of
+from tests.helpers.support import field, fields_of, says_nothing_twice
+
+SITE = Signpost("assets.example.com:8443")
 
 
 @pytest.mark.parametrize(
@@ -75,20 +78,22 @@ def test_a_program_gets_problem_json() -> None:
     }
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 416, 422, 500, 502, 503])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 412, 414, 416, 422, 500, 502, 503])
 def test_a_person_gets_a_page(status: int) -> None:
-    reply = problem(status, "some-code", "what went wrong", page=True)
+    reply = problem(status, "some-code", "what went wrong", page=SITE)
     page = reply.body.decode()
     assert reply.status == status
     assert field(reply.headers, "content-type") == "text/html; charset=utf-8"
-    assert f"{status} " in page
+    assert f'<p class="status">{status}' in page
+    assert f'<p class="site">{SITE.name}</p>' in page
+    says_nothing_twice(page)
     assert "What went wrong" in page
     assert "some-code" in page
     assert "{" not in re.sub(r"<style>.*</style>", "", page, flags=re.DOTALL), "a placeholder was left over"
 
 
 def test_the_page_runs_no_script_and_loads_nothing_but_its_own_style() -> None:
-    reply = problem(404, "not-found", "there is nothing", page=True)
+    reply = problem(404, "not-found", "there is nothing", page=SITE)
     policy = field(reply.headers, "content-security-policy") or ""
     assert policy.startswith("default-src 'none'; ")
     assert "script" not in policy
@@ -100,20 +105,36 @@ def test_the_page_runs_no_script_and_loads_nothing_but_its_own_style() -> None:
     assert "style=" not in reply.body.decode()
 
 
-@given(st.text(max_size=40), st.text(max_size=40))
-def test_no_text_whatever_becomes_markup(detail: str, url: str) -> None:
+@given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=40))
+def test_no_text_whatever_becomes_markup(detail: str, url: str, name: str) -> None:
     usable = url.encode("utf-8", "replace").decode()
-    page = problem(401, "code", detail, page=True, sign_in=usable).body.decode()
-    plain = problem(401, "code", "x", page=True, sign_in="y" if usable else "").body.decode()
+    page = problem(401, "code", detail, page=Signpost(name), sign_in=usable).body.decode()
+    plain = problem(401, "code", "x", page=SITE, sign_in="y" if usable else "").body.decode()
     assert re.findall(r"<[^>]*>?", re.sub(r'href="[^"]*"', "", page)) == re.findall(
         r"<[^>]*>?", re.sub(r'href="[^"]*"', "", plain)
     )
 
 
 def test_the_button_to_sign_in_is_there_if_there_is_somewhere_to_go() -> None:
-    with_it = problem(401, "c", "d", page=True, sign_in='https://login.example/?a=1&b="x"').body.decode()
+    with_it = problem(401, "c", "d", page=SITE, sign_in='https://login.example/?a=1&b="x"').body.decode()
     assert '<a class="button" href="https://login.example/?a=1&amp;b=&quot;x&quot;">' in with_it
-    assert "<a " not in problem(401, "c", "d", page=True).body.decode()
+    without = problem(401, "c", "d", page=SITE).body.decode()
+    assert "<a " not in without
+    assert "This site has no page for that." in without
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 414, 416, 502, 503])
+@pytest.mark.parametrize("sign_in", ["", "https://login.example/"])
+def test_a_page_leads_to_the_first_page_if_there_is_one(status: int, sign_in: str) -> None:
+    link = '<a href="/">Go to the first page</a>'
+    assert link in problem(status, "c", "d", page=SITE._replace(home="/"), sign_in=sign_in).body.decode()
+    assert link not in problem(status, "c", "d", page=SITE, sign_in=sign_in).body.decode()
+
+
+@pytest.mark.parametrize(("status", "again"), [(500, True), (502, True), (503, True), (404, False), (416, False)])
+def test_a_failure_that_may_pass_can_be_asked_again(status: int, again: bool) -> None:
+    page = problem(status, "c", "d", page=SITE).body.decode()
+    assert ('<a class="button" href="">Reload this page</a>' in page) is again
 
 
 @given(st.text(max_size=30))
@@ -126,7 +147,7 @@ def test_any_text_can_stand_in_json(text: str) -> None:
 def test_nothing_of_ours_is_stored_sniffed_or_told_on() -> None:
     for reply in (
         problem(403, "c", "d"),
-        problem(403, "c", "d", page=True),
+        problem(403, "c", "d", page=SITE),
         document(200, {}, "whoami"),
         redirect("https://a.example/", "r"),
     ):

@@ -528,6 +528,7 @@ def test_error_pages_are_pages(browser: Browser, sandboxed: Gateway, width: int,
             answer = page.goto(sandboxed.url + target)
             assert answer is not None
             assert (answer.status, page.title(), page.inner_text("h1")) == (status, title, title)
+            assert page.inner_text(".site") == urlsplit(sandboxed.url).netloc
             look = "getComputedStyle(document.querySelector('main')).borderTopLeftRadius"
             assert page.evaluate(look) == "14px"  # our style sheet is let through by our own policy
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

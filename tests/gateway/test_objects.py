@@ -33,6 +33,7 @@ from tests.helpers.serving import (
     wire,
 )
 from tests.helpers.stores import KINDS, Fields, let_in, make
+from tests.helpers.support import says_nothing_twice
 
 TEN = b"0123456789"
 LARGE = bytes(range(256)) * 2048
@@ -557,9 +558,10 @@ async def test_index_and_fallback_are_asked_of_the_policy_under_their_own_names(
 
 
 async def test_problems_are_pages_for_people_and_json_for_programs(tmp_path: Path) -> None:
-    async with site_of("memory", tmp_path, {"public/a": b"x"}) as client:
+    async with site_of("memory", tmp_path, {"public/a": b"x"}, site='index = "index.html"') as client:
         for path, fields in (
             ("/public/none", {}),
+            ("/public/", {}),
             ("/public/a", {"if-match": '"o"'}),
             ("/public/a", {"range": "bytes=9-"}),
         ):
@@ -569,6 +571,9 @@ async def test_problems_are_pages_for_people_and_json_for_programs(tmp_path: Pat
             heard = await client.get(path, headers={**fields, "sec-fetch-mode": "navigate"})
             assert heard.headers["content-type"] == "text/html; charset=utf-8"
             assert "default-src 'none'" in heard.headers["content-security-policy"]
+            assert '<p class="site">127.0.0.1:8080</p>' in heard.text
+            assert '<a href="/">' in heard.text
+            says_nothing_twice(heard.text)
 
 
 class Replaced(MemoryStore):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from html import unescape
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -296,6 +298,18 @@ def field(pairs: Pairs, name: str) -> str | None:
     values = [value.decode("latin-1") for found, value in pairs if found == name.encode()]
     assert len(values) <= 1, f"{name} came {len(values)} times"
     return values[0] if values else None
+
+
+def says_nothing_twice(page: str) -> None:
+    """Check that no sentence of a page of ours has all the words of another; links repeat what they lead to."""
+    texts = re.findall(r"<(?:p|h1)\b[^>]*>([^<]+)</", page)
+    said = [set(re.findall(r"\w+", text.lower())) for whole in texts for text in re.split(r"[.;] ", unescape(whole))]
+    for number, words in enumerate(said):
+        for others in said[:number] + said[number + 1 :]:
+            assert not words - _COURTESY <= others, (words, others)
+
+
+_COURTESY = {"please", "in", "to", "the", "a", "is", "this", "that", "there", "you"}
 
 
 def put_keys_of_passes(settings: str, folder: Path) -> dict[str, str]:

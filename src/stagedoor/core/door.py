@@ -26,7 +26,7 @@ from .errors import (
     Unavailable,
     WrongOrigin,
 )
-from .messages import Flow, Pairs, Reply, Request, Serve
+from .messages import Flow, Pairs, Reply, Request, Serve, Signpost
 from .passes import MISSING_KEY, Grant, Passes
 from .policy.decide import Allow, Policy
 from .tokens import CallerCache, Tokens
@@ -118,6 +118,7 @@ class Door:
         self.site, self.policy, self.tokens, self.sessions = site, policy, tokens, sessions
         self.endpoints = endpoints or {}
         self._token_removal = replies.remove_cookie(site.sources.cookie, site.url)
+        self._signpost = Signpost(site.url.partition("//")[2], "/" if site.index_file else "")
         self._sign_in_path = _path_at(site.login_page, site.url)
         self._in_session = CallerCache(tokens.remember)
         self._vary_origin = bool(site.origins)
@@ -140,7 +141,7 @@ class Door:
         except WrongOrigin as error:
             answer = self.problem(request, 403, error.code, str(error))
         except InvalidPass as error:
-            answer = replies.pass_error(error, replies.is_navigation(request.method, request.headers))
+            answer = replies.pass_error(error, self.page(request))
         except OutdatedSession as error:
             answer = self._outdated(request, error)
         except InvalidCredential as error:
@@ -241,7 +242,7 @@ class Door:
     def _answer(self, request: Request, now: float) -> Flow[Serve | Reply]:
         method = request.method
         if len(request.path) + len(request.query) > replies.MAX_TARGET_BYTES:
-            return replies.target_too_long(replies.is_navigation(method, request.headers))
+            return replies.target_too_long(self.page(request))
         if method == "OPTIONS":
             return self._options(request)
         if request.path.startswith(b"/-/"):
@@ -250,12 +251,12 @@ class Door:
             return self._not_allowed(request, OBJECT_METHODS)
         key = paths.object_key(paths.decode(request.path), self.site.index_file)
         if key is None or key == "":
-            detail = "there is nothing of this name" if key is None else "this site has no first page"
-            return self.problem(request, 404, "not-found", f"{detail}; ask for a file by its path")
+            detail = replies.NOT_FOUND if key is None else "this site has no first page; ask for a file by its path"
+            return self.problem(request, 404, "not-found", detail)
         if request.query:
             known = self.passes.known_url(request, now)
             if known is not None:
-                return _granted(key, known, _NO_REFERRER)
+                return self._granted(key, known, _NO_REFERRER)
         opened = self._opened(request, key)
         if opened is not None:
             return opened
@@ -263,10 +264,10 @@ class Door:
         if credential is not None:
             if credential.kind == "signed-url":
                 grant = self.passes.verify_url(request, credential.fields, now)
-                return _granted(key, grant, _NO_REFERRER)
+                return self._granted(key, grant, _NO_REFERRER)
             if credential.kind == "signed-cookies":
                 sets = credential.fields, now, credential.other_sets
-                return _granted(key, self.passes.verify_cookies(request, *sets), _SAME_ORIGIN)
+                return self._granted(key, self.passes.verify_cookies(request, *sets), _SAME_ORIGIN)
             if credential.beside_bad_token:
                 return self._without_token(request, self._decided(request, key, caller))
         return self._decided(request, key, caller)
@@ -309,7 +310,11 @@ class Door:
             else:
                 fallback = None
         public = public and not credentials.in_url(request.query, self.site.sources)
-        return Serve(key, decision.rule.name, caller.label, public, _SAME_ORIGIN, fallback)
+        return Serve(key, decision.rule.name, caller.label, public, _SAME_ORIGIN, fallback, signpost=self._signpost)
+
+    def _granted(self, key: str, grant: Grant, headers: Pairs) -> Serve:
+        """A pass opens its resource whatever the rules say, because they were asked when it was issued."""
+        return Serve(key, f"pass {grant.key_id}", "", False, headers, None, grant.terms.expires, self._signpost)
 
     def refuse(self, request: Request, caller: Caller) -> Reply:
         """Refuse: 403 if we know the caller, else 401, or a redirect for a browser that can sign in."""
@@ -324,7 +329,7 @@ class Door:
 
         Only to a navigation a bad cookie is removed: a late answer to a picture must not delete its successor.
         """
-        code, detail = "no-credential", "sign in, or bring a token, to read this"
+        code, detail = "no-credential", "not everyone may read this, and nothing in the request says who asks"
         challenge = 'Bearer realm="stagedoor"'
         other = credentials.other_scheme(request.headers, self.site.sources)
         if error:
@@ -373,6 +378,10 @@ class Door:
         target = request.path + (b"?" + query if query else b"")
         return f"{page}{'&' if '?' in page else '?'}next={quote(self.site.url.encode() + target, safe='')}"
 
+    def page(self, request: Request) -> Signpost | None:
+        """What the page of a refusal says about this site; None where a program asks."""
+        return replies.page_for(request, self._signpost)
+
     def problem(
         self,
         request: Request,
@@ -384,7 +393,7 @@ class Door:
         sign_in: str = "",
         caller: str = "",
     ) -> Reply:
-        page = replies.is_navigation(request.method, request.headers)
+        page = self.page(request)
         return replies.problem(status, code, detail, page=page, extra=extra, sign_in=sign_in, caller=caller)
 
     def _not_allowed(self, request: Request, methods: str) -> Reply:
@@ -431,11 +440,7 @@ class Door:
         endpoint = self._endpoint(request.path)
         if endpoint is None:
             gallery = request.path == b"/-/gallery"
-            detail = (
-                "this version has no gallery; ask for a file by its path"
-                if gallery
-                else "there is nothing of this name"
-            )
+            detail = "this version has no gallery; ask for a file by its path" if gallery else replies.NOT_FOUND
             return self.problem(request, 404, "not-found", detail)
         if request.method != endpoint.method and not (endpoint.method == "GET" and request.method == "HEAD"):
             return self._not_allowed(request, endpoint.methods)
@@ -445,11 +450,6 @@ class Door:
         """The endpoint of a path, or of the folder that it is in."""
         folder, slash, name = path.rpartition(b"/")
         return self.endpoints.get(path) or (self.endpoints.get(folder + slash) if name else None)
-
-
-def _granted(key: str, grant: Grant, headers: Pairs) -> Serve:
-    """A pass opens its resource whatever the rules say, because they were asked when it was issued."""
-    return Serve(key, f"pass {grant.key_id}", "", False, headers, None, grant.terms.expires)
 
 
 _SAME_ORIGIN: Pairs = ((b"referrer-policy", b"same-origin"),)

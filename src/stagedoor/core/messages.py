@@ -39,6 +39,18 @@ class Request(NamedTuple):
     client: str = ""
 
 
+class Signpost(NamedTuple):
+    """What pages for people say about the site.
+
+    Attributes:
+        name: its host, and its port if it has one of its own.
+        home: path of its first page; "" if there is none to go to.
+    """
+
+    name: str
+    home: str = ""
+
+
 class Serve(NamedTuple):
     """The caller may have this object: fetch exactly `key` and send it.
 
@@ -50,6 +62,7 @@ class Serve(NamedTuple):
         headers: header fields that go with the object (CORS, referrer policy).
         fallback: a key that this caller may read too and that stands in if `key` does not exist.
         until: epoch seconds at which the pass that opened it ends; no copy may be kept longer. None: no such end.
+        signpost: for the page of a driver that cannot send the object.
     """
 
     key: str
@@ -59,6 +72,7 @@ class Serve(NamedTuple):
     headers: Pairs = ()
     fallback: str | None = None
     until: int | None = None
+    signpost: Signpost = Signpost("")
 
 
 class Reply(NamedTuple):

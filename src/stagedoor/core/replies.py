@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from .errors import InvalidPass
-from .messages import Headers, Pairs, Reply
+from .messages import Headers, Pairs, Reply, Request, Signpost
 
 _OF_TIME = {
-    "pass-expired": "this link was good for a limited time, which is over; ask for a new one where you got it",
-    "pass-early": "this link is for later; try again at the time that you were told",
+    "pass-expired": "ask for a new one where you got it",
+    "pass-early": "try again at the time that you were told",
 }
 
 _PHRASES = {
@@ -26,6 +26,9 @@ _PHRASES = {
     503: "Service Unavailable",
 }
 """The usual ones at the edge, so that a cold start need not wait for the import of `http`."""
+
+NOT_FOUND = "check the address; what was here may have been moved or removed"
+"""Detail of a 404."""
 
 MAX_HEADER_BYTES = 32_768
 MAX_HEADER_NAMES = 100
@@ -53,6 +56,13 @@ def is_navigation(method: str, headers: Headers) -> bool:
     if mode:
         return mode[0] == b"navigate"
     return any(b"text/html" in value for value in headers.get(b"accept", ()))
+
+
+def page_for(request: Request, signpost: Signpost) -> Signpost | None:
+    """The signpost of the page that a navigation gets if it is refused; None where a program asks."""
+    if not is_navigation(request.method, request.headers):
+        return None
+    return signpost._replace(home="") if request.path == signpost.home.encode() else signpost
 
 
 def remove_cookie(name: str, origin: str) -> Pairs:
@@ -106,7 +116,7 @@ def problem(
     code: str,
     detail: str,
     *,
-    page: bool = False,
+    page: Signpost | None = None,
     extra: Pairs = (),
     sign_in: str = "",
     caller: str = "",
@@ -116,16 +126,16 @@ def problem(
     Args:
         status: HTTP status code.
         code: short stable code, the same in the log.
-        detail: one sentence for the reader; it must hold no credential.
-        page: True for a browser's navigation: an HTML page instead of problem+json (RFC 9457).
+        detail: one sentence for the reader; it must hold no credential, and not say what the page's title says.
+        page: for a browser's navigation: an HTML page with this signpost instead of problem+json (RFC 9457).
         extra: further header fields.
         sign_in: URL of a sign-in page to offer on the page.
         caller: for the log.
     """
-    if page:
+    if page is not None:
         from ..pages import error  # each cold start at the edge would wait for it
 
-        body = error.page(status, phrase(status), code, detail, sign_in)
+        body = error.page(status, phrase(status), code, detail, page.name, page.home, sign_in)
         content: Pairs = (
             (b"content-type", b"text/html; charset=utf-8"),
             (b"content-security-policy", error.CONTENT_SECURITY_POLICY.encode()),
@@ -147,7 +157,7 @@ def headers_too_large() -> Reply:
     return problem(431, "headers", f"send less than {MAX_HEADER_BYTES} bytes and {MAX_HEADER_NAMES} names of header")
 
 
-def target_too_long(page: bool = False) -> Reply:
+def target_too_long(page: Signpost | None = None) -> Reply:
     """Refuse a request target (RFC 9110 §15.5.15)."""
     return problem(414, "target-too-long", f"an address has {MAX_TARGET_BYTES} bytes at most", page=page)
 
@@ -158,13 +168,13 @@ def judge_headers(headers: Headers) -> Reply | None:
     return headers_too_large() if len(headers) > MAX_HEADER_NAMES or size > MAX_HEADER_BYTES else None
 
 
-def pass_error(error: InvalidPass, page: bool) -> Reply:
+def pass_error(error: InvalidPass, page: Signpost | None) -> Reply:
     """Say what CloudFront says of a pass that opens nothing; the log has the reason in our words.
 
     A person who opens a link too late, or too early, gets a page: they can do something about it.
     """
-    if page and error.code in _OF_TIME:
-        return problem(403, error.code, _OF_TIME[error.code], page=True)
+    if page is not None and error.code in _OF_TIME:
+        return problem(403, error.code, _OF_TIME[error.code], page=page)
     body = (
         '<?xml version="1.0" encoding="UTF-8"?>'
         f"<Error><Code>{error.aws_code}</Code><Message>{error.aws_message}</Message></Error>"

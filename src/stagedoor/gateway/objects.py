@@ -131,8 +131,8 @@ def _answer(serve: Serve, request: Request, trust_html: bool) -> StoreFlow[Answe
     except StoreRefused as error:
         return _failure(serve, request, 502, error, "the store refuses this site, or gives no usable answer")
     except UnusableKey as error:
-        return _failure(serve, request, 404, error, "there is no such file")
-    return _problem(serve, request, 404, "not-found", "there is no such file")
+        return _failure(serve, request, 404, error, replies.NOT_FOUND)
+    return _problem(serve, request, 404, "not-found", replies.NOT_FOUND)
 
 
 def _judged(serve: Serve, meta: Meta, request: Request, trust_html: bool) -> Answer | None:
@@ -270,7 +270,7 @@ def _can_run_scripts(content_type: bytes) -> bool:
 
 
 def _problem(serve: Serve, request: Request, status: int, code: str, detail: str, extra: Pairs = ()) -> Answer:
-    page = replies.is_navigation(request.method, request.headers)
+    page = replies.page_for(request, serve.signpost)
     cors = tuple(field for field in serve.headers if field[0] != b"referrer-policy")
     return of_reply(replies.problem(status, code, detail, page=page, extra=extra + cors))
 

@@ -80,7 +80,7 @@ class Function:
         if incoming.refused is not None:
             return self.door.problem(request, 400, incoming.refused.code, str(incoming.refused))
         if not request.path.startswith(b"/-/"):
-            return self.door.problem(request, 404, "not-found", "there is nothing of this name")
+            return self.door.problem(request, 404, "not-found", replies.NOT_FOUND)
         too_large = replies.judge_headers(request.headers)
         if too_large is not None:
             return too_large

@@ -75,13 +75,13 @@ def _endpoint(request: Request, raw: Event, door: Door) -> Reply | Event:
         return _not_found(door, request)
     uri = paths.encode(key)
     if len(uri) + len(request.query) > replies.MAX_TARGET_BYTES:  # the canonical encoding can be three times as long
-        reply = replies.target_too_long(replies.is_navigation(request.method, request.headers))
+        reply = replies.target_too_long(door.page(request))
         return reply._replace(headers=door.dressed(request, reply.headers))
     return {**raw, "uri": uri}
 
 
 def _not_found(door: Door, request: Request) -> Reply:
-    return _refusal(door, request, 404, "not-found", "there is nothing of this name")
+    return _refusal(door, request, 404, "not-found", replies.NOT_FOUND)
 
 
 def _refusal(door: Door, request: Request, status: int, code: str, detail: str) -> Reply:

@@ -22,7 +22,7 @@ def _answer(
 ) -> Flow[Reply]:
     yield from ()
     if description is None:
-        return door.problem(request, 404, "not-found", "there is nothing of this name")
+        return door.problem(request, 404, "not-found", replies.NOT_FOUND)
     return replies.document(200, description(door), "openapi")
 
 
