@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
@@ -81,6 +81,34 @@ def test_ann_sees_her_picture_and_not_bens(page: Page, site: str) -> None:
     assert "Ann Archer may read 14 of 23 files" in page.inner_text("#status")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.evaluate("document.cookie") == ""  # out of the reach of scripts
+
+
+def test_one_question_says_what_a_visitor_may_see_and_none_is_refused(page: Page, site: str) -> None:
+    answers: list[tuple[str, int]] = []
+    page.on("response", lambda answer: answers.append((answer.url.removeprefix(site), answer.status)))
+    page.goto(f"{site}/")
+    page.wait_for_selector("body[data-ready]")
+    assert page.locator(".locked").count() == 20
+    assert set(page.locator(".closed .reason").all_inner_texts()) == {"Sign in to see whether it is for you"}
+    assert [url for url, _ in answers].count("/-/s3objects") == 1
+    assert [answer for answer in answers if answer[1] >= 400] == []
+    answers.clear()
+    sign_in(page, site, "ann")
+    assert page.locator("[data-status='403'] .locked").count() == 9
+    assert all(page.locator("[data-status='403'] .reason").all_inner_texts())
+    assert [answer for answer in answers if answer[1] >= 400] == []
+    shown = page.eval_on_selector_all(
+        "[data-key]", "all => all.map(one => [one.dataset.key, Number(one.dataset.status)])"
+    )
+    assert [page.request.head(f"{site}/{key}").status for key, _ in shown] == [status for _, status in shown]
+
+
+def test_a_session_of_an_earlier_demo_closes_nothing(page: Page, site: str) -> None:
+    page.context.add_cookies([{"name": f"stagedoor-{urlsplit(site).port}", "value": "old", "url": site}])
+    page.goto(f"{site}/")
+    page.wait_for_selector("body[data-ready]")
+    assert card(page, "public/harbour.png").get_attribute("data-status") == "200"
+    assert card(page, "users/ann/lanterns.png").get_attribute("data-status") == "401"
 
 
 def test_why_says_which_rule_decided_and_works_by_keyboard(page: Page, site: str) -> None:
