@@ -72,7 +72,7 @@ class Serve(NamedTuple):
     headers: Pairs = ()
     fallback: str | None = None
     until: int | None = None
-    signpost: Signpost = Signpost("")
+    signpost: Signpost | None = None
 
 
 class Reply(NamedTuple):

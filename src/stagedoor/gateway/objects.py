@@ -13,7 +13,7 @@ from urllib.parse import quote
 from ..core import parameters, replies
 from ..core.drivers import arun, run
 from ..core.errors import StagedoorError, StoreRefused, Unavailable, UnusableKey
-from ..core.messages import Pairs, Reply, Request, Serve
+from ..core.messages import Pairs, Reply, Request, Serve, Signpost
 from ..store.port import Changed, Head, InstantStore, Meta, NotSatisfiable, Open, Opened, Store
 from .conditions import CONDITIONS, evaluate, http_date, parse_range, range_holds
 
@@ -270,7 +270,7 @@ def _can_run_scripts(content_type: bytes) -> bool:
 
 
 def _problem(serve: Serve, request: Request, status: int, code: str, detail: str, extra: Pairs = ()) -> Answer:
-    page = replies.page_for(request, serve.signpost)
+    page = replies.page_for(request, serve.signpost or Signpost(""))
     cors = tuple(field for field in serve.headers if field[0] != b"referrer-policy")
     return of_reply(replies.problem(status, code, detail, page=page, extra=extra + cors))
 
