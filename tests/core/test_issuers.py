@@ -174,7 +174,22 @@ def test_padding_in_a_published_key_is_read_over(signer: Signer, padding: str) -
     assert key.check(signer.algorithm, b"message", signer.sign(b"message"))
 
 
-NOT_BASE64URL: tuple[object, ...] = ("A", "A=B=", "!", "a+b/", "a b", "AQAB\n", "", None, [], {}, 5, True, "é", "\ud800")
+NOT_BASE64URL: tuple[object, ...] = (
+    "A",
+    "A=B=",
+    "!",
+    "a+b/",
+    "a b",
+    "AQAB\n",
+    "",
+    None,
+    [],
+    {},
+    5,
+    True,
+    "é",
+    "\ud800",
+)
 
 
 @pytest.mark.parametrize("port", [signatures, rsa], ids=["OpenSSL", "standard library"])
