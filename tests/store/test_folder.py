@@ -199,6 +199,17 @@ async def test_a_remembered_file_obeys_ranges_and_versions(site: Site) -> None:
         await site.store.open(Open("a", Range(10, None)))
 
 
+async def test_a_part_that_was_asked_for_first_is_not_remembered_as_the_whole(site: Site) -> None:
+    site.write("a", b"0123456789")
+    for span, expected in ((Range(2, 5), b"2345"), (Range(0, 3), b"0123"), (Range(9, None), b"9")):
+        part = await site.store.open(Open("a", span))
+        assert part is not None
+        assert await read(part) == expected
+        with pytest.raises(NotNow):
+            site.store.open_now(Open("a"))
+    assert await site.read("a") == b"0123456789"
+
+
 async def test_what_is_remembered_is_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REMEMBERED_BYTES", 20_000)
     for number in range(200):
