@@ -123,15 +123,15 @@ async def hang(*_: object) -> None:
 # --- a sick part stays a part
 
 
-@pytest.mark.parametrize("keys", [1, 300], ids=["one key", "many keys"])
+@pytest.mark.parametrize("keys", [1, 600], ids=["one key", "many keys"])
 async def test_keys_that_hang_lock_no_others_out(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: int
 ) -> None:
     monkeypatch.setattr(turns, "SLOW_AFTER", 0.2)
     store.answers = {"public/good": found(b"hello"), "*": hang}
     async with site(store, tmp_path) as here:
-        hanging = [asyncio.create_task(ask(here.port, f"/public/sick{n % keys}")) for n in range(300)]
-        await eventually(lambda: here.gateway.in_flight == 300, "they wait")
+        hanging = [asyncio.create_task(ask(here.port, f"/public/sick{n % keys}")) for n in range(600)]
+        await eventually(lambda: here.gateway.in_flight == 600, "they wait")
         for _ in range(20):
             async with asyncio.timeout(5):  # far below the ten seconds that one that hangs takes
                 assert (await ask(here.port, "/public/good")).body == b"hello"
@@ -151,19 +151,18 @@ async def test_small_objects_that_drip_end(store: Store, tmp_path: Path, monkeyp
         for start in range(len(whole)):
             writer.write(whole[start : start + 1])
             await writer.drain()
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
         return b""
 
-    monkeypatch.setattr(module, "ANSWER_WITHIN", 1.0)
+    monkeypatch.setattr(module, "ANSWER_WITHIN", 4.0)
     monkeypatch.setattr(turns, "SLOW_AFTER", 0.1)
     store.answers = {"public/good": found(b"hello"), "*": drip}
-    for cache in ("0", "1MB"):
-        async with site(store, tmp_path, f'cache = "{cache}"') as here:
-            dripping = [asyncio.create_task(ask(here.port, f"/public/{n}")) for n in range(130)]
-            await asyncio.sleep(0.1)
-            assert (await ask(here.port, "/public/good")).body == b"hello"
-            heard = await asyncio.gather(*dripping)
-            assert {(one.status, one.field("retry-after")) for one in heard} == {(503, "5")}
+    async with site(store, tmp_path, "") as here:
+        dripping = [asyncio.create_task(ask(here.port, f"/public/{n}")) for n in range(300)]
+        await eventually(lambda: here.gateway.in_flight == 300, "they wait")
+        assert (await ask(here.port, "/public/good")).body == b"hello"
+        heard = await asyncio.gather(*dripping)
+        assert {(one.status, one.field("retry-after")) for one in heard} == {(503, "5")}
 
 
 async def test_a_large_object_that_stalls_breaks_off_and_the_log_has_its_bytes(

@@ -48,6 +48,9 @@ WRITTEN_WITHIN = 0.5
 
 T = TypeVar("T")
 
+LOOK_FOR_BOTOCORE = 1.0
+"""Seconds."""
+
 _log = logging.getLogger("stagedoor")
 
 
@@ -81,6 +84,7 @@ class Reloading:
         gc.freeze()  # what is there now stays; requests leave few cycles behind, so look for them less often
         gc.set_threshold(20_000, 20, 10)
         loop = asyncio.get_running_loop()
+        _freeze_botocore(loop)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         if self.under_serve:
             _end_after(LAST_CALL, loop)
@@ -165,6 +169,14 @@ async def _in_thread(function: Callable[[], T], within: float) -> T:
     threading.Thread(target=run, name="reload", daemon=True).start()
     async with asyncio.timeout(within):
         return await asyncio.wrap_future(result)
+
+
+def _freeze_botocore(loop: asyncio.AbstractEventLoop) -> None:
+    """botocore comes with the first question to AWS, and stays: looking through it again and again takes long."""
+    if "botocore.session" in sys.modules:
+        gc.freeze()
+    else:
+        loop.call_later(LOOK_FOR_BOTOCORE, _freeze_botocore, loop)
 
 
 def _end_after(seconds: float, loop: asyncio.AbstractEventLoop) -> None:

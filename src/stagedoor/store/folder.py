@@ -37,7 +37,7 @@ LISTERS = 4
 """Threads that read folders for listings, so that reading files never waits for them."""
 ANSWER_WITHIN = 20.0
 """Seconds in which a file must be open."""
-SLOW = 0.1
+SLOW = 0.5
 """Seconds from which on a look at a file counts as slow."""
 SLOW_FOR = 30.0
 """Seconds in which, after a slow look, threads look at remembered files, too."""

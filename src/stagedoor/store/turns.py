@@ -6,9 +6,9 @@ import asyncio
 from collections import OrderedDict, deque
 from typing import TypeAlias
 
-AT_ONCE = 128
+AT_ONCE = 256
 """Questions that are asked at a time and were asked less than `SLOW_AFTER` ago."""
-MOST = 256
+MOST = 512
 """Questions at a time in all. Where they are that many, the one that has waited longest is given up."""
 PER_KEY = 8
 """Questions about one key at a time, as long as none of them is answered."""
