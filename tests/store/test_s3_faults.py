@@ -613,6 +613,31 @@ async def test_an_overlong_error_is_read_only_in_part(store: Store) -> None:
         await eventually(lambda: not s3._connections._all, "the rest is not waited for")  # type: ignore[union-attr]
 
 
+async def test_an_overlong_refusal_says_what_a_short_one_says(store: Store) -> None:
+    """It is read to find out whether anything can be mended, and once more to be judged."""
+    long = b"<Error><Code>AccessDenied</Code></Error>" + b" " * 5_000_000
+    store.answers = {"*": b"HTTP/1.1 403 Forbidden\r\ncontent-length: %d\r\n\r\n%s" % (len(long), long)}
+    async with bucket(store) as s3:
+        assert await body(s3, "a") is None
+
+
+async def test_s3_is_asked_through_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    let_in(monkeypatch)
+    asked: list[bytes] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+
+    async with raw_server(proxy) as port:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+        s3 = S3Store("bucket", endpoint="https://s3.example:9000")
+        with pytest.raises(StoreUnavailable, match="the proxy answered 403"):
+            await body(s3, "a")
+        await s3.aclose()
+    assert asked[0].startswith(b"CONNECT s3.example:9000 HTTP/1.1\r\n")
+
+
 async def test_a_head_without_a_length_is_asked_with_get(store: Store) -> None:
     async def judge(_: str, head: bytes, __: asyncio.StreamWriter) -> bytes:
         if head.startswith(b"HEAD"):

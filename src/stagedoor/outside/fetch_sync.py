@@ -15,7 +15,8 @@ from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Pr
 from ..core.issuers import host_to_connect, is_safe_url
 from ..core.messages import Fetch, Fetched
 
-_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+"""Hosts that no proxy is asked for."""
 _LATE = Fetched(b"", "no answer in time")
 
 
@@ -90,7 +91,7 @@ def _get(wish: Fetch, within: float, tls: ssl.SSLContext | None) -> Fetched:
     headers = {"Accept": "application/json", "Host": parts.netloc}
     url = wish.url if host == parts.hostname else parts._replace(netloc=f"{host}:{parts.port or 80}").geturl()
     asked = Request(url, headers=headers)  # noqa: S310 - `fetch` checked the URL
-    opener = _opener(parts.scheme == "https" and host not in _THIS_MACHINE, tls)
+    opener = _opener(parts.scheme == "https" and host not in THIS_MACHINE, tls)
     with opener.open(asked, timeout=within) as answer:
         if answer.status != 200:
             return Fetched(b"", f"the answer was {answer.status}, not 200")

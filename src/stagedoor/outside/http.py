@@ -77,7 +77,7 @@ class Answer:
     __slots__ = (
         *("_asked_for_body", "_connection", "_error", "_head_bytes", "_head_done", "_held", "_interim", "_left"),
         *("_parser", "_parts", "_ended_twice", "_waiter", "_whole", "complete", "headers", "length", "status"),
-        *("_keep",),
+        *("_beginning", "_keep"),
     )
 
     def __init__(self, connection: _Connection, asked_for_body: bool, whole: int) -> None:
@@ -91,6 +91,7 @@ class Answer:
         self._head_done = self._interim = self._ended_twice = self._keep = False
         self._waiter: asyncio.Future[None] | None = None
         self._error: Broken | None = None
+        self._beginning: bytes | None = None
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
 
     # --- for the caller
@@ -133,6 +134,16 @@ class Answer:
             if len(body) >= limit:
                 break
         return body[:limit]
+
+    async def beginning(self, limit: int) -> bytes:
+        """As much of the body as comes, up to `limit` bytes, and nothing more of it; asked again, the same."""
+        if self._beginning is None:
+            try:
+                self._beginning = await self.read(limit)
+            except Broken:
+                self._beginning = b""
+            self.close()
+        return self._beginning
 
     def close(self) -> None:
         """Let go of the connection. It is kept if all of the answer has come."""

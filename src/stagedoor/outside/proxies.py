@@ -7,8 +7,8 @@ import base64
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
-"""Hosts that no proxy is asked for."""
+from .fetch_sync import THIS_MACHINE
+
 MAX_HEAD = 65_536
 """Bytes of a proxy's answer."""
 

@@ -19,6 +19,7 @@ from ..core.messages import List, Listed
 from ..core.paths import MAX_KEY_BYTES
 from ..outside.aws_credentials import Chain
 from ..outside.http import Answer, Broken, Connections, Origin
+from ..outside.proxies import proxy_for
 from ..outside.sigv4 import EMPTY_HASH, Credentials, Scope, Signer, canonical_query, encode_path
 from . import s3_answers as answers
 from .port import Head, Meta, NotSatisfiable, Open, Opened, Range, Unchanged
@@ -309,9 +310,9 @@ class S3Store:
         if self._connections is None:
             if address.tls and self._tls is None:
                 self._tls = await asyncio.to_thread(self._trust)
-            self._connections = self._connections or Connections(
-                Origin(address.host, address.port, self._tls if address.tls else None), MOST + MAX_STREAMS
-            )
+            tls, proxy = (self._tls, proxy_for(f"https://{address.authority}")) if address.tls else (None, None)
+            origin = Origin(address.host, address.port, tls, proxy)
+            self._connections = self._connections or Connections(origin, MOST + MAX_STREAMS)
         request = self._signed(question, address, found.credentials)
         return await self._connections.ask(
             request, bodiless=question.method == "HEAD", whole=question.whole, fresh=fresh

@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 
 from ..core.errors import StagedoorError, StoreRefused, StoreUnavailable, UnusableKey
 from ..outside.aws import Refusal
-from ..outside.http import Answer, Broken
+from ..outside.http import Answer
 from .media_types import content_type
 from .port import Changed, Meta, NotSatisfiable, Range
 from .s3_listing import store_error
@@ -115,14 +115,7 @@ def was_unpacked(answer: Answer) -> bool:
 
 async def refusal(answer: Answer) -> Refusal:
     """The error document of an answer. What is not one counts as a document without a code."""
-    body = answer.whole
-    if body is None:
-        try:
-            body = await answer.read(MAX_REFUSAL)
-        except Broken:
-            body = b""
-        answer.close()
-    text = body[:MAX_REFUSAL].decode(errors="replace")
+    text = (await answer.beginning(MAX_REFUSAL)).decode(errors="replace")
     details = {
         name: html.unescape(found[1])[:300]
         for name in ("Code", "Message", "Region", "ActualObjectSize")
