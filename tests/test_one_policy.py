@@ -27,7 +27,7 @@ from stagedoor.aws.edge import bundle
 from stagedoor.core.caller import Caller
 from stagedoor.core.issuers import Issuer
 from stagedoor.core.passes import Hash
-from stagedoor.core.session import Sessions
+from stagedoor.core.session import Sessions, signing_key
 from stagedoor.keys.pass_keys import load_signer, new_pair, sign_with
 from stagedoor.keys.pass_keys import read_private as read_key
 from stagedoor.settings import parse
@@ -215,7 +215,7 @@ TOKENS = {name: token(payload) for name, payload in _GOOD.items()} | {
 
 def _session(site: str = SITE, key: bytes = SESSION_KEY, issuer: str = ISSUER, now: float = NOW, **claim: Any) -> str:
     entry = Issuer(issuer, frozenset((CLIENT,)), "staff", claims={"groups": "groups"})
-    made = Sessions(site, (key,), (entry,), (), 3600.0)
+    made = Sessions(site, (signing_key(key),), (entry,), (), 3600.0)
     cookie = made.set_cookie(Caller("staff", issuer, claim), claim, b"r" * 16, now)
     return cookie.partition(";")[0].partition("=")[2]
 

@@ -18,7 +18,7 @@ from stagedoor.aws.edge import bundle
 from stagedoor.aws.edge.event import write
 from stagedoor.core.issuers import Issuer
 from stagedoor.core.messages import Reply
-from stagedoor.core.session import Sessions
+from stagedoor.core.session import Sessions, signing_key
 from stagedoor.keys.pass_keys import load_signer, new_pair
 from stagedoor.settings import parse
 from tests.helpers import issuer_server
@@ -156,12 +156,14 @@ def test_a_session_that_an_older_key_signed_is_valid_too(tmp_path: Path) -> None
         patch.setitem(ENVIRON, "NEWEST", newest)
         edge = make(tmp_path, SETTINGS + two)
     for key in (SESSION_KEY, newest.encode()):
-        line = Sessions(SITE, (key,), (ENTRY,), (), 3600.0).set_cookie(caller(), {"sub": ["ann"]}, b"r" * 16, NOW)
+        line = Sessions(SITE, (signing_key(key),), (ENTRY,), (), 3600.0).set_cookie(
+            caller(), {"sub": ["ann"]}, b"r" * 16, NOW
+        )
         assert edge.objects(event("/users/ann/a", cookie=line.partition(";")[0]))["uri"] == "/users/ann/a"
 
 
 def test_a_session_opens_what_its_caller_may_read(edge: Edge) -> None:
-    made = Sessions(SITE, (SESSION_KEY,), (ENTRY,), (), 3600.0)
+    made = Sessions(SITE, (signing_key(SESSION_KEY),), (ENTRY,), (), 3600.0)
     cookie = made.set_cookie(caller(), {"sub": "ann"}, b"r" * 16, NOW).partition(";")[0]
     assert edge.objects(event("/users/ann/a", cookie=cookie))["uri"] == "/users/ann/a"
     assert edge.objects(event("/users/ben/a", cookie=cookie))["status"] == "403"

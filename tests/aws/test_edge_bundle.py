@@ -18,6 +18,7 @@ import pytest
 from stagedoor.aws import packing
 from stagedoor.aws.edge import bundle
 from stagedoor.core.errors import SettingsError
+from stagedoor.core.session import signing_key
 from stagedoor.keys.pass_keys import new_pair
 from stagedoor.settings import parse
 from tests.helpers import commands
@@ -84,7 +85,10 @@ def test_it_holds_only_what_is_needed() -> None:
         for name in (
             *("__init__", "aws/__init__", "aws/events", "core/__init__", "outside/__init__", "pages/__init__"),
             *(f"aws/edge/{name}" for name in ("__init__", "config", "event", "lambda_function")),
-            *(f"core/{name}" for name in ("caller", "credentials", "door", "drivers", "errors", "issuers", "jose")),
+            *(
+                f"core/{name}"
+                for name in ("caller", "cookies", "credentials", "door", "drivers", "errors", "issuers", "jose")
+            ),
             *(
                 f"core/{name}"
                 for name in ("messages", "parameters", "passes", "paths", "replies", "rsa", "session", "tokens")
@@ -93,7 +97,7 @@ def test_it_holds_only_what_is_needed() -> None:
                 f"core/policy/{name}"
                 for name in ("__init__", "decide", "denies", "floating", "globs", "patterns", "rules", "tree")
             ),
-            *("outside/fetch_sync", "pages/error"),
+            *("outside/fetch_sync", "pages/error", "pages/layout", "pages/sign_in"),
         )
     }
     others = set(make().files) - names
@@ -185,7 +189,8 @@ def test_it_holds_no_secret_but_session_keys() -> None:
     assert "client secret" not in config(made)
     made = make(text + 'session_keys = ["env:SESSION"]\n', **secrets)
     assert made.secret
-    assert SESSION_KEY.hex() in config(made)
+    assert SESSION_KEY.hex() not in config(made)
+    assert signing_key(SESSION_KEY).hex() in config(made)
     assert "PRIVATE" not in config(made)
 
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from stagedoor.core import cookies
 from stagedoor.core.credentials import (
     Credential,
     Sources,
     _cookie_names,
-    _cookies,
     find,
     find_session,
     is_signed,
@@ -344,7 +344,7 @@ def test_a_cookie_line_is_read_as_pair_after_pair(line: str) -> None:
     pairs = [(name, value) for name, equals, value in (pair.partition("=") for pair in line.split(";")) if equals]
     wanted = [(name.strip(" \t"), value.strip(" \t")) for name, value in pairs]
     names = _cookie_names(sources)
-    read = [(name.decode(), value.decode()) for name, value in _cookies([line.encode()], names)]
+    read = [(name.decode(), value.decode()) for name, value in cookies.read([line.encode()], names)]
     assert read == [(name, value) for name, value in wanted if name.encode() in names]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stagedoor.core import issuers, rsa
 from stagedoor.core.drivers import run
-from stagedoor.core.errors import InvalidKeySet, InvalidToken, KeysUnavailable
+from stagedoor.core.errors import InvalidKeySet, InvalidToken, IssuerUnavailable
 from stagedoor.core.issuers import Issuer, IssuerKeys, Outages, parse_key_set
 from stagedoor.core.jose import ALGORITHMS, SignaturePort
 from stagedoor.core.messages import Fetch
@@ -271,7 +271,7 @@ def test_a_new_key_is_found_after_the_cool_down() -> None:
 
 def test_a_clock_that_is_set_back_keeps_nobody_waiting() -> None:
     reader = Reader(pages=Web())
-    with pytest.raises(KeysUnavailable):
+    with pytest.raises(IssuerUnavailable):
         reader.verify(token(), NOW + 120)
     reader.web.pages[KEYS_URL] = key_set(rsa_signer())
     assert reader.verify(token(), NOW).subject == "ann"
@@ -304,7 +304,7 @@ def test_who_hangs_up_while_waiting_does_not_keep_the_others_out() -> None:
     gone = everybody.verify(token(), NOW)
     next(gone)
     gone.close()
-    with pytest.raises(KeysUnavailable) as caught:
+    with pytest.raises(IssuerUnavailable) as caught:
         run(everybody.verify(token(), NOW + 1), Web())
     assert "broken off" in str(caught.value)
     assert run(everybody.verify(token(), NOW + 11), web()).subject == "ann"
@@ -313,7 +313,7 @@ def test_who_hangs_up_while_waiting_does_not_keep_the_others_out() -> None:
 def test_without_any_answer_nobody_is_let_in_and_it_is_not_their_fault() -> None:
     reader = Reader(pages=Web())
     for second in (0, 1, 11):
-        with pytest.raises(KeysUnavailable, match="connection refused"):
+        with pytest.raises(IssuerUnavailable, match="connection refused"):
             reader.verify(token(), NOW + second)
     assert len(reader.web.asked) == 2
     reader.web.pages[KEYS_URL] = key_set(rsa_signer())
@@ -324,7 +324,7 @@ def test_without_any_answer_nobody_is_let_in_and_it_is_not_their_fault() -> None
     "document", [b"", b"<html>busy</html>", b'{"keys":[]}', key_set({**RSA, "use": "enc"}), b'{"keys":[{"kty":"oct"}]}']
 )
 def test_a_bad_key_set_is_no_answer(document: bytes) -> None:
-    with pytest.raises(KeysUnavailable):
+    with pytest.raises(IssuerUnavailable):
         Reader(pages=Web({KEYS_URL: document})).verify(token())
 
 
@@ -340,7 +340,7 @@ def test_the_last_good_set_is_kept(document: bytes | None) -> None:
     run(reader.tokens.refresh(later), reader.web)
     assert len(reader.web.asked) == 2
     assert reader.verify(token(claims(exp=later + 9)), later).subject == "ann"
-    with pytest.raises(KeysUnavailable):  # it may well be a new key, but that cannot be found out
+    with pytest.raises(IssuerUnavailable):  # it may well be a new key, but that cannot be found out
         reader.verify(token(claims(exp=later + 9), kid="rsa-2"), later)
 
 
@@ -403,7 +403,7 @@ def test_the_background_asks_no_oftener_for_what_requests_ask_too() -> None:
     reader = Reader(pages=Web())
     for second in range(0, 40, 2):
         run(reader.tokens.refresh(NOW + second), reader.web)
-        with pytest.raises(KeysUnavailable):
+        with pytest.raises(IssuerUnavailable):
             reader.verify(token(kid=f"k{second}"), NOW + second + 1)
     assert len(reader.web.asked) == 4
 
@@ -583,7 +583,7 @@ def test_an_address_for_every_tenant_is_explained() -> None:
     """Microsoft Entra describes common, organizations and consumers so."""
     every = "https://login.microsoftonline.com/{tenantid}/v2.0"
     reader = Reader(issuer(jwks=None), pages=Web({DISCOVERY: described(issuer=every)}))
-    with pytest.raises(KeysUnavailable, match="every tenant, so write the id of yours"):
+    with pytest.raises(IssuerUnavailable, match="every tenant, so write the id of yours"):
         reader.verify(token())
 
 
@@ -637,7 +637,7 @@ def test_discovery_starts_below_an_issuer_with_a_slash_at_its_end() -> None:
 )
 def test_a_discovery_document_that_is_wrong_is_no_answer(document: bytes) -> None:
     reader = Reader(issuer(jwks=None), pages=Web({DISCOVERY: document, KEYS_URL: key_set(rsa_signer())}))
-    with pytest.raises(KeysUnavailable):
+    with pytest.raises(IssuerUnavailable):
         reader.verify(token())
     assert reader.web.asked == [DISCOVERY]
 
@@ -657,7 +657,7 @@ def test_nor_does_an_issuer_on_this_machine_lead_anywhere_else(address: str) -> 
     local = "http://localhost:8080/realms/x"
     pages = Web({local + "/.well-known/openid-configuration": described(issuer=local, jwks_uri=address)})
     pages.pages[address] = key_set(rsa_signer())
-    with pytest.raises(KeysUnavailable, match="jwks_uri"):
+    with pytest.raises(IssuerUnavailable, match="jwks_uri"):
         Reader(issuer(url=local, jwks=None), pages=pages).verify(token(claims(iss=local)))
 
 

@@ -153,7 +153,7 @@ def test_what_belongs_to_others_is_not_walked_through() -> None:
     store = Names(keys)
     found = run(visible(Reach(compile_rules(RULES)), ANN, List("", "", 1000)), store)
     assert names([found]) == ["users/ann/photo"]
-    assert [wish.prefix for wish in store.asked] == [
+    assert [wish.prefix for wish in store.asked if wish.limit > 1] == [
         "courses/lesson-",
         "groups/a",
         "groups/choir/",
@@ -163,6 +163,19 @@ def test_what_belongs_to_others_is_not_walked_through() -> None:
         "users/a/open",
         "users/ann/",
     ]
+
+
+@pytest.mark.parametrize("folders", [False, True])
+def test_an_object_with_the_name_of_a_folder_is_shown_as_well(folders: bool) -> None:
+    """`users/{sub}/**` matches `users/ann`, too."""
+    keys = ["users/ann", "users/ann-b/1", "users/ann.txt", "users/ann/a", "users/ben", "users/ben/1"]
+    policy = compile_rules([{"path": "users/{sub}/**", "allow": "signed-in"}])
+    for prefix in ("", "users/", "users/a", "users/ann"):
+        found = names(pages(policy, ANN, Names(keys), List(prefix, "", 1, folders=folders)))
+        inside = "users/ann/" if folders else "users/ann/a"
+        assert found == (["users/"] if folders and not prefix else ["users/ann", inside])
+    alone = Names(["users/ann", "users/ben"])
+    assert names(pages(policy, ANN, alone, List("", "", 1, folders=True))) == ["users/"]
 
 
 def test_a_folder_that_hides_everything_is_jumped_over() -> None:

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stagedoor.core.cookies import remove_everywhere
 from stagedoor.core.messages import Signpost
-from stagedoor.core.replies import document, is_navigation, phrase, problem, redirect, remove_cookie
+from stagedoor.core.replies import document, is_navigation, phrase, problem, redirect
 from tests.helpers.support import field, fields_of, says_nothing_twice
 
 SITE = Signpost("assets.example.com:8443")
@@ -56,7 +57,7 @@ def test_who_is_a_person_going_to_a_page(method: str, fields: dict[str, str], na
 )
 def test_a_cookie_is_removed_wherever_a_page_could_have_put_it(origin: str, domains: list[str]) -> None:
     """Browsers pass over what is a public suffix, such as co.uk."""
-    lines = [value.decode() for name, value in remove_cookie("token", origin) if name == b"set-cookie"]
+    lines = [value.decode() for name, value in remove_everywhere("token", origin) if name == b"set-cookie"]
     assert [re.sub(r".*; Domain=([^;]*).*|.*", r"\1", line, count=1) for line in lines] == domains
     for line in lines:
         assert line.startswith("token=; Path=/; ")

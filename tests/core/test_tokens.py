@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from stagedoor.core import jose, rsa, tokens
 from stagedoor.core.drivers import run
-from stagedoor.core.errors import InvalidToken, KeysUnavailable
+from stagedoor.core.errors import InvalidToken, IssuerUnavailable
 from stagedoor.core.issuers import MAX_CANDIDATES, Issuer
 from stagedoor.core.jose import ALGORITHMS, MAX_TOKEN_BYTES, SignatureCheck
 from stagedoor.core.tokens import Tokens
@@ -366,7 +366,7 @@ def test_where_a_new_key_cannot_be_asked_for_nobody_is_let_in_and_it_is_not_thei
     reader.verify(token(kid=...))
     del reader.web.pages[KEYS_URL]
     for second in (10, 12):
-        with pytest.raises(KeysUnavailable):
+        with pytest.raises(IssuerUnavailable):
             reader.verify(token(signer=STRANGER, kid=...), NOW + second)
     assert reader.verify(token(claims(sub="ben"), kid=...), NOW + 13).subject == "ben"
 

@@ -289,17 +289,21 @@ def test_what_editors_of_windows_write_is_read(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("login", "idle"),
+    ("login", "clients"),
     [
-        ('session = "1h"', False),
-        ('session = "1h"\nsession_keys = ["env:NAME"]', False),
-        ('client_id = "app"', True),
-        ('session = "1h"\nscopes = ["openid"]', True),
-        ('page = "https://app.example.com/login"\nclient_id = "app"', False),
+        ('session = "1h"', []),
+        ('session_keys = ["env:NAME"]', []),
+        ('session = "1h"\nscopes = ["openid"]', []),
+        ('page = "https://app.example.com/login"', []),
+        ('client_id = "other"', ["other"]),
+        ('client_secret = "env:NAME"', ["app"]),
+        ('issuer = "https://id.example.com"', ["app"]),
     ],
 )
-def test_sessions_without_sign_in_are_not_called_inactive(home: Path, login: str, idle: bool) -> None:
-    assert ("[login] without page" in read(home, with_("login", login), NAME=SECRET).inactive) is idle
+def test_sign_in_is_on_when_issuer_client_id_or_client_secret_is_set(
+    home: Path, login: str, clients: list[str]
+) -> None:
+    assert [client.id for client in read(home, with_("login", login), NAME=SECRET).clients] == clients
 
 
 def test_names_of_headers_are_listed_once_and_in_lower_case(home: Path) -> None:
@@ -1077,6 +1081,8 @@ EXAMPLES: dict[str, Any] = {
     "issuers.algorithms": '["RS256", "ES256"]',
     "issuers.claims": '{ roles = "realm_access.roles" }',
     "issuers.leeway": '"30s"',
+    "issuers.client_id": '"app"',
+    "issuers.client_secret": '"env:NAME"',
     "tokens.from": '["query"]',
     "tokens.cookie": '"jwt"',
     "tokens.query": '"jwt"',

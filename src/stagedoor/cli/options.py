@@ -108,7 +108,7 @@ def find_caller(
 
     Raises:
         WrongUsage: the options do not name exactly one caller.
-        InvalidToken, KeysUnavailable: the token could not be verified.
+        InvalidToken, IssuerUnavailable: the token could not be verified.
     """
     from ..core.caller import ANONYMOUS
 

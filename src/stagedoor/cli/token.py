@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..core.errors import InvalidToken, KeysUnavailable
+from ..core.errors import InvalidToken, IssuerUnavailable
 from ..core.issuers import issuer_url
 from .options import AsJson, SettingsFile, load_settings, read_token
 from .output import moment, ok, say, say_json, say_table
@@ -84,9 +84,9 @@ def judge(token: Unverified) -> dict[str, Any]:
     caller, error, failed = None, None, ""
     try:
         caller = verify(token.value, token.settings, token.now)
-    except (InvalidToken, KeysUnavailable) as failure:
+    except (InvalidToken, IssuerUnavailable) as failure:
         error = failure
-        code = "issuer-unavailable" if isinstance(error.__cause__, KeysUnavailable) else error.code
+        code = "issuer-unavailable" if isinstance(error.__cause__, IssuerUnavailable) else error.code
         failed = next((stage for stage, codes in STAGES.items() if code in codes), "claims")
     details = {
         "shape": f"JWT, {token.header.get('alg')}",

@@ -9,12 +9,12 @@ Bearer is no credential of ours, and the door passes over a bad token cookie bes
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
-from . import parameters
+from . import cookies, parameters
 from .errors import InvalidCredential, InvalidPass
 from .messages import Headers
 
@@ -80,13 +80,13 @@ def find(headers: Headers, query: bytes, sources: Sources) -> Credential | None:
     Raises:
         InvalidCredential: the deciding credential is there twice with different values, or is not a token at all.
     """
-    authorization, cookies = headers.get(b"authorization", ()), headers.get(b"cookie", ())
-    return _find(tuple(authorization), tuple(cookies), query, sources)
+    authorization, cookie_lines = headers.get(b"authorization", ()), headers.get(b"cookie", ())
+    return _find(tuple(authorization), tuple(cookie_lines), query, sources)
 
 
 def find_session(headers: Headers, sources: Sources) -> Credential | None:
     """Return our session cookie, whatever else there is; None if there is none, or two different ones."""
-    values = set(_named(list(_cookies(headers.get(b"cookie", ()), _cookie_names(sources))), sources.session))
+    values = set(_named(list(cookies.read(headers.get(b"cookie", ()), _cookie_names(sources))), sources.session))
     return Credential("session", values.pop().decode("latin-1")) if len(values) == 1 else None
 
 
@@ -112,28 +112,28 @@ def _find(
     signed = [(one.name, one.value) for one in secret if one.name in PASS_PARAMETERS]
     if signed:
         return Credential("signed-url", "", _pass(signed))
-    cookies = list(_cookies(cookie_lines, _cookie_names(sources)))
+    found = list(cookies.read(cookie_lines, _cookie_names(sources)))
     for source in sources.order:
         if source == "header":
             ours = [line for line in authorization if _BEARER.match(line)]
             if ours:
                 return Credential("header", _bearer(_one(ours, "Authorization header", "header")))
         elif source == "cookie":
-            values = _named(cookies, sources.cookie)
+            values = _named(found, sources.cookie)
             if values:
                 return Credential("cookie", _bare(_one(values, f"cookie {sources.cookie!r}", "cookie")))
         else:
             values = [one.value for one in secret if one.name == sources.query.encode()]
             if values:
                 return Credential("query", _one(values, f"query parameter {sources.query!r}", "query"))
-    values = _named(cookies, sources.session)
+    values = _named(found, sources.session)
     if values:
         return Credential("session", _one(values, f"cookie {sources.session!r}", "session"))
-    signed = [(PASS_COOKIES[name], value) for name, value in cookies if name in PASS_COOKIES]
+    signed = [(PASS_COOKIES[name], value) for name, value in found if name in PASS_COOKIES]
     if signed and sources.pass_cookies:
         first, *others = _pass_sets(signed)
         return Credential("signed-cookies", "", first, tuple(others))
-    _explain_curl_mistake(cookies, sources)
+    _explain_curl_mistake(found, sources)
     if "header" in sources.order and any(map(_LOST_TOKEN.match, authorization)):
         raise InvalidCredential(
             "the Authorization header holds a token, but not as 'Bearer <token>'",
@@ -191,22 +191,6 @@ def _secret(sources: Sources) -> frozenset[bytes]:
     return PASS_PARAMETERS | {sources.query.encode()}
 
 
-def _cookies(lines: Sequence[bytes], names: frozenset[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Name and value of each cookie of these names, as sent; 10,000 others cost next to nothing.
-
-    Parsed by hand, because `http.cookies` drops every cookie after one that it does not understand.
-    """
-    for line in lines:
-        if any(name in line for name in names):
-            for match in _cookie_pattern(names).finditer(line):
-                yield match[1], match[2].strip(b" \t")
-
-
-@lru_cache(maxsize=64)
-def _cookie_pattern(names: frozenset[bytes]) -> re.Pattern[bytes]:
-    return re.compile(rb"(?:^|;)[ \t]*(%s)[ \t]*=([^;]*)" % b"|".join(map(re.escape, sorted(names))))
-
-
 @lru_cache(maxsize=64)
 def _cookie_names(sources: Sources) -> frozenset[bytes]:
     """The names of cookies that mean something to us."""
@@ -246,9 +230,9 @@ def _bare(value: str) -> str:
     return value
 
 
-def _explain_curl_mistake(cookies: Sequence[tuple[bytes, bytes]], sources: Sources) -> None:
+def _explain_curl_mistake(found: Sequence[tuple[bytes, bytes]], sources: Sources) -> None:
     """`curl --cookie "Cookie: token=…"` sends a cookie that is *named* "Cookie: token"; say so."""
-    if "cookie" in sources.order and _named(cookies, _MISNAMED + sources.cookie):
+    if "cookie" in sources.order and _named(found, _MISNAMED + sources.cookie):
         raise InvalidCredential(
             f'the cookie is named "Cookie: {sources.cookie}"; with curl write --cookie "{sources.cookie}=…"',
             code="credential-misnamed",

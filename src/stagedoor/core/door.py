@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
-from . import credentials, paths, replies
+from . import cookies, credentials, paths, replies
 from .caller import ANONYMOUS, Caller
 from .credentials import Credential, Sources
 from .errors import (
@@ -20,7 +20,7 @@ from .errors import (
     InvalidRequest,
     InvalidSession,
     InvalidToken,
-    KeysUnavailable,
+    IssuerUnavailable,
     OutdatedSession,
     StoreRefused,
     Unavailable,
@@ -29,6 +29,7 @@ from .errors import (
 from .messages import Flow, Pairs, Reply, Request, Serve, Signpost
 from .passes import MISSING_KEY, Grant, Passes
 from .policy.decide import Allow, Policy
+from .policy.rules import GROUPS_LEFT_OUT, email_problem
 from .tokens import CallerCache, Tokens
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Site(NamedTuple):
         index_file: file name that stands for a folder (`/docs/` answers `docs/index.html`), or None.
         fallback: key that stands in for missing ones when a browser navigates (client-side routes), or None.
         login_page: URL of a sign-in page for navigations without a credential, or None.
+        signs_in: people can sign in here, at `/-/login`; a `login_page` goes before it.
         origins: other origins whose scripts may read answers (CORS).
         asked_headers: request headers that those scripts may send, besides `ASKED_HEADERS`.
         https_only: True: browsers are told to come by https alone (RFC 6797).
@@ -72,23 +74,27 @@ class Site(NamedTuple):
     origins: frozenset[str] = frozenset()
     asked_headers: tuple[str, ...] = ()
     https_only: bool = False
+    signs_in: bool = False
 
 
 class Endpoint(NamedTuple):
     """An address of our own below `/-/`.
 
     Attributes:
-        method: the one that it takes; GET takes HEAD too.
+        methods: those that it takes; with GET it takes HEAD too.
         answer: makes the reply, or raises an error that the door turns into one.
     """
 
-    method: str
+    methods: tuple[str, ...]
     answer: Callable[[Door, Request, float], Flow[Reply]]
 
+    def takes(self, method: str) -> bool:
+        return method in self.methods or (method == "HEAD" and "GET" in self.methods)
+
     @property
-    def methods(self) -> str:
-        """For `Allow`."""
-        return f"{self.method}, {'HEAD, ' if self.method == 'GET' else ''}OPTIONS"
+    def allow(self) -> str:
+        """For the header field of this name."""
+        return ", ".join((*filter(self.takes, ("GET", "HEAD", "POST")), "OPTIONS"))
 
 
 class Door:
@@ -117,8 +123,9 @@ class Door:
             site = site._replace(sources=site.sources._replace(pass_cookies=False))
         self.site, self.policy, self.tokens, self.sessions = site, policy, tokens, sessions
         self.endpoints = endpoints or {}
-        self._token_removal = replies.remove_cookie(site.sources.cookie, site.url)
-        self._signpost = Signpost(site.url.partition("//")[2], "/" if site.index_file else "")
+        self.token_removal = cookies.remove_everywhere(site.sources.cookie, site.url)
+        self.name = site.url.partition("//")[2]
+        self._signpost = Signpost(self.name, "/" if site.index_file else "")
         self._sign_in_path = _path_at(site.login_page, site.url)
         self._in_session = CallerCache(tokens.remember)
         self._vary_origin = bool(site.origins)
@@ -195,7 +202,7 @@ class Door:
             if credential is None or credential.kind in _PASSES:
                 return ANONYMOUS, credential
             caller = self._known(credential, now) or (yield from self.tokens.verify(credential.value, now))
-        except (InvalidCredential, KeysUnavailable) as error:
+        except (InvalidCredential, IssuerUnavailable) as error:
             place = credential.kind if credential is not None else getattr(error, "place", "")
             if isinstance(error, InvalidCredential):
                 error.place = place
@@ -205,12 +212,12 @@ class Door:
         return caller, credential
 
     def _beside(
-        self, request: Request, error: InvalidCredential | KeysUnavailable, now: float
+        self, request: Request, error: InvalidCredential | IssuerUnavailable, now: float
     ) -> tuple[Caller, Credential]:
         """The caller of a good session beside a token cookie that does not verify: a neighbour could have planted it.
 
         Raises:
-            InvalidCredential, KeysUnavailable: the error, if there is none; one about an outdated session comes first.
+            InvalidCredential, IssuerUnavailable: the error, if there is none; an outdated session's comes first.
         """
         session = credentials.find_session(request.headers, self.site.sources)
         if session is None:
@@ -223,6 +230,15 @@ class Door:
             raise error from None
         assert caller is not None  # only an unknown token has none
         return caller, session._replace(beside_bad_token=isinstance(error, InvalidCredential))
+
+    def session(self, request: Request, now: float) -> Caller | None:
+        """The caller of the session that a request brings; None if it brings none.
+
+        Raises:
+            InvalidCredential: it is not valid, or not any more.
+        """
+        found = credentials.find_session(request.headers, self.site.sources)
+        return None if found is None else self._known(found, now)
 
     def _known(self, credential: Credential, now: float) -> Caller | None:
         """The caller of a credential that can be checked without a wish; None for a token not seen before."""
@@ -291,7 +307,7 @@ class Door:
         """Remove a token cookie that was passed over, if a person navigates and no cache shares the answer."""
         if (isinstance(answer, Serve) and answer.public) or not replies.is_navigation(request.method, request.headers):
             return answer
-        return answer._replace(headers=answer.headers + self._token_removal)
+        return answer._replace(headers=answer.headers + self.token_removal)
 
     def _decided(self, request: Request, key: str, caller: Caller) -> Serve | Reply:
         decision = self.policy.decide(caller, key)
@@ -319,8 +335,9 @@ class Door:
     def refuse(self, request: Request, caller: Caller) -> Reply:
         """Refuse: 403 if we know the caller, else 401, or a redirect for a browser that can sign in."""
         if caller.signed_in:
-            detail = "you are signed in, but no rule of this site lets you read this"
-            sign_in = self._sign_in(request)
+            hint = _hint(caller, "email_verified" in self.policy.claim_names)
+            detail = f"you are signed in as {who(caller)}, and no rule of this site lets you read this{hint}"
+            sign_in = self.sign_in(request, prompt="login")
             return self.problem(request, 403, "denied", detail, sign_in=sign_in, caller=caller.label)
         return self.unauthorized(request, None)
 
@@ -338,20 +355,23 @@ class Door:
         elif other:
             code = "credential-scheme"
             detail = f"the Authorization header {other}; a token comes as 'Bearer <token>'"
-        sign_in, extra = self._sign_in(request), Pairs()
+        sign_in, extra = self.sign_in(request), Pairs()
+        challenged: Pairs = ((b"www-authenticate", challenge.encode()),)
         if replies.is_navigation(request.method, request.headers):
             extra = self._removal(error)
-            again = error is None or _helps_to_sign_in(error)
-            if sign_in and again and replies.can_sign_in(request.headers):
-                return replies.redirect(sign_in, code, extra)
-        extra += ((b"www-authenticate", challenge.encode()),)
+            if sign_in and (error is None or _helps_to_sign_in(error)):
+                if replies.can_sign_in(request.headers):
+                    return replies.redirect(sign_in, code, extra)
+                if replies.is_framed(request.headers):
+                    return replies.way_out_of_frame(sign_in, self._signpost.name, code, extra + challenged)
+        extra += challenged
         return self.problem(request, 401, code, detail, extra=extra, sign_in=sign_in)
 
     def _removal(self, error: InvalidCredential | None) -> Pairs:
         """Set-Cookie lines that remove the cookie that is bad."""
         if isinstance(error, InvalidSession) and self.sessions is not None:
             return ((b"set-cookie", self.sessions.clear_cookie().encode()),)
-        return self._token_removal if error is not None and error.place == "cookie" else ()
+        return self.token_removal if error is not None and error.place == "cookie" else ()
 
     def _outdated(self, request: Request, error: OutdatedSession) -> Reply:
         """Let a person sign in once more; if the new session is refused too, another gateway made it: 503, no loop."""
@@ -366,17 +386,23 @@ class Door:
             return f"the cookie {self.site.sources.cookie!r} does not count: {error}"
         return str(error)
 
-    def _sign_in(self, request: Request) -> str:
+    def sign_in(self, request: Request, prompt: str = "") -> str:
         """The sign-in page with `next`: where the visitor wanted to go, byte for byte, without any credential.
 
         "" where there is none, and on the page itself, which would send the visitor in circles.
+
+        Args:
+            request: what they asked for.
+            prompt: what the issuer is to ask, where people sign in here.
         """
         page = self.site.login_page
-        if page is None or request.path == self._sign_in_path:
+        if request.path == self._sign_in_path or not (page or self.site.signs_in):
             return ""
         query = credentials.strip_query(request.query, self.site.sources)
         target = request.path + (b"?" + query if query else b"")
-        return f"{page}{'&' if '?' in page else '?'}next={quote(self.site.url.encode() + target, safe='')}"
+        if page is not None:
+            return f"{page}{'&' if '?' in page else '?'}next={quote(self.site.url.encode() + target, safe='')}"
+        return f"{self.site.url}/-/login?next={quote(target, safe='')}" + (f"&prompt={prompt}" if prompt else "")
 
     def page(self, request: Request) -> Signpost | None:
         """What the page of a refusal says about this site; None where a program asks."""
@@ -406,7 +432,7 @@ class Door:
         methods = OBJECT_METHODS
         if request.path.startswith(b"/-/"):
             endpoint = self._endpoint(request.path)
-            methods = endpoint.methods if endpoint else "OPTIONS"
+            methods = endpoint.allow if endpoint else "OPTIONS"
         headers: Pairs = ((b"allow", methods.encode()), *replies.base_headers())
         if self.allowed_origin(request) and b"access-control-request-method" in request.headers:
             headers += (
@@ -442,8 +468,8 @@ class Door:
             gallery = request.path == b"/-/gallery"
             detail = "this version has no gallery; ask for a file by its path" if gallery else replies.NOT_FOUND
             return self.problem(request, 404, "not-found", detail)
-        if request.method != endpoint.method and not (endpoint.method == "GET" and request.method == "HEAD"):
-            return self._not_allowed(request, endpoint.methods)
+        if not endpoint.takes(request.method):
+            return self._not_allowed(request, endpoint.allow)
         return (yield from endpoint.answer(self, request, now))
 
     def _endpoint(self, path: bytes) -> Endpoint | None:
@@ -462,6 +488,19 @@ _PASSES = ("signed-url", "signed-cookies")
 def _helps_to_sign_in(error: InvalidCredential) -> bool:
     """Is the credential one that was good once, so that a new one is all that is missing?"""
     return error.code == "token-expired" or isinstance(error, InvalidSession | OutdatedSession)
+
+
+def who(caller: Caller) -> str:
+    """The caller in words that they know, for a page that only they see."""
+    known = sorted(caller.values("email")) or [caller.subject]
+    return f"{known[0]} ({caller.issuer})"
+
+
+def _hint(caller: Caller, asks_email: bool) -> str:
+    """What in the caller's claims may be the reason for a refusal; "" for nothing."""
+    if caller.groups_left_out:
+        return GROUPS_LEFT_OUT
+    return f" ({email_problem(caller)})" if asks_email and caller.values("email") and not caller.email else ""
 
 
 def _path_at(url: str | None, origin: str) -> bytes | None:

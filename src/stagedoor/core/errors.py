@@ -12,7 +12,7 @@ StagedoorError
 │   ├── OutdatedSession  … because what proved our session would be judged otherwise now -> 401, 503 for a new one
 │   └── InvalidPass      … because the signed URL or cookies are wrong, over or for something else  -> 403
 ├── Unavailable          we could not ask, so no one is let in                      -> 503
-│   ├── KeysUnavailable  an issuer's keys
+│   ├── IssuerUnavailable  an issuer, for its keys or about who has signed in
 │   ├── StoreUnavailable the store is away, slow or refuses more requests
 │   └── CatalogueUnavailable  the same of the catalogue
 ├── StoreRefused         the store does not accept *our* credentials or clock       -> 502
@@ -20,6 +20,7 @@ StagedoorError
 ├── InvalidKey           a key of passes that cannot be used
 ├── UnusableKey          a key that this store cannot address exactly               -> 404
 ├── SessionTooLarge      a caller's claims do not fit into a cookie                   -> 422
+├── LoginFailed          nobody has signed in at the issuer                           -> 403
 └── InvalidKeySet        a JWKS without keys, or with keys that must not be trusted
 
 Being denied is not an error but a value: `policy.Deny`.
@@ -170,8 +171,8 @@ class Unavailable(StagedoorError):
     retry_after = 10
 
 
-class KeysUnavailable(Unavailable):
-    """An issuer's keys could not be fetched, so its tokens cannot be checked."""
+class IssuerUnavailable(Unavailable):
+    """An issuer could not be asked, or did not answer as it should."""
 
     code = "issuer-unavailable"
 
@@ -218,6 +219,12 @@ class SessionTooLarge(StagedoorError):
     """The claims that rules ask for do not fit into a cookie."""
 
     code = "session-too-large"
+
+
+class LoginFailed(StagedoorError):
+    """A sign-in that has come to nothing; `code` says at which step (`login-refused`, `login-token`, …)."""
+
+    code = "login"
 
 
 class InvalidKeySet(StagedoorError):

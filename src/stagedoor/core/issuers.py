@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from .errors import InvalidKeySet, InvalidToken, KeysUnavailable
+from .errors import InvalidKeySet, InvalidToken, IssuerUnavailable
 from .jose import SignatureCheck, SignaturePort, algorithm_name, json_object, octets
 from .messages import Fetch, Flow, fetch
 
@@ -22,6 +22,8 @@ COOL_DOWN = 10.0
 """Seconds between two questions to one issuer, however many unknown `kid`s arrive meanwhile."""
 OLD_REQUEST = 60.0
 """Seconds: no request takes so long to be decided."""
+DISCOVERY_MAX_AGE = 3600.0
+"""Seconds until what an issuer says about itself is asked for again."""
 KEYS_MAX_AGE = 3600.0
 """Seconds until published keys are fetched again, so that a key that the issuer withdrew stops working."""
 KEY_FILE_MAX_AGE = 5.0
@@ -265,10 +267,10 @@ class IssuerKeys:
                 self._url = yield from self._discover()
             fetched = yield from fetch(Fetch(self._url))
             if fetched.error:
-                raise KeysUnavailable(f"{_shown(self._url)}: {fetched.error}")
+                raise IssuerUnavailable(f"{_shown(self._url)}: {fetched.error}")
             self._install(fetched.body)
             self._loaded, self.failure = now, ""
-        except (KeysUnavailable, InvalidKeySet) as error:
+        except (IssuerUnavailable, InvalidKeySet) as error:
             self.failure = f"keys of issuer {self.issuer.url}: {error}"
         except GeneratorExit:  # the client has gone; nothing is known until the issuer may be asked again
             self.failure = f"keys of issuer {self.issuer.url}: the question was broken off"
@@ -303,25 +305,35 @@ class IssuerKeys:
         known = known_keys_url(self.issuer.url)
         if known is not None:
             return known
-        url = discovery_url(self.issuer.url)
-        fetched = yield from fetch(Fetch(url))
-        if fetched.error:
-            raise KeysUnavailable(f"{url}: {fetched.error}")
-        try:
-            document = json_object(fetched.body.removeprefix(codecs.BOM_UTF8), "discovery document")
-        except InvalidToken:
-            raise KeysUnavailable(f"{url} is not a JSON object") from None
-        named = str(document.get("issuer"))
-        if document.get("issuer") != self.issuer.url:
-            mend = "settings name it exactly so"
-            if "{tenantid}" in named:  # Microsoft Entra's addresses for all tenants: common, organizations, consumers
-                mend = "it stands for every tenant, so write the id of yours in its place"
-            raise KeysUnavailable(f"{url} names another issuer: {named[:200]!r}; {mend}")
+        document = yield from discover(self.issuer)
         address = document.get("jwks_uri")
         schemes = {"https", urlsplit(self.issuer.url).scheme}
         if not isinstance(address, str) or not is_safe_url(address) or urlsplit(address).scheme not in schemes:
-            raise KeysUnavailable(f"{url}: its jwks_uri is not an https address")
+            raise IssuerUnavailable(f"{discovery_url(self.issuer.url)}: its jwks_uri is not an https address")
         return address
+
+
+def discover(issuer: Issuer) -> Flow[Mapping[str, object]]:
+    """Ask an issuer what it says about itself (OpenID Connect Discovery 1.0 §4).
+
+    Raises:
+        IssuerUnavailable: it does not answer, or not as it should.
+    """
+    url = discovery_url(issuer.url)
+    fetched = yield from fetch(Fetch(url))
+    if fetched.error:
+        raise IssuerUnavailable(f"{url}: {fetched.error}")
+    try:
+        document = json_object(fetched.body.removeprefix(codecs.BOM_UTF8), "discovery document")
+    except InvalidToken:
+        raise IssuerUnavailable(f"{url} is not a JSON object") from None
+    named = str(document.get("issuer"))
+    if document.get("issuer") != issuer.url:
+        mend = "settings name it exactly so"
+        if "{tenantid}" in named:  # Microsoft Entra's addresses for all tenants: common, organizations, consumers
+            mend = "it stands for every tenant, so write the id of yours in its place"
+        raise IssuerUnavailable(f"{url} names another issuer: {named[:200]!r}; {mend}")
+    return document
 
 
 class Outages:

@@ -87,6 +87,8 @@ class _Walk:
         prefix = self._wish.prefix
         for start in self._reach.prefixes(self._caller, prefix):
             if self._wish.folders:
+                if "/" not in start[len(prefix) : -1]:
+                    yield from self._namesake(start)
                 begun = self.after if self.after.startswith(start) else start
                 for first in dict.fromkeys((start, begun)):  # a page may have ended in the middle of a folder
                     name, slash, _ = first[len(prefix) :].partition("/")
@@ -99,6 +101,8 @@ class _Walk:
 
     def _keys(self, start: str, *, first: bool = False) -> Flow[bool]:
         """Go through all keys from here on; with `first` only to the one that shows that there are some (True)."""
+        if (yield from self._namesake(start, first=first)) and first:
+            return True
         while self.after < start + _END:
             listed = yield from self._ask(start, folders=False)
             for one in listed.found:
@@ -114,6 +118,21 @@ class _Walk:
                     self.after = folder + _END if folder else one.key
                 self._look_at_the_clock()
             self.after = start + _END if listed.resume is None else max(self.after, listed.resume)
+        return False
+
+    def _namesake(self, folder: str, *, first: bool = False) -> Flow[bool]:
+        """Look for the object that has the name of a folder; with `first` it is not shown."""
+        key = folder[:-1]
+        if not folder.endswith("/") or self.after >= key or not key.startswith(self._wish.prefix):
+            return False
+        if not self._is_visible(key):
+            return False
+        listed = yield from self._ask(key, folders=False, only=True)
+        for one in listed.found:
+            if isinstance(one, Item) and one.key == key:
+                if not first:
+                    self._take(one, key)
+                return True
         return False
 
     def _level(self, start: str) -> Flow[None]:
@@ -157,13 +176,15 @@ class _Walk:
         if self._spent + self._clock() - self._since > MAX_SECONDS:
             raise _Spent
 
-    def _ask(self, start: str, *, folders: bool) -> Flow[Listed]:
+    def _ask(self, start: str, *, folders: bool, only: bool = False) -> Flow[Listed]:
+        """Ask for the next names that start so; with `only` for one."""
         if self._questions == 0 or self._clock() > self._ends:
             raise _Spent
         self._questions -= 1
         wanted = self._wish.limit - len(self.found) + 1
         whole = self._questions == MAX_QUESTIONS - 1 and wanted < MAX_NAMES  # most first pages need no more than these
         self._spent += self._clock() - self._since
-        listed = yield from list_keys(List(start, self.after, wanted if whole else MAX_NAMES, folders))
+        most = 1 if only else wanted if whole else MAX_NAMES
+        listed = yield from list_keys(List(start, self.after, most, folders))
         self._since = self._clock()
         return listed

@@ -8,7 +8,7 @@ needs something from outside (`Fetch` a URL, `List` keys, `Lookup` a content id)
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
@@ -94,21 +94,28 @@ class Reply(NamedTuple):
 
 
 class Fetch(NamedTuple):
-    """A wish for the content of a URL, which comes from the settings and never from a token.
+    """A wish for the content of a URL, which comes from the settings or an issuer's metadata and never from a token.
 
     Attributes:
         url: `https:` (or loopback `http:`) or `file:`. A redirect counts as a failure.
         timeout: seconds for the whole exchange.
         limit: bytes; a longer body counts as a failure.
+        form: content of a POST, `application/x-www-form-urlencoded`; None: a GET.
+        authorization: value of the header field of this name; "" for none.
     """
 
     url: str
     timeout: float = 5.0
     limit: int = 1_048_576
+    form: bytes | None = None
+    authorization: str = ""
 
 
 class Fetched(NamedTuple):
-    """The answer to a `Fetch`: a body, or `error` in words for a log line."""
+    """The answer to a `Fetch`: a body, or `error` in words for a log line.
+
+    A refused POST has both, because OAuth says in the body why (RFC 6749 §5.2).
+    """
 
     body: bytes
     error: str = ""
@@ -226,3 +233,13 @@ def collect(pairs: Iterable[tuple[bytes, bytes]]) -> Headers:
         else:
             fields[name] = [value]
     return fields
+
+
+class Seal(Protocol):
+    """Hides what a client keeps for us: nobody else can read or make what `seal` returns."""
+
+    def seal(self, plain: str, purpose: str) -> str: ...
+
+    def unseal(self, sealed: str, purpose: str) -> str | None:
+        """What was sealed for this purpose; None for anything else."""
+        ...

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from .errors import InvalidPass
 from .messages import Headers, Pairs, Reply, Request, Signpost
@@ -17,6 +16,7 @@ _OF_TIME = {
 _PHRASES = {
     204: "No Content",
     302: "Found",
+    303: "See Other",
     400: "Bad Request",
     401: "Unauthorized",
     403: "Forbidden",
@@ -65,25 +65,6 @@ def page_for(request: Request, signpost: Signpost) -> Signpost | None:
     return signpost._replace(home="") if request.path == signpost.home.encode() else signpost
 
 
-def remove_cookie(name: str, origin: str) -> Pairs:
-    """Remove a cookie that a page of this site, or of a parent domain, has set (RFC 6265 §5.3).
-
-    Args:
-        name: of the cookie.
-        origin: of the site.
-
-    Returns:
-        A Set-Cookie for the host alone, and one for each domain that a browser could send the cookie for.
-    """
-    parts = urlsplit(origin)
-    labels = (parts.hostname or "").split(".")
-    is_address = labels[-1].isdigit() or ":" in labels[0]
-    domains = [] if is_address else [".".join(labels[start:]) for start in range(len(labels) - 1)]
-    secure = "; Secure" if parts.scheme == "https" else ""
-    places = ["", *(f"; Domain={domain}" for domain in domains)]
-    return tuple((b"set-cookie", f"{name}=; Path=/{place}; Max-Age=0{secure}".encode()) for place in places)
-
-
 def can_sign_in(headers: Headers) -> bool:
     """Does a navigation show a page on which somebody could sign in?
 
@@ -111,6 +92,46 @@ def base_headers(referrer: bytes = b"same-origin") -> Pairs:
     )
 
 
+def is_framed(headers: Headers) -> bool:
+    """Is what is asked for to be shown inside another page (W3C Fetch Metadata §2.1)?"""
+    inside = (b"iframe", b"frame", b"fencedframe", b"embed", b"object")
+    return any(value.lower() in inside for value in headers.get(b"sec-fetch-dest", ()))
+
+
+def way_out_of_frame(url: str, site: str, code: str, extra: Pairs) -> Reply:
+    """A 401 that anybody's page may frame, with one link that opens a sign-in page in the whole window.
+
+    Args:
+        url: of the sign-in page.
+        site: name of the site.
+        code: for the log.
+        extra: further header fields.
+    """
+    from ..pages import layout, sign_in
+
+    return html(401, sign_in.in_window(site, url), code, extra, policy=layout.IN_ANY_FRAME)
+
+
+def html(status: int, body: bytes, reason: str, extra: Pairs = (), *, policy: str = "", caller: str = "") -> Reply:
+    """Answer with a page of ours.
+
+    Args:
+        status: HTTP status code.
+        body: the page.
+        reason: for the log.
+        extra: further header fields.
+        policy: Content-Security-Policy; default: that of all our pages.
+        caller: for the log.
+    """
+    from ..pages import layout  # each cold start at the edge would wait for it
+
+    content: Pairs = (
+        (b"content-type", b"text/html; charset=utf-8"),
+        (b"content-security-policy", (policy or layout.CONTENT_SECURITY_POLICY).encode()),
+    )
+    return Reply(status, base_headers() + content + extra, body, reason, caller)
+
+
 def problem(
     status: int,
     code: str,
@@ -133,17 +154,18 @@ def problem(
         caller: for the log.
     """
     if page is not None:
-        from ..pages import error  # each cold start at the edge would wait for it
+        from ..pages import error
 
-        body = error.page(status, phrase(status), code, detail, page.name, page.home, sign_in)
-        content: Pairs = (
-            (b"content-type", b"text/html; charset=utf-8"),
-            (b"content-security-policy", error.CONTENT_SECURITY_POLICY.encode()),
+        return html(
+            status,
+            error.page(status, phrase(status), code, detail, page.name, page.home, sign_in),
+            code,
+            extra,
+            caller=caller,
         )
-    else:
-        fields = {"type": "about:blank", "title": phrase(status), "status": status}
-        body = _dump({**fields, "code": code, "detail": detail})
-        content = ((b"content-type", b"application/problem+json"),)
+    fields = {"type": "about:blank", "title": phrase(status), "status": status}
+    body = _dump({**fields, "code": code, "detail": detail})
+    content: Pairs = ((b"content-type", b"application/problem+json"),)
     return Reply(status, base_headers() + content + extra, body, code, caller)
 
 
@@ -187,9 +209,18 @@ def document(status: int, content: Mapping[str, object], reason: str, *, caller:
     return Reply(status, (*base_headers(), (b"content-type", b"application/json")), _dump(content), reason, caller)
 
 
-def redirect(location: str, reason: str, extra: Pairs = ()) -> Reply:
-    """Send a browser elsewhere (302); the location is ours or from the settings, never from the request alone."""
-    return Reply(302, (*base_headers(b"no-referrer"), (b"location", location.encode()), *extra), b"", reason)
+def redirect(location: str, reason: str, extra: Pairs = (), *, status: int = 302, caller: str = "") -> Reply:
+    """Send a browser elsewhere; the location is ours or from the settings, never from the request alone.
+
+    Args:
+        location: in ASCII.
+        reason: for the log.
+        extra: further header fields.
+        status: 303 after a POST.
+        caller: for the log.
+    """
+    fields: Pairs = (*base_headers(b"no-referrer"), (b"location", location.encode()), *extra)
+    return Reply(status, fields, b"", reason, caller)
 
 
 def _dump(content: Mapping[str, object]) -> bytes:

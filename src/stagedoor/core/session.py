@@ -1,4 +1,4 @@
-"""Our session: a small HS256 JWT in a cookie, made from a token that was verified.
+"""Our session: a small HS256 JWT in a cookie, made at sign-in or from a token that was verified.
 
 It holds only what rules can ask for, so that it stays small and discloses no more than needed. A digest binds it to
 what proved it: to the issuer's entry in the settings, and to what deny rules ask. The newest key signs, all keys
@@ -12,7 +12,9 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
+from . import cookies
 from .caller import Caller
 from .errors import InvalidToken, OutdatedSession, SessionTooLarge
 from .issuers import Issuer
@@ -37,7 +39,7 @@ class Sessions:
         keys: secrets of at least 32 bytes; the first signs, all verify.
         issuers: sessions of other issuers are refused.
         rules: of the policy.
-        lifetime: seconds that a session lasts, never longer than the token that it was made from.
+        lifetime: seconds that a session lasts; one that was made from a bearer token ends with it at the latest.
         cookie: the cookie's name.
         secure: False only for an http site on loopback.
     """
@@ -56,17 +58,26 @@ class Sessions:
         self._issuers = {one.url: (one.name or one.url, digest(one, rules)) for one in issuers}
         self._lifetime, self._cookie_name, self._secure = lifetime, cookie, secure
 
-    def set_cookie(self, caller: Caller, claims: Mapping[str, object], sid: bytes, now: float) -> str:
+    def set_cookie(
+        self,
+        caller: Caller,
+        claims: Mapping[str, object],
+        sid: bytes,
+        now: float,
+        *,
+        origin: Mapping[str, object] = MappingProxyType({}),
+    ) -> str:
         """Make the Set-Cookie value that turns a verified caller into a session.
 
         Args:
-            caller: as `Tokens.verify` returned it.
+            caller: as `Tokens.verify` or `Login.redeem` returned it; the session never outlives `expires`.
             claims: what the session holds (`Policy.session_claims`).
             sid: at least 16 random bytes that name this session.
             now: epoch seconds.
+            origin: what it goes back to: `iat`, `jti` of the bearer token, `op_sid`, `auth_time`, as far as known.
 
         Raises:
-            SessionTooLarge: browsers would drop the cookie.
+            SessionTooLarge: browsers would drop the cookie; the message names the largest claim.
             InvalidToken: the token that the caller came with has expired.
         """
         _, proof = self._issuers[caller.issuer_url]
@@ -78,6 +89,8 @@ class Sessions:
             {"alg": "HS256", "typ": "JWT", "kid": _kid(key)},
             {
                 **claims,
+                "iat": int(now),
+                **origin,
                 "iss": caller.issuer_url,
                 "aud": self._site,
                 "sid": _encode(sid),
@@ -89,7 +102,9 @@ class Sessions:
         )
         cookie = self._cookie(token, max(0, expires - int(now)))
         if len(cookie) > MAX_COOKIE_BYTES:
-            raise SessionTooLarge("the caller's claims do not fit into a cookie; send the token itself")
+            largest = max(claims, key=lambda name: len(json.dumps(claims[name])))
+            problem = f"the caller's claims do not fit into a cookie, most of all {largest!r}"
+            raise SessionTooLarge(f"{problem}; rules that name its values, instead of binding it, need less")
         return cookie
 
     def clear_cookie(self) -> str:
@@ -97,8 +112,7 @@ class Sessions:
         return self._cookie("", 0)
 
     def _cookie(self, value: str, seconds: int) -> str:
-        secure = "; Secure" if self._secure else ""
-        return f"{self._cookie_name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
+        return cookies.write(self._cookie_name, value, seconds, secure=self._secure)
 
     def verify(self, token: str, now: float) -> Caller:
         """Turn the cookie's value back into the caller.
@@ -139,6 +153,14 @@ def digest(issuer: Issuer, rules: Iterable[Rule]) -> str:
         "denies": asked_of(rules, (issuer.name or issuer.url, issuer.url)),
     }
     return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def signing_key(secret: bytes) -> bytes:
+    """The key that signs sessions, of an entry of `[login] session_keys`.
+
+    Doors that only read sessions are given this one alone, and learn nothing of what else is made of the entry.
+    """
+    return hmac.digest(secret, b"stagedoor session signing", "sha256")
 
 
 def verify_hs256(key: bytes, signed: bytes, signature: bytes) -> bool:

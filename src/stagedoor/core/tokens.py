@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from .caller import Caller
-from .errors import InvalidToken, KeysUnavailable
+from .errors import InvalidToken, IssuerUnavailable
 from .issuers import Issuer, IssuerKeys, Key, issuer_url
 from .jose import Jws, SignaturePort, json_object, split
 from .messages import Flow
@@ -43,12 +43,12 @@ def check_claims(claims: Mapping[str, object], issuer: Issuer, now: float) -> fl
     named = audience if isinstance(audience, list) else [audience]
     if not any(isinstance(one, str) and one in issuer.audience for one in named):
         raise InvalidToken("the token is for another audience (aud, client_id)", code="token-audience")
-    expires = _time(claims, "exp")
+    expires = number_of_seconds(claims, "exp")
     if expires is None:
         raise InvalidToken("exp is missing", code="token-expiry")
     if now >= expires + issuer.leeway:
         raise InvalidToken(f"the token expired {int(now - expires)} s ago", code="token-expired")
-    begins = _time(claims, "nbf")
+    begins = number_of_seconds(claims, "nbf")
     if begins is not None and now < begins - issuer.leeway:
         raise InvalidToken(f"the token is not valid for another {int(begins - now) + 1} s (nbf)", code="token-early")
     return expires
@@ -73,7 +73,7 @@ def check_identifiers(claims: Mapping[str, object], names: Mapping[str, str]) ->
         raise InvalidToken(f"sub (the claim {names.get('sub')!r}) has several values", code="token-subject")
 
 
-def _time(claims: Mapping[str, object], name: str) -> float | None:
+def number_of_seconds(claims: Mapping[str, object], name: str) -> float | None:
     """A NumericDate (RFC 7519 §2): a JSON number and nothing else."""
     value = claims.get(name)
     if value is None and name not in claims:
@@ -86,12 +86,12 @@ def _time(claims: Mapping[str, object], name: str) -> float | None:
 # --- the whole
 
 
-def _check_signature(jws: Jws, keys: IssuerKeys, now: float) -> Flow[None]:
+def check_signature(jws: Jws, keys: IssuerKeys, now: float) -> Flow[None]:
     """Check the signature with the keys that are known; if another one may be meant, ask the issuer for it once.
 
     Raises:
         InvalidToken: no published key made this signature.
-        KeysUnavailable: it may have been made with a new key, and the issuer did not answer.
+        IssuerUnavailable: it may have been made with a new key, and the issuer did not answer.
     """
     candidates = keys.candidates(jws.algorithm, jws.kid)
     if _signed_by(candidates, jws):
@@ -103,7 +103,7 @@ def _check_signature(jws: Jws, keys: IssuerKeys, now: float) -> Flow[None]:
         if fresh != candidates and _signed_by(fresh, jws):
             return
         if keys.failure and not keys.names(jws.kid):
-            raise KeysUnavailable(keys.failure)
+            raise IssuerUnavailable(keys.failure)
         candidates = fresh
     if not candidates:
         raise InvalidToken("no published key of the issuer fits the token's kid and alg", code="token-key")
@@ -189,7 +189,7 @@ class Tokens:
 
         Raises:
             InvalidToken: it does not prove who the caller is.
-            KeysUnavailable: its key is not known, and the issuer did not answer.
+            IssuerUnavailable: its key is not known, and the issuer did not answer.
         """
         known = self.known(token, now)
         if known is not None:
@@ -208,8 +208,8 @@ class Tokens:
                 code="token-algorithm",
             )
         try:
-            yield from _check_signature(jws, keys, now)
-        except KeysUnavailable as unavailable:
+            yield from check_signature(jws, keys, now)
+        except IssuerUnavailable as unavailable:
             _refuse_expired(claims, keys.issuer, now, unavailable)
             raise
         expires = check_claims(claims, keys.issuer, now)
@@ -219,7 +219,7 @@ class Tokens:
         return caller
 
 
-def _refuse_expired(claims: Mapping[str, object], issuer: Issuer, now: float, unavailable: KeysUnavailable) -> None:
+def _refuse_expired(claims: Mapping[str, object], issuer: Issuer, now: float, unavailable: IssuerUnavailable) -> None:
     """Refuse a token whose key cannot be had: that it is over is true whoever signed it."""
     try:
         check_claims(claims, issuer, now)

@@ -1,4 +1,4 @@
-"""Answering a `Fetch` in an event loop: bounded in bytes and seconds, one exchange per URL at a time."""
+"""Answering a `Fetch` in an event loop: bounded in bytes and seconds; those that GET one URL share one exchange."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from ..core.issuers import host_to_connect, is_safe_url
 from ..core.messages import Fetch, Fetched
-from .fetch_sync import checked
+from .fetch_sync import checked, form_fields, not_200
 from .http import Broken, Connections, Origin
 from .proxies import proxy_for
 from .trust import tls_context
@@ -20,7 +20,7 @@ _SENT_AS_WRITTEN = "".join(map(chr, range(0x21, 0x7F)))
 
 
 class Fetcher:
-    """Answers wishes. Those for the same URL at the same time share one exchange.
+    """Answers wishes. Those that GET the same URL at the same time share one exchange.
 
     Args:
         trust: makes the TLS context when the first https address is asked; default: with the machine's own authorities.
@@ -32,6 +32,8 @@ class Fetcher:
         self._under_way: dict[str, asyncio.Task[Fetched]] = {}
 
     async def __call__(self, wish: Fetch) -> Fetched:
+        if wish.form is not None:  # what one client sends is nobody else's
+            return await self._fetch(wish)
         task = self._under_way.get(wish.url)
         if task is None:
             task = self._under_way[wish.url] = asyncio.create_task(self._fetch(wish))
@@ -71,20 +73,22 @@ class Fetcher:
         origin = Origin(host_to_connect(wish.url), parts.port or (443 if tls else 80), tls, proxy_for(wish.url))
         connections = Connections(origin, 1)
         try:
-            answer = await connections.ask(_request(wish.url))
-            if answer.status != 200:
-                return Fetched(b"", f"the answer was {answer.status}, not 200")
+            answer = await connections.ask(_request(wish))
+            if answer.status != 200 and wish.form is None:
+                return Fetched(b"", not_200(answer.status))
             coding = answer.headers.get(b"content-encoding", b"").decode("latin-1")
-            return checked(await answer.read(wish.limit + 1), wish, coding)
+            return checked(await answer.read(wish.limit + 1), wish, coding, answer.status)
         finally:
             connections.close()
 
 
-def _request(url: str) -> bytes:
-    """A GET whose target is sent as it is written, but for what no request line can hold."""
-    path = re.sub(r"^[^:]*://[^/?#]*", "", url).partition("#")[0]
+def _request(wish: Fetch) -> bytes:
+    """A request whose target is sent as it is written, but for what no request line can hold."""
+    path = re.sub(r"^[^:]*://[^/?#]*", "", wish.url).partition("#")[0]
     target = quote(path if path.startswith("/") else f"/{path}", safe=_SENT_AS_WRITTEN)
+    method, fields, content = ("GET", {}, b"") if wish.form is None else ("POST", form_fields(wish), wish.form)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return (
-        f"GET {target} HTTP/1.1\r\nhost: {urlsplit(url).netloc}\r\naccept: application/json\r\n"
-        "accept-encoding: identity\r\nconnection: close\r\n\r\n"
-    ).encode("ascii")
+        f"{method} {target} HTTP/1.1\r\nhost: {urlsplit(wish.url).netloc}\r\naccept: application/json\r\n"
+        f"accept-encoding: identity\r\n{lines}connection: close\r\n\r\n"
+    ).encode("ascii") + content

@@ -1,4 +1,4 @@
-"""Answering a `Fetch` while the caller waits: one GET, https only, no redirect, bounded in bytes and in seconds."""
+"""Answering a `Fetch` while the caller waits: https only, no redirect, bounded in bytes and in seconds."""
 
 from __future__ import annotations
 
@@ -61,8 +61,10 @@ def _fetched(wish: Fetch, within: float, tls: ssl.SSLContext | None) -> Fetched:
     try:
         return _read(wish) if wish.url.startswith("file:") else _get(wish, within, tls)
     except HTTPError as error:
-        error.close()
-        return Fetched(b"", f"the answer was {error.code}, not 200")
+        with error:
+            if wish.form is None:
+                return Fetched(b"", not_200(error.code))
+            return checked(error.read(wish.limit + 1), wish, status=error.code)
     except TimeoutError:
         return _LATE
     except URLError as error:
@@ -88,13 +90,13 @@ def _read(wish: Fetch) -> Fetched:
 def _get(wish: Fetch, within: float, tls: ssl.SSLContext | None) -> Fetched:
     ends = time.monotonic() + within
     parts, host = urlsplit(wish.url), host_to_connect(wish.url)
-    headers = {"Accept": "application/json", "Host": parts.netloc}
+    headers = {"Accept": "application/json", "Host": parts.netloc, **form_fields(wish)}
     url = wish.url if host == parts.hostname else parts._replace(netloc=f"{host}:{parts.port or 80}").geturl()
-    asked = Request(url, headers=headers)  # noqa: S310 - `fetch` checked the URL
+    asked = Request(url, wish.form, headers)  # noqa: S310 - `fetch` checked the URL
     opener = _opener(parts.scheme == "https" and host not in THIS_MACHINE, tls)
     with opener.open(asked, timeout=within) as answer:
         if answer.status != 200:
-            return Fetched(b"", f"the answer was {answer.status}, not 200")
+            return Fetched(b"", not_200(answer.status))
         body: bytes = b""
         while len(body) <= wish.limit and (piece := answer.read1(65_536)):
             body += piece
@@ -103,13 +105,27 @@ def _get(wish: Fetch, within: float, tls: ssl.SSLContext | None) -> Fetched:
         return checked(body, wish, answer.headers.get("content-encoding", ""))
 
 
-def checked(body: bytes, wish: Fetch, coding: str = "") -> Fetched:
+def form_fields(wish: Fetch) -> dict[str, str]:
+    """Header fields that a POST has besides those of every request; none for a GET."""
+    if wish.form is None:
+        return {}
+    content = {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": str(len(wish.form))}
+    return content | ({"Authorization": wish.authorization} if wish.authorization else {})
+
+
+def not_200(status: int) -> str:
+    """Why an answer of this status is a failure."""
+    return f"the answer was {status}, not 200"
+
+
+def checked(body: bytes, wish: Fetch, coding: str = "", status: int = 200) -> Fetched:
     """The answer with this body, unless it is longer than the wish allows.
 
     Args:
         body: as it came, one byte too much at most.
         wish: what was asked for.
         coding: `Content-Encoding`; gzip, which some networks send unasked, is unpacked up to the limit.
+        status: of the answer; any but 200 is a failure, of which the body may say more.
     """
     if coding.strip().lower() in ("gzip", "x-gzip") and len(body) <= wish.limit:
         import zlib  # few answers need it, and a cold start at the edge would wait for it
@@ -120,4 +136,4 @@ def checked(body: bytes, wish: Fetch, coding: str = "") -> Fetched:
             return Fetched(b"", "the answer says that it is packed with gzip, and it is not")
     if len(body) > wish.limit:
         return Fetched(b"", f"the answer is longer than {wish.limit} bytes")
-    return Fetched(body)
+    return Fetched(body, "" if status == 200 else not_200(status))

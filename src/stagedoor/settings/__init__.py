@@ -66,7 +66,7 @@ def parse(text: str, source: Path | None = None, environ: Mapping[str, str] | No
         built[one.name] = one.metadata["build"](reader, built)
     settings = Settings(source=source, **built)
     checks.check(reader, settings)
-    return replace(settings, warnings=tuple(reader.warnings), inactive=checks.inactive(reader, settings))
+    return replace(settings, warnings=tuple(reader.warnings), inactive=checks.inactive(settings))
 
 
 def open_reader(text: str, source: Path | None, environ: Mapping[str, str]) -> Reader:

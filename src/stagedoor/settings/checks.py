@@ -44,20 +44,13 @@ def check(reader: Reader, settings: Settings) -> None:
         reader.warn("login.session_keys", problem, 'session_keys = ["file:session.key"], or workers = 1')
 
 
-def inactive(reader: Reader, settings: Settings) -> tuple[str, ...]:
+def inactive(settings: Settings) -> tuple[str, ...]:
     """Name the settings of later capabilities that are set."""
     set_but_idle = {
-        "[login] without page": settings.login_page is None and _signs_in(reader),
         "[gateway] metrics": settings.metrics is not None,
         "forward-auth ([site] without store)": settings.store is None,
     }
     return tuple(name for name, idle in set_but_idle.items() if idle)
-
-
-def _signs_in(reader: Reader) -> bool:
-    """Is something set that is for sign-in alone? Sessions are made from tokens, too."""
-    section = reader.get("login")
-    return isinstance(section, dict) and not section.keys() <= {"session", "session_keys"}
 
 
 def _folder(settings: Settings) -> Path | None:

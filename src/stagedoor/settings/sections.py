@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -17,6 +17,7 @@ from ..core.credentials import PASS_COOKIES, PASS_PARAMETERS, Source, Sources
 from ..core.errors import InvalidKey, InvalidKeySet, InvalidTarget, RuleError, StagedoorError
 from ..core.issuers import Issuer, is_cognito, is_safe_url, parse_key_set
 from ..core.jose import ALGORITHMS, OTHER_NAMES
+from ..core.login import Client
 from ..core.policy import lint
 from ..core.policy.decide import Policy, compile_rules
 from ..core.session import MIN_KEY_BYTES
@@ -153,20 +154,84 @@ def policy(reader: Reader, built: Built) -> Policy:
 
 
 def login_page(reader: Reader, built: Built) -> str | None:
-    """The sign-in page of `[login]`; the other settings there are checked and kept for later."""
-    reader.texts("login.scopes")
-    reader.text("login.client_id")
-    secret, chosen, page = reader.text("login.client_secret"), reader.text("login.issuer"), reader.text("login.page")
-    if secret:
-        reader.secret("login.client_secret", secret)
-    if chosen and chosen not in {name for issuer in built["issuers"] for name in (issuer.name, issuer.url)}:
-        reader.fail("login.issuer", f"{chosen!r} is not one of the [[issuers]]", "use its name or its issuer URL")
+    """The sign-in page of `[login]`."""
+    page = reader.text("login.page")
     if page is not None and (not is_safe_url(page) or not page.isascii() or "#" in page or " " in page):
         reader.fail("login.page", f"{page!r} is not an https URL", "http is for this machine only; no #fragment")
     if page is not None and _is_closed(reader, page, built):
         problem = "this page lies behind the door itself, so people who have to sign in are sent in circles"
         reader.fail("login.page", problem, 'give it a rule with allow = "anyone", or another origin')
     return page
+
+
+def clients(reader: Reader, built: Built) -> tuple[Client, ...]:
+    """Where people sign in here: at the issuer that `[login]` means, else at each that has a `client_id`."""
+    scopes = tuple(reader.texts("login.scopes"))
+    own = [_client(reader, f"issuers[{number}]", issuer, scopes) for number, issuer in enumerate(built["issuers"])]
+    chosen = reader.text("login.issuer")
+    at_login = any(reader.text(f"login.{name}") is not None for name in ("issuer", "client_id", "client_secret"))
+    found = [client for client in own if client is not None]
+    if at_login:
+        number = _issuer_of_login(reader, built["issuers"], chosen, bool(found))
+        found = [_client_of_login(reader, built["issuers"][number], own[number], scopes)]
+    if found and "openid" not in scopes:
+        reader.fail("login.scopes", "without the scope openid no issuer says who signs in", 'scopes = ["openid", …]')
+    return tuple(found)
+
+
+def _client(reader: Reader, table: str, issuer: Issuer, scopes: tuple[str, ...]) -> Client | None:
+    """The client of one issuer's own entry; None if people do not sign in by it."""
+    id_, secret = reader.text(f"{table}.client_id"), _login_secret(reader, f"{table}.client_secret")
+    if id_ is None and secret:
+        reader.fail(f"{table}.client_secret", "client_id is missing: the two go together", 'client_id = "…"')
+    return None if id_ is None else Client(issuer, id_, secret, scopes)
+
+
+def _issuer_of_login(reader: Reader, issuers: Sequence[Issuer], chosen: str | None, some_have_clients: bool) -> int:
+    """The number of the issuer that `[login]` means."""
+    if chosen is not None:
+        numbers = [number for number, issuer in enumerate(issuers) if chosen in (issuer.name, issuer.url)]
+        if not numbers:
+            reader.fail("login.issuer", f"{chosen!r} is not one of the [[issuers]]", "use its name or its issuer URL")
+        return numbers[0]
+    if len(issuers) == 1:
+        return 0
+    setting = next(f"login.{name}" for name in ("client_id", "client_secret") if reader.text(f"login.{name}"))
+    problem, mend = "there is no issuer to sign in at", "add [[issuers]]"
+    if issuers:
+        problem, mend = "which of the issuers this is for is not clear", 'add issuer = "…" to [login]'
+    if some_have_clients:
+        mend = "move it to that issuer's entry"
+    raise reader.error(setting, problem, mend)
+
+
+def _client_of_login(reader: Reader, issuer: Issuer, own: Client | None, scopes: tuple[str, ...]) -> Client:
+    """The client of `[login]`, at the issuer that it means."""
+    id_, secret = reader.text("login.client_id"), _login_secret(reader, "login.client_secret")
+    if id_ is None and own is not None:
+        return own._replace(secret=secret or own.secret)
+    if id_ is None and len(issuer.audience) != 1:
+        setting = "login.issuer" if reader.text("login.issuer") is not None else "login.client_secret"
+        problem = "which client id signs people in is not clear, because the issuer has several audiences"
+        reader.fail(setting, problem, 'add client_id = "…" to [login]')
+    return Client(issuer, id_ or next(iter(issuer.audience)), secret, scopes)
+
+
+def _login_secret(reader: Reader, name: str) -> str:
+    """A client secret; "" if there is none."""
+    text = reader.text(name)
+    if text is None:
+        return ""
+    secret = reader.secret(name, text)
+    if secret is None:
+        try:
+            secret = aws.read_secret(text, None if reader.text("site.endpoint") else reader.text("site.region"))
+        except StagedoorError as error:
+            reader.fail(name, str(error))
+    try:
+        return secret.strip().decode("ascii")
+    except UnicodeDecodeError:
+        reader.fail(name, "a client secret is ASCII text", "copy it from the issuer's page again")
 
 
 def _is_closed(reader: Reader, page: str, built: Built) -> bool:
@@ -198,7 +263,7 @@ def session_keys(reader: Reader, built: Built) -> tuple[bytes, ...]:
     name = "login.session_keys"
     keys = tuple(_session_key(reader, name, text) for text in reader.texts(name))
     if not keys and built["workers"] > 1:
-        if reader.get("login") is not None:
+        if reader.get("login") is not None or built["clients"]:
             reader.fail(name, "several workers need keys that they share", '["file:session.key"]')
         return ()
     return keys or (made_at_start(),)

@@ -11,9 +11,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..core import endpoints
+from ..core.attempts import Attempts
 from ..core.door import Door, Site
 from ..core.endpoints import make_endpoints, openapi
 from ..core.endpoints.issuing import Issuing
+from ..core.endpoints.login import SignIn
+from ..core.login import Login
 from ..core.passes import Passes
 from ..core.session import Sessions
 from ..core.steady_time import SteadyTime
@@ -60,12 +63,13 @@ def make_door(settings: Settings) -> Door:
         settings.origins,
         settings.asked_headers,
         https_only=settings.tls is not None and urlsplit(settings.url).hostname != "localhost",
+        signs_in=bool(settings.clients and settings.session_keys),
     )
     sessions = None
     if settings.session_keys:
         sessions = Sessions(
             settings.url,
-            settings.session_keys,
+            settings.signing_keys,
             settings.issuers,
             settings.policy.rules,
             settings.session,
@@ -73,18 +77,28 @@ def make_door(settings: Settings) -> Door:
             settings.secure,
         )
     keys, signer = open_passes(settings.passes, settings.aws_region)
+    tokens, seal = Tokens(settings.issuers, signatures, steady=SteadyTime(time.monotonic)), Seal(*settings.seal_secrets)
     table = make_endpoints(
         settings.policy,
         entropy=secrets.token_bytes,
-        seal=Seal(*settings.seal_secrets),
+        seal=seal,
         issuing=Issuing(signer, settings.pass_lifetime, settings.passes_per_minute) if signer else None,
         listing=settings.store is not None,
         catalogue=settings.catalogue is not None,
         clock=time.perf_counter,
         description=description,
+        sign_in=_sign_in(settings, tokens, seal) if site.signs_in else None,
     )
-    tokens = Tokens(settings.issuers, signatures, steady=SteadyTime(time.monotonic))
     return Door(site, settings.policy, tokens, sessions, Passes(settings.url, keys), table)
+
+
+def _sign_in(settings: Settings, tokens: Tokens, seal: Seal) -> SignIn:
+    """What signs people in at the issuers that these settings name."""
+    cookie = settings.token_sources.session
+    return SignIn(
+        Login(settings.url, settings.clients, tokens, time.monotonic),
+        Attempts(settings.url, seal, secrets.token_bytes, cookie, settings.secure),
+    )
 
 
 @cache

@@ -14,7 +14,9 @@ from typing import Any, Literal, TypeAlias
 from ..core.credentials import Sources
 from ..core.issuers import Issuer
 from ..core.jose import ALGORITHMS, OTHER_NAMES
+from ..core.login import Client
 from ..core.policy.decide import Policy
+from ..core.session import signing_key
 from ..keys.pass_keys import PassSettings
 from . import sections
 from .parsers import (
@@ -50,6 +52,7 @@ from .sections import Built
 AccessLog: TypeAlias = Literal["json", "cloudfront", "off"]
 
 _TOKENS, _ISSUER = Sources(), Issuer("", frozenset())
+_CLIENT = Client(_ISSUER, "")
 """The defaults of the core."""
 
 
@@ -164,16 +167,30 @@ class Settings:
         row("rules.allow", RULE, None, '`"anyone"`, `"signed-in"` or conditions; see the policy reference.'),
         row("rules.deny", RULE, None, "The same; deny wins over allow."),
     )
+    clients: tuple[Client, ...] = several(
+        sections.clients,
+        row("login.issuer", TEXT, None, "Which issuer signs people in.", "(the only one; with several a page asks)"),
+        row("login.client_id", TEXT, None, "Client id at the issuer.", "(its only audience)"),
+        row("login.client_secret", SECRET, None, "Client secret at the issuer.", "(none: a public client)"),
+        row("login.scopes", TEXTS, list(_CLIENT.scopes), "Scopes asked for at sign-in."),
+        row("issuers.client_id", TEXT, None, "Client id for sign-in, where several issuers sign people in.", "(none)"),
+        row("issuers.client_secret", SECRET, None, "Client secret for the same.", "(none: a public client)"),
+    )
     login_page: str | None = several(
         sections.login_page,
-        row("login.page", TEXT, None, "Your sign-in page: navigations without a credential go there.", "(none)"),
-        row("login.issuer", TEXT, None, "Which issuer signs people in.", "(the only one)"),
-        row("login.client_id", TEXT, None, "Client id at the issuer.", "(the audience)"),
-        row("login.client_secret", SECRET, None, "Client secret at the issuer.", "(none)"),
-        row("login.scopes", TEXTS, ["openid", "email", "profile"], "Scopes asked for at sign-in."),
+        row(
+            "login.page",
+            TEXT,
+            None,
+            "A sign-in page of your own: navigations without a credential go there.",
+            "(`/-/login`, if people sign in here)",
+        ),
     )
     session: float = one(
-        "login.session", sections.SESSION, "8h", "How long a session lasts; never longer than its token."
+        "login.session",
+        sections.SESSION,
+        "8h",
+        "How long a session lasts; one that was made from a token ends with it at the latest.",
     )
     passes: PassSettings = several(
         sections.passes,
@@ -238,6 +255,11 @@ class Settings:
     def session_keys_are_temporary(self) -> bool:
         """True: no keys for sessions are set, so they were made at start and are known to nobody else."""
         return self.session_keys in ((), (sections.made_at_start(),))
+
+    @property
+    def signing_keys(self) -> tuple[bytes, ...]:
+        """Keys that sign sessions; the first signs, all verify."""
+        return tuple(map(signing_key, self.session_keys))
 
     @property
     def seal_secrets(self) -> tuple[bytes, ...]:

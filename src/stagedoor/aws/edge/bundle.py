@@ -76,7 +76,7 @@ def configuration(settings: Settings, keys: Mapping[str, bytes], *, own_domain: 
         "rules": [rule.table() for rule in settings.policy.rules],
     }
     if not settings.session_keys_are_temporary:
-        keys_in_hex = [key.hex() for key in settings.session_keys]
+        keys_in_hex = [key.hex() for key in settings.signing_keys]
         content["sessions"] = {"keys": keys_in_hex, "lifetime": settings.session}
     return {**content, "hash": packing.sha256(_json(content))[:12]}
 

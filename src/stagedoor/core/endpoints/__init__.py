@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ..door import Door, Endpoint
+from ..messages import Seal
 from ..policy.decide import Policy
 from ..policy.reach import Reach
-from . import contents, cookies, explain, openapi, s3objects, session, urls, whoami
+from . import callback, contents, cookies, explain, login, logout, openapi, s3objects, session, urls, whoami
 from .issuing import Issuing
-from .s3objects import Seal
+from .login import SignIn
 
 
 def make_endpoints(
@@ -26,6 +27,7 @@ def make_endpoints(
     catalogue: bool = False,
     clock: Callable[[], float] = lambda: 0.0,
     description: Callable[[Door], Mapping[str, object]] | None = None,
+    sign_in: SignIn | None = None,
 ) -> Mapping[bytes, Endpoint]:
     """List what there is under `/-/`: path -> endpoint, for `Door`.
 
@@ -38,12 +40,16 @@ def make_endpoints(
         catalogue: the site has a catalogue.
         clock: seconds, to bound the work for one page of a listing.
         description: makes the OpenAPI document for a door; None: this site shows none.
+        sign_in: signs people in; None: nobody can sign in here.
     """
     reach = Reach(policy)
     return {
         b"/-/whoami": whoami.endpoint(),
         b"/-/explain": explain.endpoint(),
         b"/-/session": session.endpoint(entropy),
+        b"/-/login": login.endpoint(sign_in),
+        b"/-/callback": callback.endpoint(sign_in, entropy),
+        b"/-/logout": logout.endpoint(sign_in),
         b"/-/s3objects": s3objects.endpoint(reach, seal, clock, active=listing),
         b"/-/urls": urls.endpoint(issuing),
         b"/-/cookies": cookies.endpoint(issuing, reach),

@@ -13,7 +13,7 @@ from .issuing import Issuing, inactive
 
 
 def endpoint(issuing: Issuing | None, reach: Reach, *, active: bool) -> Endpoint:
-    return Endpoint("GET", partial(_answer, issuing, reach, active))
+    return Endpoint(("GET",), partial(_answer, issuing, reach, active))
 
 
 def _answer(

@@ -13,6 +13,7 @@ from ..policy.reach import Reach
 from . import arguments
 from .arguments import check_origin, json_body
 from .issuing import Issuing, inactive
+from .logout import remember_paths
 
 MAX_PREFIXES = 8
 """Folders for which one answer sets cookies: three or four for each, and browsers keep 180 a site at most."""
@@ -23,7 +24,7 @@ MAX_BYTES = 32_768
 
 
 def endpoint(issuing: Issuing | None, reach: Reach) -> Endpoint:
-    return Endpoint("POST", partial(_answer, issuing, reach))
+    return Endpoint(("POST",), partial(_answer, issuing, reach))
 
 
 def folders_of(asked: object) -> list[str]:
@@ -61,6 +62,7 @@ def _answer(issuing: Issuing | None, reach: Reach, door: Door, request: Request,
     fields = tuple(field for path in spellings for field in _set_cookies(issuing, door, path, lifetime, int(now)))
     if sum(len(value) for _, value in fields) > MAX_BYTES:
         raise InvalidRequest("the cookies of so many folders are too large for one answer", code="body")
+    fields += remember_paths(door, request, [_path_of(path) for path in spellings])
     return Reply(204, (*replies.base_headers(), *fields), b"", "pass-issued", caller.label)
 
 

@@ -17,7 +17,7 @@ MAX_RULES = 100
 
 
 def endpoint() -> Endpoint:
-    return Endpoint("GET", _answer)
+    return Endpoint(("GET",), _answer)
 
 
 def _answer(door: Door, request: Request, now: float) -> Flow[Reply]:

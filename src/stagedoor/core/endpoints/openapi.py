@@ -14,7 +14,7 @@ _PASSES = ("signed-url", "signed-cookies")
 
 
 def endpoint(description: Callable[[Door], Mapping[str, object]] | None) -> Endpoint:
-    return Endpoint("GET", partial(_answer, description))
+    return Endpoint(("GET",), partial(_answer, description))
 
 
 def _answer(

@@ -5,29 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from time import gmtime, strftime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from .. import paths, replies
 from ..caller import Caller
 from ..door import Door, Endpoint
 from ..errors import InvalidRequest
 from ..listing import visible
-from ..messages import Flow, Item, List, Reply, Request
+from ..messages import Flow, Item, List, Reply, Request, Seal
 from ..policy.reach import Reach
 from .arguments import number, parameter
 
 MAX_LISTED = 1000
 """Names on a page (Amazon S3 API, ListObjectsV2)."""
-
-
-class Seal(Protocol):
-    """Hides what a client keeps for us: nobody else can read or make what `seal` returns."""
-
-    def seal(self, plain: str, purpose: str) -> str: ...
-
-    def unseal(self, sealed: str, purpose: str) -> str | None:
-        """What was sealed for this purpose; None for anything else."""
-        ...
 
 
 class _Listing(NamedTuple):
@@ -38,7 +28,7 @@ class _Listing(NamedTuple):
 
 
 def endpoint(reach: Reach, seal: Seal, clock: Callable[[], float], *, active: bool) -> Endpoint:
-    return Endpoint("GET", partial(_answer, _Listing(reach, seal, clock, active)))
+    return Endpoint(("GET",), partial(_answer, _Listing(reach, seal, clock, active)))
 
 
 def _answer(listing: _Listing, door: Door, request: Request, now: float) -> Flow[Reply]:

@@ -6,17 +6,19 @@ from collections.abc import Callable
 from functools import partial
 
 from .. import credentials, replies
+from ..caller import Caller
 from ..credentials import Sources
 from ..door import Door, Endpoint
 from ..errors import SessionTooLarge
 from ..messages import Flow, Reply, Request
+from ..tokens import number_of_seconds
 from .arguments import check_origin
 
 _HEADER_ONLY = Sources(("header",), session="")
 
 
 def endpoint(entropy: Callable[[int], bytes]) -> Endpoint:
-    return Endpoint("POST", partial(_answer, entropy))
+    return Endpoint(("POST",), partial(_answer, entropy))
 
 
 def _answer(entropy: Callable[[int], bytes], door: Door, request: Request, now: float) -> Flow[Reply]:
@@ -28,8 +30,18 @@ def _answer(entropy: Callable[[int], bytes], door: Door, request: Request, now: 
         return door.problem(request, 404, "session-inactive", "sessions are not active on this site")
     caller = yield from door.tokens.verify(credential.value, now)
     try:
-        cookie = door.sessions.set_cookie(caller, door.policy.session_claims(caller), entropy(16), now)
+        claims, origin = door.policy.session_claims(caller), _origin(caller)
+        cookie = door.sessions.set_cookie(caller, claims, entropy(16), now, origin=origin)
     except SessionTooLarge as error:
         return door.problem(request, 422, error.code, str(error), caller=caller.label)
     headers = (*replies.base_headers(), (b"set-cookie", cookie.encode()))
     return Reply(204, headers, b"", "session", caller.label)
+
+
+def _origin(caller: Caller) -> dict[str, object]:
+    """What names the token that a session was made from: when it was made, and its id."""
+    made, jti = number_of_seconds(caller.claims, "iat"), caller.claims.get("jti")
+    return {
+        **({} if made is None else {"iat": int(made)}),
+        **({"jti": jti} if isinstance(jti, str) else {}),
+    }

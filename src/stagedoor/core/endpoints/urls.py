@@ -13,7 +13,7 @@ from .issuing import Issuing, inactive
 
 
 def endpoint(issuing: Issuing | None) -> Endpoint:
-    return Endpoint("POST", partial(_answer, issuing))
+    return Endpoint(("POST",), partial(_answer, issuing))
 
 
 def _answer(issuing: Issuing | None, door: Door, request: Request, now: float) -> Flow[Reply]:

@@ -8,7 +8,7 @@ from ..messages import Flow, Reply, Request
 
 
 def endpoint() -> Endpoint:
-    return Endpoint("GET", _answer)
+    return Endpoint(("GET",), _answer)
 
 
 def _answer(door: Door, request: Request, now: float) -> Flow[Reply]:

@@ -13,7 +13,9 @@ _NAME = r"[A-Za-z0-9_:.-]+"
 _CLAIM = re.compile(r"\{(" + _NAME + r")(?:\|(sha256|md5))?\}\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 
-SESSION_CLAIMS = frozenset(("aud", "digest", "exp", "iss", "made", "nbf", "sid"))
+SESSION_CLAIMS = frozenset(
+    ("aud", "auth_time", "digest", "exp", "iat", "iss", "jti", "made", "nbf", "op_sid", "renew", "sid")
+)
 """Claims that a session sets itself: a rule on one of them would judge a session and its token differently."""
 
 

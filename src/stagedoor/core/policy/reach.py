@@ -93,6 +93,8 @@ class Reach:
     def prefixes(self, caller: Caller, prefix: str) -> tuple[str, ...]:
         """Where the keys that the caller may read can be: prefixes in order, none of which starts another.
 
+        One that ends with a slash stands for the key without it, too, because `a/**` matches `a`.
+
         Args:
             caller: verified claims, or `ANONYMOUS`.
             prefix: what the keys start with; each result starts with it.

@@ -102,10 +102,20 @@ class Rule(NamedTuple):
             if accepted.isdisjoint(caller.values(name)):
                 return f"the caller's claim {name!r} has none of the values"
         if self.emails and self.allows and not _email_matches(caller.email, self.emails):
-            return "the caller has no verified e-mail address that matches"
+            return email_problem(caller) or "the caller has no verified e-mail address that matches"
         if self.emails and not self.allows and self.emails.isdisjoint(caller.claimed_emails):
             return "the caller has no e-mail address that matches"
         return ""
+
+
+def email_problem(caller: Caller) -> str:
+    """Why the caller's e-mail address does not count; "" if it does, or if there is none."""
+    if caller.email or not caller.values("email"):
+        return ""
+    said = caller.values("email_verified")
+    if not said:
+        return "the issuer does not say whether the e-mail address is verified: email_verified is absent"
+    return "the issuer says that the e-mail address is not verified" if said == {"false"} else ""
 
 
 def _email_matches(email: str, accepted: frozenset[str]) -> bool:

@@ -1,0 +1,390 @@
+"""Sign-in at an issuer: the authorization code flow of OpenID Connect with PKCE, as a relying party.
+
+`Login` asks an issuer where its endpoints are, makes the address that starts a sign-in, trades the code that comes
+back for an id token, and says who that is. What the browser keeps meanwhile is in `attempts`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+from urllib.parse import quote_plus, urlencode, urlsplit
+
+from .attempts import Attempt, tag
+from .caller import Caller
+from .errors import InvalidToken, IssuerUnavailable, LoginFailed, Unavailable
+from .issuers import COOL_DOWN, DISCOVERY_MAX_AGE, Issuer, discover, is_cognito, is_safe_url
+from .jose import Jws, json_object, split
+from .messages import Fetch, Fetched, Flow, Wish, fetch
+from .tokens import Tokens, check_claims, check_identifiers, check_signature, number_of_seconds
+
+T = TypeVar("T")
+
+WITHIN = 5.0
+"""Seconds for all that one sign-in asks of an issuer."""
+LEEWAY = 60.0
+"""Seconds of clock difference that are forgiven at sign-in: the token was made a moment ago."""
+MAX_ANSWER_BYTES = 262_144
+_ID_TOKEN_TYPES = ("", "jwt", "application/jwt")
+_HASHES = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.sha512}
+CALLBACK, LOGOUT = "/-/callback", "/-/logout"
+
+
+class Client(NamedTuple):
+    """This site as it is registered at one issuer.
+
+    Attributes:
+        issuer: where people sign in.
+        id: `client_id`.
+        secret: "" for a public client.
+        scopes: what is asked for.
+    """
+
+    issuer: Issuer
+    id: str
+    secret: str = ""
+    scopes: tuple[str, ...] = ("openid", "email", "profile")
+
+    def __repr__(self) -> str:
+        return f"Client({self.issuer.url!r}, {self.id!r})"
+
+
+class Metadata(NamedTuple):
+    """What an issuer says about its endpoints (OpenID Connect Discovery 1.0 §3).
+
+    Attributes:
+        authorization, token: URLs of the endpoints.
+        end_session: URL of the one for sign-out (RP-Initiated Logout 1.0 §2.1); "" if there is none.
+        methods: how clients may prove who they are at the token endpoint.
+        names_itself: its answers carry `iss` (RFC 9207 §3).
+    """
+
+    authorization: str
+    token: str
+    end_session: str = ""
+    methods: tuple[str, ...] = ("client_secret_basic",)
+    names_itself: bool = False
+
+
+class SignedIn(NamedTuple):
+    """Who has signed in.
+
+    Attributes:
+        caller: by the claims of the id token.
+        op_sid: the issuer's name of its own session; "" if it gives none.
+        auth_time: when they proved who they are, in epoch seconds; None if the issuer does not say.
+    """
+
+    caller: Caller
+    op_sid: str = ""
+    auth_time: int | None = None
+
+
+class Login:
+    """Signs people in at issuers.
+
+    Args:
+        site: the site's origin.
+        clients: the site at each issuer where people can sign in.
+        tokens: has the keys of these issuers.
+        clock: seconds, to bound what a sign-in may take.
+    """
+
+    def __init__(self, site: str, clients: Sequence[Client], tokens: Tokens, clock: Callable[[], float]) -> None:
+        self.clients = {tag(client.issuer.url): client for client in clients}
+        self._site, self._tokens, self._clock = site, tokens, clock
+        self._known = {client.issuer.url: _Known(client.issuer) for client in clients}
+
+    def address(self, client: Client, attempt: Attempt, state: str, extra: Mapping[str, str], now: float) -> Flow[str]:
+        """Make the URL at which a sign-in begins (OpenID Connect Core 1.0 §3.1.2.1, RFC 7636 §4.3).
+
+        Args:
+            client: at which issuer.
+            attempt, state: from `Attempts.begin`.
+            extra: further parameters (`prompt`, …).
+            now: epoch seconds.
+
+        Raises:
+            IssuerUnavailable: the issuer does not say where.
+        """
+        metadata = yield from self._in_time(self._known[client.issuer.url].metadata(now))
+        return _with_query(
+            metadata.authorization,
+            {
+                "response_type": "code",
+                "response_mode": "query",
+                "client_id": client.id,
+                "redirect_uri": self._site + CALLBACK,
+                "scope": " ".join(client.scopes),
+                "state": state,
+                "nonce": attempt.nonce,
+                "code_challenge": attempt.challenge,
+                "code_challenge_method": "S256",
+                **extra,
+            },
+        )
+
+    def redeem(self, client: Client, attempt: Attempt, answer: Mapping[str, str], now: float) -> Flow[SignedIn]:
+        """Find out who came back from the issuer.
+
+        Args:
+            client: at which issuer.
+            attempt: that came back.
+            answer: `code`, `iss`, `error` and `error_description`, as far as they were in the query.
+            now: epoch seconds.
+
+        Raises:
+            LoginFailed: nobody has signed in; the message says why.
+            Unavailable: the issuer could not be asked.
+        """
+        return (yield from self._in_time(self._redeem(client, attempt, answer, now)))
+
+    def _redeem(self, client: Client, attempt: Attempt, answer: Mapping[str, str], now: float) -> Flow[SignedIn]:
+        metadata = yield from self._known[client.issuer.url].metadata(now)
+        _check_response(client.issuer, metadata, answer)
+        wish = _token_request(client, metadata, attempt, answer["code"], self._site + CALLBACK)
+        tokens = _read_tokens((yield from fetch(wish)), metadata.token)
+        try:
+            jws = split(tokens["id_token"])
+            claims = yield from self._id_token(client, jws, now)
+            _check_binding(client, attempt, jws, claims, tokens)
+            auth_time = number_of_seconds(claims, "auth_time")
+        except InvalidToken as error:
+            code = "login-clock" if error.code in ("token-expired", "token-early") else "login-token"
+            raise LoginFailed(f"the issuer's id token does not count: {error}", code=code) from error
+        issuer = client.issuer
+        caller = Caller(issuer.name or issuer.url, issuer.url, claims, issuer.claims)
+        if not caller.subject:
+            raise LoginFailed("the issuer does not say who has signed in (sub)", code="login-token")
+        op_sid = claims.get("sid")
+        return SignedIn(
+            caller, op_sid if isinstance(op_sid, str) else "", None if auth_time is None else int(auth_time)
+        )
+
+    def _id_token(self, client: Client, jws: Jws, now: float) -> Flow[Mapping[str, object]]:
+        """The claims of an id token that is for this site (OpenID Connect Core 1.0 §3.1.3.7)."""
+        issuer = client.issuer
+        if str(jws.header.get("typ", "")).lower() not in _ID_TOKEN_TYPES or jws.algorithm not in issuer.algorithms:
+            raise LoginFailed("the id token's typ or alg is not accepted (algorithms)", code="login-token")
+        yield from check_signature(jws, self._tokens.issuers[issuer.url], now)
+        claims = json_object(jws.payload, "payload")
+        uses = frozenset(("id",)) if issuer.token_use else frozenset[str]()
+        here = issuer._replace(audience=frozenset((client.id,)), token_use=uses, leeway=max(LEEWAY, issuer.leeway))
+        check_claims(claims, here, now)
+        check_identifiers(claims, issuer.claims)
+        made = number_of_seconds(claims, "iat")
+        if made is None:
+            raise LoginFailed("the id token has no iat", code="login-token")
+        if made > now + here.leeway:
+            raise _clocks(made - now)
+        return claims
+
+    def end_session(self, client: Client, now: float) -> Flow[str]:
+        """Make the URL that ends the session at the issuer; "" if it has none, or cannot be asked.
+
+        Source: OpenID Connect RP-Initiated Logout 1.0 §2; for Cognito its "Logout endpoint".
+        """
+        try:
+            metadata = yield from self._in_time(self._known[client.issuer.url].metadata(now))
+        except Unavailable:
+            return ""
+        if not metadata.end_session:
+            return ""
+        back = "logout_uri" if is_cognito(client.issuer.url) else "post_logout_redirect_uri"
+        return _with_query(metadata.end_session, {"client_id": client.id, back: self._site + LOGOUT})
+
+    def _in_time(self, flow: Flow[T]) -> Flow[T]:
+        """The same flow, all of whose fetches together take no longer than `WITHIN`."""
+        ends = self._clock() + WITHIN
+        answer = None
+        try:
+            wish: Wish = next(flow)
+            while True:
+                if isinstance(wish, Fetch):
+                    left = ends - self._clock()
+                    wish = wish._replace(timeout=min(wish.timeout, left))
+                    answer = (yield wish) if left > 0 else Fetched(b"", "no answer in time")
+                else:
+                    answer = yield wish
+                wish = flow.send(answer)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        finally:
+            flow.close()
+
+
+class _Known:
+    """The metadata of one issuer: asked for again when they are old, and once in a cool-down at most."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        self._issuer = issuer
+        self._metadata: Metadata | None = None
+        self._loaded = self._asked = -math.inf
+        self._asking = 0
+        self._failure = ""
+
+    def metadata(self, now: float) -> Flow[Metadata]:
+        """The metadata; the last good ones if newer ones cannot be had.
+
+        Raises:
+            IssuerUnavailable: there are none.
+        """
+        recent = 0 <= now - self._loaded < DISCOVERY_MAX_AGE
+        if not recent and (self._asking or not 0 <= now - self._asked < COOL_DOWN):
+            yield from self._ask(now)
+        if self._metadata is None:
+            raise IssuerUnavailable(self._failure)
+        return self._metadata
+
+    def _ask(self, now: float) -> Flow[None]:
+        self._asked = now
+        self._asking += 1
+        self._failure = f"issuer {self._issuer.url}: the question was broken off"
+        try:
+            document = yield from discover(self._issuer)
+            self._metadata = read_metadata(document, self._issuer)
+            self._loaded, self._failure = now, ""
+        except IssuerUnavailable as error:
+            self._failure = f"issuer {self._issuer.url}: {error}"
+        finally:
+            self._asking -= 1
+
+
+def read_metadata(document: Mapping[str, object], issuer: Issuer) -> Metadata:
+    """Read what sign-in needs of a discovery document.
+
+    Raises:
+        IssuerUnavailable: an endpoint is missing, or is no https address.
+    """
+
+    def endpoint(name: str) -> str:
+        url = document.get(name)
+        if not isinstance(url, str) or not _may_be_asked(url, issuer):
+            raise IssuerUnavailable(f"{issuer.url} names no {name} that is an https address")
+        return url
+
+    methods = document.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
+    return Metadata(
+        endpoint("authorization_endpoint"),
+        endpoint("token_endpoint"),
+        endpoint("end_session_endpoint") if document.get("end_session_endpoint") else "",
+        tuple(filter(_is_text, methods)) if isinstance(methods, list) else (),
+        document.get("authorization_response_iss_parameter_supported") is True,
+    )
+
+
+def _may_be_asked(url: str, issuer: Issuer) -> bool:
+    is_plain = url.isascii() and url.isprintable() and not {" ", "#"}.intersection(url)
+    return is_plain and is_safe_url(url) and urlsplit(url).scheme in ("https", urlsplit(issuer.url).scheme)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _with_query(url: str, parameters: Mapping[str, str]) -> str:
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(parameters)}"
+
+
+# --- what comes back
+
+
+def _check_response(issuer: Issuer, metadata: Metadata, answer: Mapping[str, str]) -> None:
+    """Check the answer to the authorization request (RFC 6749 §4.1.2, RFC 9207 §2.4)."""
+    named = answer.get("iss")
+    if named != issuer.url if named is not None else metadata.names_itself:
+        raise LoginFailed("the answer does not come from the issuer that was asked (iss)", code="login-issuer")
+    error = answer.get("error")
+    if error is not None:
+        said = answer.get("error_description", "")
+        problem = f"{issuer.name or issuer.url} says: {shown(error)}" + (f" ({shown(said)})" if said else "")
+        raise LoginFailed(problem, code="login-refused")
+    if not answer.get("code"):
+        raise LoginFailed("the answer holds neither a code nor an error", code="login-answer")
+
+
+def shown(text: str) -> str:
+    """What a stranger wrote, for a message: one line, and not too long."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in text)
+    return plain if len(plain) <= 200 else f"{plain[:200]}…"
+
+
+def _token_request(client: Client, metadata: Metadata, attempt: Attempt, code: str, callback: str) -> Fetch:
+    """Trade the code (OpenID Connect Core 1.0 §3.1.3.1, RFC 7636 §4.5)."""
+    form = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": callback,
+        "code_verifier": attempt.verifier,
+    }
+    authorization = ""
+    if client.secret and _by_basic(client, metadata):
+        pair = f"{quote_plus(client.id)}:{quote_plus(client.secret)}"  # RFC 6749 §2.3.1, Appendix B
+        authorization = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    else:
+        form["client_id"] = client.id
+        if client.secret:
+            form["client_secret"] = client.secret
+    content = urlencode(form).encode()
+    return Fetch(metadata.token, WITHIN, MAX_ANSWER_BYTES, form=content, authorization=authorization)
+
+
+def _by_basic(client: Client, metadata: Metadata) -> bool:
+    """Prove who we are by Basic? Not if an issuer could misread its encoding, and takes the other way too."""
+    if "client_secret_post" not in metadata.methods:
+        return True
+    is_plain = quote_plus(client.id + client.secret) == client.id + client.secret
+    return "client_secret_basic" in metadata.methods and is_plain
+
+
+def _read_tokens(fetched: Fetched, url: str) -> Mapping[str, str]:
+    """The texts of a token answer (RFC 6749 §5.1), of which one is an id token."""
+    try:
+        answer = json_object(fetched.body, "token answer") if fetched.body else {}
+    except InvalidToken:
+        answer = {}
+    error = answer.get("error")
+    if fetched.error and isinstance(error, str):
+        if error in ("invalid_client", "unauthorized_client"):
+            problem = f"the issuer does not accept this site's client id or secret ({shown(error)})"
+            raise LoginFailed(f"{problem}; the owner of this site must look", code="login-client")
+        raise LoginFailed(f"the issuer does not accept the code ({shown(error)})", code="login-code")
+    if fetched.error:
+        raise IssuerUnavailable(f"{url}: {fetched.error}")
+    texts = {name: value for name, value in answer.items() if isinstance(value, str)}
+    if "id_token" not in texts:
+        problem = "the issuer's answer has no id token; the scopes of [login] must hold openid"
+        raise LoginFailed(problem, code="login-answer")
+    return texts
+
+
+def _check_binding(
+    client: Client, attempt: Attempt, jws: Jws, claims: Mapping[str, object], tokens: Mapping[str, str]
+) -> None:
+    """Check that an id token is of this sign-in (OpenID Connect Core 1.0 §3.1.3.7, §3.1.3.8)."""
+    nonce = claims.get("nonce")
+    if not isinstance(nonce, str) or not hmac.compare_digest(nonce.encode(), attempt.nonce.encode()):
+        raise LoginFailed("the id token is of another sign-in (nonce)", code="login-token")
+    audience, party = claims.get("aud"), claims.get("azp")
+    several = isinstance(audience, list) and len(audience) > 1
+    if party != client.id if party is not None else several:
+        raise LoginFailed("the id token was issued to another client (azp)", code="login-token")
+    stated = claims.get("at_hash")
+    if stated is not None and stated != _half_hash(jws.algorithm, tokens.get("access_token", "")):
+        raise LoginFailed("the id token was issued with another access token (at_hash)", code="login-token")
+
+
+def _half_hash(algorithm: str, text: str) -> str:
+    """`at_hash`: the left half of a digest by the id token's algorithm (OpenID Connect Core 1.0 §3.1.3.6)."""
+    digest = _HASHES.get(algorithm[2:], hashlib.sha512)(text.encode()).digest()  # EdDSA, with Ed25519: SHA-512
+    return base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
+
+
+def _clocks(seconds: float) -> LoginFailed:
+    problem = f"the clocks of this site and of the issuer differ by {math.ceil(abs(seconds))} s"
+    return LoginFailed(f"{problem}; the owner of this site must set them", code="login-clock")

@@ -1,0 +1,73 @@
+"""The pages of sign-in and sign-out: where to sign in, a way out of frames, and the button that ends a session."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from .layout import button, page
+
+
+def choose(site: str, ways: Sequence[tuple[str, str]]) -> bytes:
+    """Let the visitor choose where to sign in.
+
+    Args:
+        site: name of the site.
+        ways: name of an issuer and the address that begins a sign-in there, for each.
+    """
+    links = "".join(f"<li>{button(url, name)}</li>" for name, url in ways)
+    return page("Where do you sign in?", site, f'<ul class="ways">{links}</ul>')
+
+
+def in_window(site: str, url: str) -> bytes:
+    """Show the way out of somebody's frame, in which no issuer lets people sign in.
+
+    Args:
+        site: name of the site.
+        url: what the link opens in the whole window.
+    """
+    body = "<p>That does not work inside another page.</p>" + button(url, "Open this site", ' target="_top"')
+    return page("Please sign in", site, body)
+
+
+def sign_out(site: str, who: str, action: str, home: str) -> bytes:
+    """Show who is signed in, and the button that ends it.
+
+    Args:
+        site: name of the site.
+        who: the caller, as the issuer names them.
+        action: where the form is sent.
+        home: path of the site's first page; "" if there is none.
+    """
+    form = f'<form method="post" action="{escape(action)}"><button class="button">Sign out</button></form>'
+    return page("Do you want to sign out?", site, f"<p>You are signed in as {escape(who)}.</p>{form}{_home(home)}")
+
+
+def signed_out(site: str, note: str, sign_in: str, home: str) -> bytes:
+    """Say that nobody is signed in any more.
+
+    Args:
+        site: name of the site.
+        note: a sentence more; "" for none.
+        sign_in: URL of a sign-in page; "" if there is none.
+        home: path of the site's first page; "" if there is none.
+    """
+    said = f"<p>{escape(note)}</p>" if note else ""
+    again = button(sign_in, "Sign in") if sign_in else ""
+    return page("You are signed out", site, f"{said}{again}{_home(home)}")
+
+
+def again(site: str, why: str, ways: Sequence[tuple[str, str]]) -> bytes:
+    """Break a circle: the sign-in worked, and yet it was asked for again and again.
+
+    Args:
+        site: name of the site.
+        why: a sentence about the cause.
+        ways: words and address of each way on.
+    """
+    body = f"<p>{escape(why)}</p>" + "".join(button(url, words) for words, url in ways)
+    return page("Signing in does not help", site, body)
+
+
+def _home(home: str) -> str:
+    return f'<a href="{escape(home)}">Go to the first page</a>' if home else ""
