@@ -289,6 +289,7 @@ POSTS = {"/-/urls": {"file": "public/a"}, "/-/cookies": {"prefix": "public/"}}
 def test_under_our_own_addresses_a_pass_is_no_credential() -> None:
     visitor = guarded(api_options={"signer": SIGNER, "catalogue": True})
     open_to_all = {b"/-/openapi.json", b"/-/session"}  # the latter looks at the header alone
+    open_to_all |= {b"/-/login", b"/-/callback", b"/-/logout"}  # which know sessions alone
     assert {target.partition("?")[0].encode() for target in GETS if "contents" not in target} | {
         *(target.encode() for target in POSTS),
         b"/-/contents/",
@@ -654,7 +655,14 @@ def test_who_had_too_many_is_told_when_to_come_back() -> None:
 def set_cookies(reply: Reply) -> list[str]:
     assert (reply.status, reply.reason, reply.body) == (204, "pass-issued", b"")
     assert [value for name, value in reply.headers if name == b"cache-control"] == [b"no-store"]
-    return [value.decode() for name, value in reply.headers if name == b"set-cookie"]
+    return passes_in(reply)
+
+
+def passes_in(reply: Reply) -> list[str]:
+    """The Set-Cookie lines of passes; the last one remembers their paths for sign-out."""
+    *passes, paths = [value.decode() for name, value in reply.headers if name == b"set-cookie"]
+    assert paths.startswith("__Host-stagedoor-paths=")
+    return passes
 
 
 def sent(reply: Reply, path: str) -> list[str]:
@@ -766,10 +774,9 @@ def test_the_whole_site_for_who_may_read_it_all() -> None:
 def test_a_folder_that_browsers_spell_otherwise_has_cookies_for_both_spellings() -> None:
     reply = folder_of(guarded(), "users/ann/R&D (2024)/", authorization=ANN)
     cookies: dict[str, list[str]] = {}
-    for name, value in reply.headers:
-        if name == b"set-cookie":
-            pair, path, *_ = value.decode().split("; ")
-            cookies.setdefault(path.removeprefix("Path="), []).append(pair)
+    for line in passes_in(reply):
+        pair, path, *_ = line.split("; ")
+        cookies.setdefault(path.removeprefix("Path="), []).append(pair)
     assert sorted(cookies) == ["/users/ann/R%26D%20%282024%29/", "/users/ann/R&D%20(2024)/"]
     for path, pairs in cookies.items():
         assert guarded().serve(f"{path}x", cookie="; ".join(pairs)).key == "users/ann/R&D (2024)/x"

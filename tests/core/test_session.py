@@ -79,6 +79,7 @@ def test_a_session_holds_what_it_was_given_and_its_own_members() -> None:
         "iss": ISSUER,
         "aud": SITE,
         "sid": b64(SID),
+        "iat": int(NOW),
         "exp": int(NOW + 600),
         "made": int(NOW),
         "digest": PROOF,
