@@ -21,6 +21,8 @@ LIFETIME = 600
 """Seconds that a sign-in may take."""
 MAX_BYTES = 4096
 """Of all the cookies of attempts together, names included."""
+MAX_OURS = 8000
+"""Of all cookies of ours together: API Gateway takes 10,240 bytes of request line and headers ("Quotas")."""
 MAX_IN_STATE = 256
 """Bytes of a return address that `state` repeats, in case its cookie is displaced; providers limit its length."""
 MAX_STATE = 2048
@@ -94,6 +96,7 @@ class Attempts:
     def __init__(self, site: str, seal: Seal, entropy: Callable[[int], bytes], cookie: str, secure: bool) -> None:
         self._in_cookie, self._in_state = f"attempt {site}", f"state {site}"
         self._seal, self._entropy, self._secure = seal, entropy, secure
+        self._others = frozenset(f"{cookie}{end}".encode() for end in ("", "-done", "-paths"))
         self._names = tuple(f"{cookie}-try-{slot}" for slot in range(SLOTS))
         self._wanted = frozenset(name.encode() for name in self._names)
 
@@ -111,7 +114,7 @@ class Attempts:
 
         Returns:
             The attempt, its `state`, and the Set-Cookie lines: a free cookie, or the oldest one, is taken for it, and
-            the oldest others are removed until all of them fit into `MAX_BYTES`.
+            the oldest others are removed until all of them fit into `MAX_BYTES`, and with the rest into `MAX_OURS`.
         """
         sent = self._sent(headers)
         open_ = sorted(self._open(sent, now), key=lambda attempt: attempt.begun)
@@ -120,15 +123,13 @@ class Attempts:
         id_, secret = _encode(self._entropy(16)), _encode(self._entropy(32))
         attempt = Attempt(id_, secret, issuer, next_, int(now), slot)
         value = self._seal.seal(json.dumps(attempt[:-1]), self._in_cookie)
-        kept = [one for one in open_ if one.slot != slot]
-        room = MAX_BYTES - len(self._names[slot]) - len(value)
-        while kept and sum(len(self._names[one.slot]) + len(sent[one.slot]) for one in kept) > room:
-            kept.pop(0)
-        fields = [self._cookie(slot, value, LIFETIME)]
-        fields += [self._cookie(old, "", 0) for old in sent if old not in {slot, *(one.slot for one in kept)}]
+        others = sum(len(name) + len(text) for name, text in cookies.read(headers.get(b"cookie", ()), self._others))
+        taken = len(self._names[slot]) + len(value)
+        removed = self._removed(sent, [one for one in open_ if one.slot != slot], taken, others)
+        fields = (self._cookie(slot, value, LIFETIME), *(field for old, field in removed.items() if old != slot))
         repeated = next_ if len(next_) <= MAX_IN_STATE else "/"
         state = self._seal.seal(json.dumps((id_, issuer, repeated, restarts)), self._in_state)
-        return attempt, state, tuple(fields)
+        return attempt, state, fields
 
     def find(self, headers: Headers, state: str, now: float) -> Returned | None:
         """Find the sign-in that a `state` names; None if the state is not one of ours."""
@@ -143,13 +144,34 @@ class Attempts:
         """Has the browser sent a cookie of any attempt, so that it cannot be one that keeps none?"""
         return bool(self._sent(headers))
 
-    def end(self, attempt: Attempt) -> Pairs:
-        """Remove the cookie of an attempt, which is used up whatever comes of it."""
-        return (self._cookie(attempt.slot, "", 0),)
+    def end(self, headers: Headers, attempt: Attempt, now: float, others: int = 0) -> Pairs:
+        """Remove the cookie of an attempt, which is used up whatever comes of it.
+
+        Args:
+            headers: of the request.
+            attempt: that has ended.
+            now: epoch seconds.
+            others: bytes of the other cookies of ours; the oldest attempts make room for them.
+        """
+        sent = self._sent(headers)
+        open_ = sorted(self._open(sent, now), key=lambda one: one.begun)
+        kept = [one for one in open_ if one.slot != attempt.slot]
+        return tuple(self._removed(sent, kept, 0, others).values())
 
     def end_all(self, headers: Headers) -> Pairs:
         """Remove the cookies of all attempts that the browser has sent."""
         return tuple(self._cookie(slot, "", 0) for slot in self._sent(headers))
+
+    def _removed(
+        self, sent: dict[int, str], kept: list[Attempt], taken: int, others: int
+    ) -> dict[int, tuple[bytes, bytes]]:
+        """The Set-Cookie lines that remove all that were sent, but the newest of those that may be kept, by slot."""
+        sizes = {one.slot: len(self._names[one.slot]) + len(sent[one.slot]) for one in kept}
+        room = min(MAX_BYTES, MAX_OURS - others) - taken
+        for one in kept:
+            if sum(sizes.values()) > room:
+                del sizes[one.slot]
+        return {slot: self._cookie(slot, "", 0) for slot in sent if slot not in sizes}
 
     def _sent(self, headers: Headers) -> dict[int, str]:
         """The cookies that the browser has sent, by their numbers."""

@@ -176,7 +176,7 @@ class Door:
             headers: header fields of the answer.
         """
         secret = request.query and headers is not _NO_REFERRER
-        if secret and credentials.in_url(request.query, self.site.sources):
+        if secret and (request.path == _CALLBACK or credentials.in_url(request.query, self.site.sources)):
             headers = (*_without_referrer(headers), *_NO_REFERRER)
         if self.site.https_only:
             headers += _HTTPS_ONLY
@@ -483,6 +483,8 @@ _HTTPS_ONLY: Pairs = ((b"strict-transport-security", b"max-age=31536000"),)
 """For a year, as at the edge; for this host alone, because others may not be ours."""
 _NO_REFERRER: Pairs = ((b"referrer-policy", b"no-referrer"),)
 _PASSES = ("signed-url", "signed-cookies")
+_CALLBACK = b"/-/callback"
+"""Its query holds a code, which is as good as a credential until it is used."""
 
 
 def _helps_to_sign_in(error: InvalidCredential) -> bool:

@@ -63,14 +63,18 @@ class Jws(NamedTuple):
         return None if "kid" not in self.header else str(self.header["kid"])
 
 
-def split(token: str) -> Jws:
+def split(token: str, limit: int = MAX_TOKEN_BYTES) -> Jws:
     """Split a compact JWS into its parts.
+
+    Args:
+        token: as it was sent.
+        limit: bytes that it may have.
 
     Raises:
         InvalidToken: too long, not three base64url parts, or a header that is not plain JSON of known members.
     """
-    if len(token) > MAX_TOKEN_BYTES:
-        raise InvalidToken(f"the token is longer than {MAX_TOKEN_BYTES} bytes", code="token-too-long")
+    if len(token) > limit:
+        raise InvalidToken(f"the token is longer than {limit} bytes", code="token-too-long")
     parts = token.split(".")
     if len(parts) != 3:
         raise InvalidToken("the token is not three parts joined by dots (is it a JWT?)", code="token-shape")

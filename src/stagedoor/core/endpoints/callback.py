@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from urllib.parse import quote
 
 from .. import cookies, replies
 from ..attempts import Attempt, Returned
+from ..caller import Caller
 from ..door import Door, Endpoint
 from ..errors import InvalidCredential, LoginFailed, SessionTooLarge
 from ..login import SignedIn
@@ -20,7 +21,7 @@ from ..messages import Flow, Pairs, Reply, Request
 from ..session import Sessions
 from .arguments import parameter
 from .login import SignIn, begin, inactive, looks_only
-from .logout import forget_person
+from .logout import MAX_REMEMBERED, forget_person
 
 MAX_RESTARTS = 3
 """How often a sign-in is begun again by itself, where other tabs displaced its cookie."""
@@ -28,7 +29,7 @@ AGAIN_WITHIN = 60
 MAX_AGAIN = 3
 """So many sign-ins for one address within `AGAIN_WITHIN` seconds are a circle."""
 MAX_COUNTED = 40
-_COUNTED = re.compile(r"([0-9a-f]{8})-(\d{1,12})")
+_DONE = re.compile(rb"\.([0-9a-f]{6})-([0-9a-f]{1,12})(?=\.|\Z)")
 _ANSWER = ("code", "iss", "error", "error_description")
 
 
@@ -50,7 +51,7 @@ def _answer(
     if returned is None or returned.attempt is None:
         return (yield from _without_attempt(sign_in, door, request, returned, now))
     attempt, client = returned.attempt, sign_in.login.clients.get(returned.issuer)
-    used_up = sign_in.attempts.end(attempt)
+    used_up = sign_in.attempts.end(request.headers, attempt, now)
     try:
         if client is None or returned.issuer != attempt.issuer:
             raise LoginFailed("people do not sign in at this issuer any more", code="login-issuer")
@@ -62,13 +63,17 @@ def _answer(
         return _failed(door, request, error, attempt, used_up)
     except SessionTooLarge as error:
         return door.problem(request, 422, error.code, str(error), extra=used_up)
+    done = _Done(door, request, signed_in.caller, now)
+    count = done.cookie(attempt.next, now)
     fields = (
-        *used_up,
+        *sign_in.attempts.end(request.headers, attempt, now, len(session) + len(count) + MAX_REMEMBERED),
         (b"set-cookie", session.encode()),
-        *door.token_removal,
-        *_of_another(door, request, signed_in, now),
+        (b"set-cookie", count.encode()),
+        *(door.token_removal if done.same_person else forget_person(door, request)),
     )
-    return _welcome(door, request, attempt, signed_in, fields, now)
+    if done.times(attempt.next) >= MAX_AGAIN:
+        return _break(door, request, attempt, signed_in, fields, now)
+    return replies.redirect(door.site.url + attempt.next, "signed-in", fields, caller=signed_in.caller.label)
 
 
 def _without_attempt(
@@ -104,17 +109,6 @@ def _begin_session(
     )
 
 
-def _of_another(door: Door, request: Request, signed_in: SignedIn, now: float) -> Pairs:
-    """What is to be forgotten if somebody else was signed in before."""
-    try:
-        before = door.session(request, now)
-    except InvalidCredential:
-        before = None
-    if before is None or (before.issuer_url, before.subject) == (signed_in.caller.issuer_url, signed_in.caller.subject):
-        return ()
-    return forget_person(door, request)
-
-
 def _failed(door: Door, request: Request, error: LoginFailed, attempt: Attempt, extra: Pairs) -> Reply:
     status = 502 if error.code in ("login-client", "login-answer") else 403
     return door.problem(request, status, error.code, str(error), extra=extra, sign_in=_login_at(door, attempt.next))
@@ -135,30 +129,64 @@ def _session_problem(door: Door, request: Request, now: float) -> str:
 # --- no circles
 
 
-def _welcome(door: Door, request: Request, attempt: Attempt, signed_in: SignedIn, fields: Pairs, now: float) -> Reply:
-    """Send the browser where it wanted to go; if it comes back again and again, say why instead."""
-    counter, caller = f"{door.site.sources.session}-done", signed_in.caller.label
-    mark = hashlib.sha256(attempt.next.encode()).hexdigest()[:8]
-    counted = [*_counted(request, counter, now), (mark, int(now))][-MAX_COUNTED:]
-    value = ".".join(f"{name}-{when}" for name, when in counted)
-    secure = door.site.url.startswith("https:")
-    fields += ((b"set-cookie", cookies.write(counter, value, AGAIN_WITHIN, secure=secure).encode()),)
-    if sum(name == mark for name, _ in counted) < MAX_AGAIN:
-        return replies.redirect(door.site.url + attempt.next, "signed-in", fields, caller=caller)
+class _Done:
+    """The sign-ins of the last minute, which a cookie counts, this one included.
+
+    Args:
+        door: of the site.
+        request: whose cookies are read.
+        caller: who has signed in now.
+        now: epoch seconds.
+
+    Attributes:
+        same_person: nobody else has been signed in at this browser, as far as its cookies say.
+    """
+
+    def __init__(self, door: Door, request: Request, caller: Caller, now: float) -> None:
+        self._name, self._secure = f"{door.site.sources.session}-done", door.site.url.startswith("https:")
+        self._who, self._marks, before = _mark(f"{caller.issuer_url} {caller.subject}"), list[tuple[str, int]](), ""
+        for _, value in cookies.read(request.headers.get(b"cookie", ()), frozenset((self._name.encode(),))):
+            before = value[:_MARK].decode("latin-1")
+            found = ((one[1].decode(), int(one[2], 16)) for one in _DONE.finditer(value))
+            self._marks = [(mark, when) for mark, when in found if abs(now - when) < AGAIN_WITHIN]
+        self.same_person = self._who == (_signed_in_before(door, request, now) or before)
+
+    def cookie(self, next_: str, now: float) -> str:
+        """Count a sign-in for an address; returns the Set-Cookie value that says so."""
+        self._marks = [*self._marks, (_mark(next_), int(now))][-MAX_COUNTED:]
+        value = ".".join((self._who, *(f"{mark}-{when:x}" for mark, when in self._marks)))
+        return cookies.write(self._name, value, AGAIN_WITHIN, secure=self._secure)
+
+    def times(self, next_: str) -> int:
+        """How often people have signed in for an address."""
+        return sum(mark == _mark(next_) for mark, _ in self._marks)
+
+
+_MARK = 6
+
+
+def _mark(text: str) -> str:
+    """A short hash; that two texts have the same one now and then does no harm."""
+    return hashlib.sha256(text.encode()).hexdigest()[:_MARK]
+
+
+def _signed_in_before(door: Door, request: Request, now: float) -> str:
+    """The mark of the person whose session the browser has sent; "" for nobody."""
+    try:
+        before = door.session(request, now)
+    except InvalidCredential:
+        return ""
+    return _mark(f"{before.issuer_url} {before.subject}") if before else ""
+
+
+def _break(door: Door, request: Request, attempt: Attempt, signed_in: SignedIn, fields: Pairs, now: float) -> Reply:
+    """Say why the browser comes back again and again, instead of sending it there once more."""
     from ...pages import sign_in as pages
 
     ways = (("Try again", door.site.url + attempt.next), ("Sign out", f"{door.site.url}/-/logout"))
     why = _WHY_AGAIN.get(_session_problem(door, request, now), _WHY_AGAIN["session"])
-    return replies.html(200, pages.again(door.name, why, ways), "login-circle", fields, caller=caller)
-
-
-def _counted(request: Request, counter: str, now: float) -> Iterator[tuple[str, int]]:
-    """The sign-ins of the last minute: a short hash of the address, and when."""
-    for _, value in cookies.read(request.headers.get(b"cookie", ()), frozenset((counter.encode(),))):
-        for entry in value.decode("latin-1").split("."):
-            found = _COUNTED.fullmatch(entry)
-            if found and abs(now - int(found[2])) < AGAIN_WITHIN:
-                yield found[1], int(found[2])
+    body = pages.again(door.name, why, ways)
+    return replies.html(200, body, "login-circle", fields, caller=signed_in.caller.label)
 
 
 _WHY_AGAIN = {
