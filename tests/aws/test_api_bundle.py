@@ -99,6 +99,18 @@ def test_the_function_reads_the_same_settings(site: Path, tmp_path: Path, wheels
     assert str(one.jwks).startswith((tmp_path / "task/files").as_uri())
 
 
+def test_the_function_signs_no_one_in(site: Path, tmp_path: Path, wheels: Path) -> None:
+    """Sign-in works at the gateway alone as yet, so its secrets stay at home."""
+    text = settings_text(STORE, MORE).replace(
+        "[[issuers]]", '[[issuers]]\nclient_id = "web"\nclient_secret = "file:client.secret"'
+    )
+    settings = saved(site, text=text)
+    assert [client.id for client in settings.clients] == ["web"]
+    task = unpacked(make_api_zip(settings, wheels=wheels, environ={}), tmp_path / "task")
+    assert load(task / "stagedoor.toml", {}).clients == ()
+    assert "client_secret" not in (task / "stagedoor.toml").read_text()
+
+
 def test_the_same_settings_make_the_same_bytes(site: Path, wheels: Path) -> None:
     first = make_api_zip(saved(site), wheels=wheels, environ={})
     second = make_api_zip(saved(site), wheels=wheels, environ={})

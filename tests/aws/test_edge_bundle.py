@@ -307,6 +307,12 @@ def test_it_says_that_session_keys_are_inside_and_keeps_them_from_others(
     assert SESSION_KEY.decode() not in said.out + said.err
 
 
+@pytest.mark.parametrize(("login", "said"), [('client_id = "app"', True), ('session = "1h"', False)])
+def test_it_says_that_nobody_signs_in_on_aws(bundle_command: Callable[..., Said], login: str, said: bool) -> None:
+    Path("stagedoor.toml").write_text(f"{TEXT}\n[login]\n{login}\n")
+    assert (packing.NO_SIGN_IN in " ".join(bundle_command("edge").err.split())) is said
+
+
 def test_json_holds_the_same(bundle_command: Callable[..., Said]) -> None:
     printed = json.loads(bundle_command("edge", "--json", "--cloudfront-domain").out)
     content = Path(printed["zip"]).read_bytes()

@@ -132,6 +132,13 @@ def test_the_owner_is_informed_that_session_keys_are_in_the_code(write: Callable
     assert not infos_of(scope)
 
 
+def test_the_owner_is_informed_that_nobody_signs_in_on_aws(write: Callable[..., Path]) -> None:
+    scope = stack()
+    site(scope, settings=write('[login]\nclient_id = "app"\n'))
+    (info,) = infos_of(scope)
+    assert "/-/login answers 404 there" in info
+
+
 def test_no_other_user_of_this_machine_can_read_code_with_session_keys(
     write: Callable[..., Path], tmp_path: Path
 ) -> None:

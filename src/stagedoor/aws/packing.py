@@ -22,6 +22,12 @@ from ..settings.reader import Reader
 RUNTIME = "3.13"
 """Python version of the Lambda runtime that every function uses (`python3.13`)."""
 
+NO_SIGN_IN = (
+    "nobody can sign in on AWS itself yet, so /-/login answers 404 there; people sign in at a gateway of this site "
+    "with the same session_keys, or at a page of yours ([login] page)"
+)
+"""What the owner is informed of, if the settings let people sign in."""
+
 _PACKAGE = Path(__file__).parents[1]
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 

@@ -51,6 +51,8 @@ class EdgeFunctions(Construct):
         warn_without_bytecode(self, made, "the zip of the edge functions", cost)
         if made.secret:
             Annotations.of(self).add_info(_SESSION_KEYS_INSIDE)
+        if self._settings.clients and self._settings.login_page is None:
+            Annotations.of(self).add_info(packing.NO_SIGN_IN)
         return made
 
     @cached_property

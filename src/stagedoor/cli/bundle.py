@@ -60,6 +60,7 @@ def edge(
     example:
       stagedoor bundle edge --out dist
     """
+    from ..aws import packing
     from ..aws.edge.bundle import API, OBJECTS, make
 
     settings = load_settings(file, warn=True)
@@ -72,6 +73,8 @@ def edge(
         complain("note", "session keys are in the zip: keep it secret, and the code of the functions, too")
     else:
         complain("note", "no [login] session_keys are set, so session cookies count for nothing at the edge")
+    if settings.clients and settings.login_page is None:
+        complain("note", packing.NO_SIGN_IN)
     facts = {"config": made.hash, "handlers": {"objects": OBJECTS, "api": API}, "secret": made.secret}
     if as_json:
         say_json({**_facts(path, made), **facts, "files": dict(made.files)})

@@ -55,6 +55,8 @@ _NEVER_IMPORTED = frozenset(
 _UNUSED_SECTIONS = ("gateway",)
 _SECRETS = ("passes.private_key", "passes.passphrase", "login.session_keys")
 _PUBLIC_KEYS = "passes.public_keys"
+_OF_SIGN_IN = {"login": ("issuer", "client_id", "client_secret"), "issuers": ("client_id", "client_secret")}
+"""What makes people sign in at the gateway; the function signs no one in."""
 
 
 class BundleError(StagedoorError):
@@ -156,7 +158,8 @@ class _SettingsWriter:
         if not isinstance(content, dict):
             return content
         kept = {key: value for key, value in content.items() if not self._is_variable(f"{name}.{key}")}
-        kept.pop("client_secret", None)  # this function signs no one in
+        for key in _OF_SIGN_IN.get(name, ()):
+            kept.pop(key, None)
         if isinstance(kept.get("ca"), str):
             kept["ca"] = self._copy("site.ca", str(kept["ca"]).removeprefix("file:"))
         if "public_keys" in kept:
@@ -164,10 +167,11 @@ class _SettingsWriter:
             kept["public_keys"] = {key: self._public_key(text) for key, text in keys.items()}
         return kept
 
-    def _issuer(self, name: str, issuer: Mapping[str, object]) -> dict[str, object]:
+    def _issuer(self, name: str, whole: Mapping[str, object]) -> dict[str, object]:
+        issuer = {key: value for key, value in whole.items() if key not in _OF_SIGN_IN["issuers"]}
         jwks = self._reader.text(f"{name}.jwks")
         if jwks is None or re.match("https?:", jwks):
-            return dict(issuer)
+            return issuer
         path = unquote(urlsplit(jwks).path) if jwks.startswith("file:") else jwks
         return {**issuer, "jwks": self._copy(f"{name}.jwks", path)}
 
