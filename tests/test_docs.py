@@ -97,7 +97,16 @@ def _codes_of(node: ast.AST) -> Iterator[str]:
             if keyword.arg in ("code", "reason"):
                 yield from _text(keyword.value)
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        if name.strip("_") in ("problem", "refuse", "redirect", "document", "Reply", "Answer"):
+        if name.strip("_") in (
+            "problem",
+            "refuse",
+            "redirect",
+            "document",
+            "html",
+            "way_out_of_frame",
+            "Reply",
+            "Answer",
+        ):
             for argument in node.args[1:]:  # the first is the status, or the address of a redirect
                 yield from _text(argument)
     elif (
@@ -133,6 +142,10 @@ def test_codes_are_found_in_the_source() -> None:
         "too-many-passes",
         "credential-twice",
         "catalogue-unavailable",
+        "login-look",
+        "login-circle",
+        "login-client",
+        "signed-out",
     } <= codes()
 
 
@@ -281,7 +294,8 @@ def test_settings_in_the_pages_are_accepted(text: str, tmp_path: Path) -> None:
     if "[site]" not in text:
         text += '\n[site]\nurl = "https://assets.example.com"\nstore = "memory:"\n'
     text = text.replace("eu-central-1_…", "eu-central-1_Example")
-    parse(text, tmp_path / "stagedoor.toml", put_keys_of_passes(text, tmp_path))
+    environ = {**put_keys_of_passes(text, tmp_path), "CLIENT_SECRET": "s", "PARTNERS_SECRET": "p"}
+    parse(text, tmp_path / "stagedoor.toml", environ)
 
 
 # --- links

@@ -18,7 +18,7 @@ from stagedoor.catalogue import entry
 from stagedoor.core import replies
 from stagedoor.core.credentials import PASS_PARAMETERS, Sources
 from stagedoor.core.door import OBJECT_METHODS, Site
-from stagedoor.core.endpoints import cookies, urls
+from stagedoor.core.endpoints import cookies, login, urls
 from stagedoor.core.endpoints.arguments import MAX_BODY_BYTES
 from stagedoor.core.endpoints.s3objects import MAX_LISTED
 from stagedoor.core.errors import InvalidRequest
@@ -101,11 +101,11 @@ def test_an_operation_says_what_it_is_and_what_can_come_of_it(name: str) -> None
     assert statuses >= {400, 405, 431, 500}
     assert min(statuses) < 300
     public = operation.get("security") == []
-    assert public or {401, 403, 503} <= statuses
+    assert public or operation["tags"] == ["sign-in"] or {401, 403, 503} <= statuses
     assert ({408, 413} <= statuses) == name.startswith("POST")
     for status, response in operation["responses"].items():
         content = resolved(response).get("content", {})
-        if int(status) >= 400 and not (status == "503" and name.endswith("readyz")):
+        if int(status) >= 400 and name + status not in ("GET /-/readyz503", "GET /-/login401"):
             assert set(content) in ({"text/xml"}, {"application/problem+json"}, {"application/problem+json", *content})
 
 
@@ -238,6 +238,13 @@ def test_the_pattern_of_content_ids_is_what_the_catalogue_takes(text: str) -> No
     assert valid(text, PATHS["/-/contents/{id}"]["get"]["parameters"][0]["schema"]) == entry.is_id(text)
 
 
+@pytest.mark.parametrize("name", login.PASSED_ON)
+@given(text=st.text(st.sampled_from("ab_ :@+/-9\n\u00e4"), max_size=30))
+def test_the_patterns_of_what_is_passed_on_are_what_the_code_takes(name: str, text: str) -> None:
+    schemas = {one["name"]: one["schema"] for one in PATHS["/-/login"]["get"]["parameters"]}
+    assert valid(text, schemas[name]) == bool(login.PASSED_ON[name].fullmatch(text))
+
+
 # --- true of the settings
 
 
@@ -280,4 +287,4 @@ def test_credentials_are_those_that_this_site_looks_for() -> None:
 def test_what_anybody_may_ask_needs_nothing() -> None:
     for name, operation in OPERATIONS.items():
         public = operation.get("security") == []
-        assert public == name.endswith(("openapi.json", "healthz", "readyz")), name
+        assert public == name.endswith(("openapi.json", "healthz", "readyz", "login", "callback")), name
