@@ -24,8 +24,8 @@ ABOUT: Mapping[str, str] = {
     "tokens": "Where a request may carry a token.",
     "rules": "Who may read what. One `[[rules]]` table for each rule; see the [policy reference](policy.md).",
     "login": (
-        "Where browsers without a credential are sent, and how long our session lasts. In this version only `page`,\n"
-        "`session` and `session_keys` do something; the rest is checked and kept for later."
+        "Sign-in here is on when `issuer`, `client_id` or `client_secret` is set, or an issuer has a `client_id`:\n"
+        "[sign people in](../how-to/sign-in.md). `session` and `session_keys` alone only make sessions from tokens."
     ),
     "passes": (
         "CloudFront-compatible signed URLs and cookies. With `public_keys` alone they are verified; with `key_id` and\n"
@@ -68,7 +68,13 @@ NOTES: Mapping[str, str] = {
 - A place that `from` does not name is not looked at.
 """,
     "login": """\
+- Register `[site] url` + `/-/callback` as redirect URI, and `[site] url` + `/-/logout` as the address after sign-out.
+- `client_id`, `client_secret` and `issuer` say at which one issuer people sign in. Where several do, each has
+  `client_id` and `client_secret` in its own `[[issuers]]` entry, and these three stay away.
+- `scopes` hold `openid`. None is added.
+- `session` is absolute: a session that was signed in here ends then, whatever the id token's `exp`.
 - `page` gets `?next=` and the URL that was asked for. Only navigations go there; see [HTTP](http.md#sign-in).
+  With it `/-/login` still works, but nobody is sent there.
 - A session key has at least 32 bytes: `(umask 077; openssl rand -base64 48 > session.key)`. The first of the list
   signs, all verify. Without `session_keys` one worker makes a key at its start, and sessions end with it. Several
   workers and `[login]` need `session_keys`; several workers without `[login]` have no sessions.

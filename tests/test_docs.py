@@ -294,8 +294,7 @@ def test_settings_in_the_pages_are_accepted(text: str, tmp_path: Path) -> None:
     if "[site]" not in text:
         text += '\n[site]\nurl = "https://assets.example.com"\nstore = "memory:"\n'
     text = text.replace("eu-central-1_…", "eu-central-1_Example")
-    environ = {**put_keys_of_passes(text, tmp_path), "CLIENT_SECRET": "s", "PARTNERS_SECRET": "p"}
-    parse(text, tmp_path / "stagedoor.toml", environ)
+    parse(text, tmp_path / "stagedoor.toml", put_keys_of_passes(text, tmp_path))
 
 
 # --- links

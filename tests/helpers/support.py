@@ -313,7 +313,7 @@ _COURTESY = {"please", "in", "to", "the", "a", "is", "this", "that", "there", "y
 
 
 def put_keys_of_passes(settings: str, folder: Path) -> dict[str, str]:
-    """Put one pair of keys wherever settings expect keys of passes.
+    """Put one pair of keys wherever settings expect keys of passes, and something wherever they expect a variable.
 
     Args:
         settings: as in stagedoor.toml.
@@ -324,7 +324,7 @@ def put_keys_of_passes(settings: str, folder: Path) -> dict[str, str]:
     """
     passes, pair = tomllib.loads(settings).get("passes", {}), new_pair("ec")
     keys = dict.fromkeys(passes.get("public_keys", {}).values(), pair.public)
-    environ = {}
+    environ = dict.fromkeys(re.findall(r'"env:(\w+)"', settings), "only for tests, but long enough for a key")
     for place, key in {**keys, passes.get("private_key", ""): pair.private}.items():
         kind, _, name = place.partition(":")
         if kind == "file":
