@@ -16,6 +16,8 @@ import pytest
 
 import stagedoor
 from stagedoor import ANONYMOUS, Allow, Caller, Gateway, compile_rules, store
+from stagedoor.core import attempts, login, return_to, session
+from stagedoor.core.endpoints import callback
 from stagedoor.gateway import app
 from stagedoor.settings import parse
 from tests.helpers.support import key_set, put_keys_of_passes, rsa_signer
@@ -156,6 +158,29 @@ def test_find_out_why_names_every_code_and_no_other() -> None:
         first = cells[1] if re.fullmatch(r" ?\d{3}", cells[0].strip()) else cells[0]
         named |= set(re.findall(r"`([^`]+)`", first))
     assert named == codes()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("reference/cookies.md", f"All together they stay below {attempts.MAX_OURS:,} bytes"),
+        ("reference/cookies.md", f"`__Host-stagedoor-try-0` … `-try-{attempts.SLOTS - 1}`"),
+        ("reference/cookies.md", f"{attempts.LIFETIME // 60} minutes, or until it ends"),
+        ("reference/cookies.md", f"{attempts.MAX_BYTES:,} together"),
+        ("reference/cookies.md", f"{session.MAX_COOKIE_BYTES:,} at most"),
+        ("reference/cookies.md", f"| {callback.AGAIN_WITHIN} seconds |"),
+        ("reference/http.md", f"longer\nthan {return_to.MAX_BYTES:,} bytes the path is kept"),
+        ("reference/http.md", f"no answer within {login.WITHIN:g} seconds in all"),
+        ("how-to/sign-in.md", f"Of an address with more than {return_to.MAX_BYTES:,} bytes the path is kept"),
+        ("how-to/sign-in.md", f"An address of more than {attempts.MAX_IN_STATE} bytes is then forgotten"),
+        ("how-to/sign-in.md", f"{login.LEEWAY:g} seconds of clock difference are forgiven"),
+        ("how-to/sign-in.md", f"asks of the provider takes {login.WITHIN:g} seconds at most"),
+        ("how-to/find-out-why.md", f"{login.LEEWAY:g} s are forgiven"),
+        ("decisions/0014-sign-in.md", f"Longer addresses than {attempts.MAX_IN_STATE} bytes are left out"),
+    ],
+)
+def test_limits_of_sign_in_are_those_of_the_code(name: str, said: str) -> None:
+    assert said in page(name)
 
 
 # --- the Python reference
