@@ -130,20 +130,34 @@ def test_serve_passes_its_flags_on_and_says_what_is_odd_first(
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
-    [([], (None, False)), (["--port", "9000", "--open"], (9000, True)), (["--no-browser"], (None, False))],
+    [
+        ([], (None, False, [])),
+        (["--port", "9000", "--open"], (9000, True, [])),
+        (["--no-browser"], (None, False, [])),
+        (
+            ["--also", "http://localhost:9000/", "--also", "http://[::1]"],
+            (None, False, ["http://localhost:9000", "http://[::1]"]),
+        ),
+    ],
 )
 def test_demo_opens_a_browser_only_for_people(
-    arguments: list[str], expected: tuple[int | None, bool], monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], expected: tuple[int | None, bool, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[tuple[int | None, bool]] = []
+    calls: list[tuple[int | None, bool, list[str]]] = []
 
-    def run(port: int | None, open_browser: bool) -> int:
-        calls.append((port, open_browser))
+    def run(port: int | None, open_browser: bool, others: list[str]) -> int:
+        calls.append((port, open_browser, others))
         return 0
 
     monkeypatch.setitem(sys.modules, "stagedoor.demo", SimpleNamespace(run=run))
     assert main(["demo", *arguments]) == 0
     assert calls == [expected]
+
+
+@pytest.mark.parametrize("url", ["https://example.com", "http://localhost.evil.example", "http://localhost:9000/x", ""])
+def test_demo_signs_people_in_at_no_site_elsewhere(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--also", url]) == 2
+    assert "--also: this is the origin of a site on this machine" in capsys.readouterr().err
 
 
 def test_machines_get_stable_keys(stage: Path, capsys: pytest.CaptureFixture[str]) -> None:

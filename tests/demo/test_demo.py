@@ -35,12 +35,14 @@ from stagedoor.keys import signatures
 from tests.helpers import linting
 
 SITE, ISSUER = "http://127.0.0.1:8080", "http://127.0.0.1:8081"
+OTHER_SITE = "http://localhost:9000"
+CALLBACK, SIGNED_OUT = f"{SITE}/-/callback", f"{SITE}/-/logout"
 VERIFIER = "v" * 43
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
 REQUEST = {
     "response_type": "code",
     "client_id": CLIENT_ID,
-    "redirect_uri": f"{SITE}/",
+    "redirect_uri": CALLBACK,
     "scope": "openid email",
     "state": "a state, kept & returned",
     "nonce": "n-1",
@@ -63,7 +65,7 @@ def clock() -> Clock:
 
 @pytest.fixture(scope="module")
 def provider(clock: Clock) -> Provider:
-    return Provider(ISSUER, SITE, clock)
+    return Provider(ISSUER, SITE, clock, others=(OTHER_SITE,))
 
 
 @pytest.fixture
@@ -73,18 +75,23 @@ async def client(provider: Provider) -> httpx.AsyncClient:
 
 async def sign_in(client: httpx.AsyncClient, **changes: str) -> dict[str, str]:
     """Choose Ann; return the parameters that the client gets back."""
-    answer = await client.post("/authorize", data={**REQUEST, "person": "ann", **changes})
+    form = {**REQUEST, "person": "ann", **changes}
+    return came_back(await client.post("/authorize", data=form), form["redirect_uri"])
+
+
+def came_back(answer: httpx.Response, to: str = CALLBACK) -> dict[str, str]:
+    """The parameters of a redirect to the client."""
     assert answer.status_code == 303
-    target = urlsplit(answer.headers["location"])
-    assert f"{target.scheme}://{target.netloc}{target.path}" == f"{SITE}/"
-    return dict(parse_qsl(target.query))
+    address, _, query = answer.headers["location"].partition("?")
+    assert address == to
+    return dict(parse_qsl(query))
 
 
 async def redeem(client: httpx.AsyncClient, code: str, **changes: str) -> httpx.Response:
     form = {
         "grant_type": "authorization_code",
         "client_id": CLIENT_ID,
-        "redirect_uri": f"{SITE}/",
+        "redirect_uri": CALLBACK,
         "code": code,
         "code_verifier": VERIFIER,
     }
@@ -109,7 +116,18 @@ async def test_state_and_issuer_come_back(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "redirect_uri", ["https://evil.example/", f"{SITE}/x", f"{SITE}", "http://localhost:8080/", f"{SITE}/?a=b", ""]
+    "redirect_uri",
+    [
+        "https://evil.example/-/callback",
+        f"{SITE}/",
+        f"{SITE}",
+        f"{CALLBACK}/",
+        f"{CALLBACK}?a=b",
+        SIGNED_OUT,
+        "http://localhost:8080/-/callback",
+        f"{OTHER_SITE}/",
+        "",
+    ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_other_redirect_uri_is_refused_without_a_redirect(
@@ -139,6 +157,41 @@ async def test_bad_requests_get_an_error_and_no_code(
     back = await sign_in(client, **changes)
     assert back["error"] == error
     assert "code" not in back
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(("prompt", "error"), [("none", "login_required"), ("none login", "invalid_request")])
+async def test_nobody_is_remembered_so_nobody_is_signed_in_without_a_page(
+    client: httpx.AsyncClient, method: str, prompt: str, error: str
+) -> None:
+    await sign_in(client)
+    form = {**REQUEST, "prompt": prompt, "person": "ann"}
+    sent = {"params": form} if method == "GET" else {"data": form}
+    back = came_back(await client.request(method, "/authorize", **sent))  # type: ignore[arg-type]
+    assert (back["error"], back["state"], "code" in back) == (error, REQUEST["state"], False)
+    assert (await client.get("/authorize", params={**REQUEST, "prompt": "login"})).status_code == 200
+
+
+async def test_another_site_signs_in_at_its_own_address(client: httpx.AsyncClient) -> None:
+    elsewhere = f"{OTHER_SITE}/-/callback"
+    page = await client.get("/authorize", params={**REQUEST, "redirect_uri": elsewhere})
+    assert f"<code>{OTHER_SITE}</code>" in page.text
+    assert f"form-action 'self' {SITE} {OTHER_SITE};" in page.headers["content-security-policy"]
+    code = (await sign_in(client, redirect_uri=elsewhere))["code"]
+    assert (await redeem(client, code)).json()["error"] == "invalid_grant"  # the site that asked gets it, and no other
+    code = (await sign_in(client, redirect_uri=elsewhere))["code"]
+    assert (await redeem(client, code, redirect_uri=elsewhere)).status_code == 200
+
+
+async def test_sign_out_leads_back_to_the_site(client: httpx.AsyncClient, provider: Provider) -> None:
+    assert provider.discovery()["end_session_endpoint"] == f"{ISSUER}/logout"
+    asked = {"client_id": CLIENT_ID, "post_logout_redirect_uri": SIGNED_OUT}
+    assert came_back(await client.get("/logout", params=asked), SIGNED_OUT) == {}
+    assert came_back(await client.get("/logout", params={**asked, "state": "a&b"}), SIGNED_OUT) == {"state": "a&b"}
+    for back in ("https://evil.example/-/logout", f"{SITE}/", f"{SIGNED_OUT}/", CALLBACK, ""):
+        answer = await client.get("/logout", params={**asked, "post_logout_redirect_uri": back})
+        assert (answer.status_code, "location" in answer.headers) == (400, False)
+    assert (await client.get("/logout", params={**asked, "client_id": "another"})).status_code == 400
 
 
 async def test_code_works_once(client: httpx.AsyncClient) -> None:
@@ -300,9 +353,11 @@ async def test_store_of_the_demo_holds_the_files_and_knows_the_origins(tmp_path:
     await gateway.aclose()
     for key in ("app/app.js", *LISTED):
         assert (tmp_path / "files" / key).read_bytes() == (FILES / key).read_bytes()
-    assert f"connect-src 'self' {ISSUER};" in (tmp_path / "files/index.html").read_text()
+    page = (tmp_path / "files/index.html").read_text()
+    assert "connect-src 'self';" in page
+    assert f"form-action 'self' {ISSUER}" in page
     site = json.loads((tmp_path / "files/app/site.json").read_bytes())
-    assert (site["site"], site["issuer"], site["client"]) == (SITE, ISSUER, CLIENT_ID)
+    assert (site["site"], site["tokens"]) == (SITE, str(tmp_path))
 
 
 async def test_settings_of_the_demo_raise_no_warnings(tmp_path: Path) -> None:
@@ -399,9 +454,7 @@ def test_demo_serves_and_leaves_nothing_behind(tmp_path: Path, name: signal.Sign
             part = client.get("/courses/night-sky/listening.wav", headers={**bearer, "range": "bytes=100-199"})
             assert (part.status_code, len(part.content)) == (206, 100)
             deep = client.get("/users/ann/notes.md", headers={"accept": "text/html"})
-            assert deep.headers["location"] == f"{site}/?next=" + f"{site}/users/ann/notes.md".replace(
-                ":", "%3A"
-            ).replace("/", "%2F")
+            assert deep.headers["location"] == f"{site}/-/login?next=%2Fusers%2Fann%2Fnotes.md"
     finally:
         code, rest = demo.end(name)
     assert (code, rest) == (0, "")

@@ -83,7 +83,7 @@ class Server(uvicorn.Server):
 
 async def serve(folder: Path, site: socket.socket, side: socket.socket) -> None:
     url, issuer = (f"http://{HOST}:{one.getsockname()[1]}" for one in (site, side))
-    provider = School(issuer, url)
+    provider = School(issuer, url, callback="/")
     for person in PEOPLE:
         (folder / f"{person.sub}.token").write_text(provider.access_token(person), encoding="ascii")
     apps = ((provider, side), (make_site(folder, url, issuer), site))

@@ -12,6 +12,7 @@ Each command imports what is slow to load when it needs it, so that `--help` ans
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated
@@ -29,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+_ON_THIS_MACHINE = re.compile(r"http://(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -113,18 +115,26 @@ def demo(
         bool | None,
         typer.Option("--open/--no-browser", help="default: open a browser on a local terminal"),
     ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="another site on this machine that may use the demo's provider; repeatable"),
+    ] = None,
 ) -> int:
     """run a sample site with its own sign-in, on this machine only.
 
     \b
-    example:
+    examples:
       stagedoor demo --port 8080 --no-browser
+      stagedoor demo --also http://localhost:9000
     """
+    others = [url.removesuffix("/") for url in also or ()]
+    if not all(map(_ON_THIS_MACHINE.fullmatch, others)):
+        raise WrongUsage("--also: this is the origin of a site on this machine, for example http://localhost:9000")
     from ..demo import run
 
     if browser is None:
         browser = sys.stdout.isatty() and "SSH_CONNECTION" not in os.environ
-    return run(port, browser)
+    return run(port, browser, others)
 
 
 def serve(

@@ -1,6 +1,6 @@
 """`stagedoor demo`: the real gateway in front of made-up files, and a provider to sign in with, on this machine only.
 
-One temporary folder holds the files, the gateway's settings and a token for curl. It is deleted at the end.
+One temporary folder holds the files, the gateway's settings and tokens for curl. It is deleted at the end.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import signal
 import socket
 import tempfile
 import webbrowser
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,21 +81,22 @@ issuer   = "{issuer}"
 audience = ["{client}"]
 
 {rules}
-[login]
-page    = "{site}/"             # visitors without a credential are redirected here, with ?next=
-session = "1h"
+[login]                         # people sign in at the provider above; it knows {site}/-/callback
+client_id = "{client}"
+session   = "1h"
 
 [log]
 access = "off"                  # request lines would hide what the demo prints
 """
 
 
-def run(port: int | None, open_browser: bool) -> int:
+def run(port: int | None, open_browser: bool, others: Sequence[str] = ()) -> int:
     """Run the demo until Ctrl-C or SIGTERM.
 
     Args:
         port: of the site; None: 8080, or the next free one.
         open_browser: open the page in a browser.
+        others: origins of other sites that may use the provider.
 
     Returns:
         Exit code: 0, or 1 if the demo could not start.
@@ -111,7 +112,7 @@ def run(port: int | None, open_browser: bool) -> int:
             _listen(None, site.getsockname()[1] + 1) as issuer,
             _temporary_folder() as folder,
         ):
-            return _run(site, issuer, folder, open_browser)
+            return _run(site, issuer, folder, open_browser, others)
     except OSError as error:
         Console(stderr=True).print(f"the demo cannot start: {error}; try another port", highlight=False)
         return 1
@@ -128,11 +129,12 @@ def _temporary_folder() -> Generator[Path, None, None]:
         yield Path(folder)
 
 
-def _run(site: socket.socket, issuer: socket.socket, folder: Path, open_browser: bool) -> int:
+def _run(site: socket.socket, issuer: socket.socket, folder: Path, open_browser: bool, others: Sequence[str]) -> int:
     url = _origin(site)
-    provider = Provider(_origin(issuer), url)
+    provider = Provider(_origin(issuer), url, others=others)
     gateway = make_site(folder, url, provider.issuer)
-    (folder / "ann.token").write_text(provider.access_token(PEOPLE[0]))
+    for person in PEOPLE:
+        (folder / f"{person.sub}.token").write_text(provider.access_token(person))
     ready = asyncio.run(_serve(((provider, issuer), (gateway, site)), url, folder, open_browser))
     return 0 if ready else 1
 
@@ -153,7 +155,7 @@ def make_site(folder: Path, url: str, issuer: str) -> Gateway:
 
 
 def _write_files(store: Path, url: str, issuer: str) -> None:
-    """Copy the site's files, and add what is known only at run time: the two origins, the users and the rules."""
+    """Copy the site's files, and add what is known only at run time: addresses, tokens, users and rules."""
     for source in FILES.rglob("*"):
         if source.is_file():
             path = store / source.relative_to(FILES)
@@ -162,7 +164,7 @@ def _write_files(store: Path, url: str, issuer: str) -> None:
     page = store / "index.html"
     page.write_text(page.read_text(encoding="utf-8").replace("@ISSUER@", issuer), encoding="utf-8")
     people = [{"sub": one.sub, "name": one.name, "groups": one.groups} for one in PEOPLE]
-    site = {"site": url, "issuer": issuer, "client": CLIENT_ID, "people": people, "rules": RULES}
+    site = {"site": url, "tokens": str(store.parent), "people": people, "rules": RULES}
     (store / "app/site.json").write_text(json.dumps(site, indent=1), encoding="utf-8")
 
 

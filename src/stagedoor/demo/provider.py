@@ -1,8 +1,8 @@
 """A small OpenID Connect provider for the demo: four people, no passwords, this machine only.
 
 It has the part of a real provider that the demo needs, and is strict about it: authorization code with PKCE
-(RFC 7636, S256), exact redirect URI, one-time codes, RS256 tokens, discovery. Because it asks for no password,
-it answers only under its own loopback address.
+(RFC 7636, S256), exact redirect URIs, one-time codes, RS256 tokens, discovery, sign-out. It remembers nobody: each
+sign-in asks who it is. Because it asks for no password, it answers only under its own loopback address.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -24,6 +24,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from ..core.login import CALLBACK, LOGOUT
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -98,13 +100,25 @@ class Provider:
 
     Args:
         issuer: its own origin, `http://127.0.0.1:PORT`; requests with any other Host are refused.
-        site: origin of the one client, the demo site.
+        site: origin of the demo site.
         clock: epoch seconds.
+        callback: path of the site to which people come back.
+        others: origins of further sites that sign people in here, at `CALLBACK`.
     """
 
-    def __init__(self, issuer: str, site: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        issuer: str,
+        site: str,
+        clock: Callable[[], float] = time.time,
+        *,
+        callback: str = CALLBACK,
+        others: Sequence[str] = (),
+    ) -> None:
         self.issuer, self.site = issuer, site
-        self.redirect_uri = f"{site}/"
+        self.redirect_uris = frozenset((site + callback, *(other + CALLBACK for other in others)))
+        self.signed_out_uris = frozenset(one + LOGOUT for one in (site, *others))
+        self._targets = " ".join(("'self'", site, *others))
         self._host = urlsplit(issuer).netloc
         self._clock = clock
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -116,6 +130,7 @@ class Provider:
             ("GET", "/authorize"): self._choose,
             ("POST", "/authorize"): self._authorize,
             ("POST", "/token"): self._token,
+            ("GET", "/logout"): self._sign_out,
             ("OPTIONS", "/token"): lambda _: Answer(204, headers=_PREFLIGHT),
             ("GET", "/signin.css"): lambda _: Answer(200, _file("signin.css"), ((b"content-type", b"text/css"),)),
         }
@@ -136,6 +151,7 @@ class Provider:
             "issuer": self.issuer,
             "authorization_endpoint": f"{self.issuer}/authorize",
             "token_endpoint": f"{self.issuer}/token",
+            "end_session_endpoint": f"{self.issuer}/logout",
             "jwks_uri": f"{self.issuer}/jwks.json",
             "response_types_supported": ["code"],
             "grant_types_supported": ["authorization_code"],
@@ -144,6 +160,7 @@ class Provider:
             "code_challenge_methods_supported": ["S256"],
             "token_endpoint_auth_methods_supported": ["none"],
             "authorization_response_iss_parameter_supported": True,
+            "prompt_values_supported": ["none", "login"],
             "scopes_supported": ["openid", "email", "profile"],
         }
 
@@ -159,7 +176,7 @@ class Provider:
         return self._sign("at+jwt", claims)
 
     def id_token(self, person: Person, nonce: str = "") -> str:
-        """An id token, for the page that asked for the sign-in (OpenID Connect Core 1.0 §2)."""
+        """An id token, for the site that asked for the sign-in (OpenID Connect Core 1.0 §2)."""
         extra = {"nonce": nonce} if nonce else {}
         return self._sign("JWT", {**person.claims(), "auth_time": int(self._clock()), **extra})
 
@@ -192,7 +209,7 @@ class Provider:
             return _json(400, {"error": error.code, "error_description": str(error)})
 
     def _common_headers(self, path: str) -> tuple[tuple[bytes, bytes], ...]:
-        policy = f"default-src 'none'; style-src 'self'; form-action 'self' {self.site}; frame-ancestors 'none'"
+        policy = f"default-src 'none'; style-src 'self'; form-action {self._targets}; frame-ancestors 'none'"
         fields = (
             (b"cache-control", b"no-store"),
             (b"x-content-type-options", b"nosniff"),
@@ -235,8 +252,9 @@ class Provider:
 
     def _refusal(self, form: Form) -> Answer | None:
         """The error for a bad authorization request: a redirect to the client, or a page if the client is wrong."""
-        if form.get("client_id") != CLIENT_ID or form.get("redirect_uri") != self.redirect_uri:
+        if form.get("client_id") != CLIENT_ID or form.get("redirect_uri") not in self.redirect_uris:
             return Answer(400, b"client_id or redirect_uri is not the demo site's, so there is no redirect\n")
+        prompt = form.get("prompt", "").split()
         problem = ""
         if form.get("response_type") != "code":
             problem = "unsupported_response_type"
@@ -244,12 +262,14 @@ class Provider:
             problem = "invalid_scope"
         elif form.get("code_challenge_method") != "S256" or not _CHALLENGE.match(form.get("code_challenge", "")):
             problem = "invalid_request"
+        elif "none" in prompt:  # and nobody is signed in, because nobody is remembered
+            problem = "login_required" if prompt == ["none"] else "invalid_request"
         return self._back(form, {"error": problem}) if problem else None
 
     def _back(self, form: Form, result: Mapping[str, str]) -> Answer:
         """A redirect to the client, with `state` as it came and `iss` (RFC 9207)."""
         state = {"state": form["state"]} if "state" in form else {}
-        location = f"{self.redirect_uri}?{urlencode({**result, **state, 'iss': self.issuer})}"
+        location = f"{form['redirect_uri']}?{urlencode({**result, **state, 'iss': self.issuer})}"
         return Answer(303, headers=((b"location", location.encode()),))
 
     def _sign_in_page(self, form: Form) -> bytes:
@@ -259,8 +279,18 @@ class Provider:
             if name != "person"
         )
         cards = "".join(_card(person, person.sub == form.get("login_hint")) for person in PEOPLE)
-        page = Template(_file("signin.html").decode())
-        return page.substitute(fields=kept, cards=cards, site=html.escape(self.site)).encode()
+        page, site = Template(_file("signin.html").decode()), "/".join(form["redirect_uri"].split("/")[:3])
+        return page.substitute(fields=kept, cards=cards, site=html.escape(site)).encode()
+
+    # --- end session endpoint (OpenID Connect RP-Initiated Logout 1.0 §2)
+
+    def _sign_out(self, form: Form) -> Answer:
+        """Redirect back; there is no session here to end."""
+        back = form.get("post_logout_redirect_uri", "")
+        if form.get("client_id") != CLIENT_ID or back not in self.signed_out_uris:
+            return Answer(400, b"client_id or post_logout_redirect_uri is not the demo site's: no redirect\n")
+        state = f"?{urlencode({'state': form['state']})}" if "state" in form else ""
+        return Answer(303, headers=((b"location", (back + state).encode()),))
 
     # --- token endpoint (RFC 6749 §4.1.3, RFC 7636 §4.6)
 

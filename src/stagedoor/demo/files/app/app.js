@@ -1,6 +1,5 @@
-// The demo's page: signs people in (authorization code + PKCE), then shows each file as this visitor may see it.
+// The demo's page: says who is signed in, and shows each file as this visitor may see it. Sign-in is a link, sign-out a form.
 
-const KEPT = "stagedoor-demo";
 const SECTIONS = [
   ["public/", "Public", "Everyone, signed in or not."],
   ["courses/drafts/", "Course drafts", "Teachers only: a deny rule keeps the students out."],
@@ -37,65 +36,6 @@ const urlOf = (key) => "/" + key.split("/").map(encodeURIComponent).join("/");
 async function json(url, credentials = "same-origin") {
   const response = await fetch(url, { credentials, headers: { accept: "application/json" } });
   return { status: response.status, body: response.ok ? await response.json() : null };
-}
-
-// --- signing in
-
-const base64url = (bytes) =>
-  btoa(String.fromCharCode(...new Uint8Array(bytes))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
-const random = () => base64url(crypto.getRandomValues(new Uint8Array(32)));
-const kept = () => JSON.parse(sessionStorage.getItem(KEPT) ?? "{}");
-const keep = (values) => sessionStorage.setItem(KEPT, JSON.stringify(values));
-
-/** The URL of this site that the visitor asked for, or "". A whole URL, because a path can lead elsewhere ("//"). */
-function wanted(config) {
-  const next = new URLSearchParams(location.search).get("next");
-  if (!next) return "";
-  try {
-    const url = new URL(next, config.site);
-    return url.origin === config.site ? url.href : "";
-  } catch {
-    return "";
-  }
-}
-
-async function signIn(config, person = "") {
-  const verifier = random(), state = random(), nonce = random();
-  keep({ verifier, state, nonce, next: wanted(config) });
-  const challenge = base64url(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(verifier)));
-  const query = new URLSearchParams({
-    response_type: "code", client_id: config.client, redirect_uri: config.site + "/", scope: "openid email profile",
-    state, nonce, code_challenge: challenge, code_challenge_method: "S256",
-  });
-  if (person) query.set("login_hint", person);
-  location.assign(`${config.issuer}/authorize?${query}`);
-}
-
-/** Back from the provider: trade the code for tokens, and the id token for a session. Returns the URL to go to. */
-async function finishSignIn(config, answer) {
-  const { verifier, state, nonce, next } = kept();
-  keep({});
-  history.replaceState(null, "", "/");
-  if (!state || answer.get("state") !== state || answer.get("iss") !== config.issuer) {
-    throw new Error("That sign-in did not start in this tab, so it was not finished. Please sign in again.");
-  }
-  if (answer.has("error")) throw new Error(`The provider answered: ${answer.get("error")}.`);
-  const response = await fetch(`${config.issuer}/token`, {
-    method: "POST",
-    body: new URLSearchParams({
-      grant_type: "authorization_code", client_id: config.client, redirect_uri: config.site + "/",
-      code: answer.get("code"), code_verifier: verifier,
-    }),
-  });
-  const tokens = await response.json();
-  if (!response.ok) throw new Error(`The provider answered: ${tokens.error_description}.`);
-  const payload = tokens.id_token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
-  if (JSON.parse(atob(payload)).nonce !== nonce) throw new Error("The token does not belong to this sign-in.");
-  const session = await fetch("/-/session", { method: "POST", headers: { authorization: `Bearer ${tokens.id_token}` } });
-  if (session.status !== 204) throw new Error(`The door did not accept the token (${session.status}).`);
-  // The demo keeps a token where scripts can read it, so that it can be copied for curl. Your site should not.
-  keep({ token: tokens.access_token });
-  return next;
 }
 
 // --- what one visitor may see
@@ -236,47 +176,22 @@ const face = (person) => el("span", { class: "face", "data-person": person.sub, 
 function showPeople(config, me) {
   for (const person of config.people) {
     const here = me.signedIn && me.sub === person.sub;
-    const button = el("button", { type: "button", "aria-pressed": here ? "true" : "false", onclick: () => signIn(config, person.sub) },
-      face(person),
-      el("span", { class: "who" }, el("strong", {}, person.name), el("span", {}, person.groups.join(", ") || "no group")));
-    $("people").append(el("li", {}, button));
+    $("people").append(el("li", { "aria-current": here ? "true" : null }, face(person),
+      el("span", { class: "who" }, el("strong", {}, person.name), el("span", {}, (person.groups.join(", ") || "no group") + (here ? " · you" : "")))));
   }
-  const signInButton = $("sign-in");
-  signInButton.hidden = false;
-  signInButton.textContent = me.signedIn ? "Switch user" : "Sign in";
-  signInButton.className = me.signedIn ? "secondary" : "primary";
-  signInButton.addEventListener("click", () => signIn(config));
-  if (me.signedIn) $("me").append(face(me.person), el("span", {}, el("span", { class: "extra" }, "Signed in as "), el("strong", {}, me.sub)));
-  else {
-    $("me").textContent = "Not signed in";
-    $("me").classList.add("anonymous");
-  }
-}
-
-function showNotice(config, me) {
-  const next = wanted(config);
-  if (!next) return;
-  const [text, button] = [$("notice").firstElementChild, $("notice-button")];
-  const name = el("code", {}, decodeURI(next.slice(config.site.length)));
-  if (me.signedIn) {
-    text.append("You wanted to see ", name, ".");
-    button.textContent = "Open it";
-    button.addEventListener("click", () => location.assign(next));
-  } else {
-    text.append("Sign in to see ", name, ". You come back to it.");
-    button.textContent = "Sign in";
-    button.addEventListener("click", () => signIn(config));
-  }
-  $("notice").hidden = false;
+  $("sign-in").hidden = me.signedIn;
+  $("sign-out").hidden = $("somebody-else").hidden = !me.signedIn;
+  if (!me.signedIn) return;
+  $("me").append(face(me.person), el("span", {}, el("span", { class: "extra" }, "Signed in as "), el("strong", {}, me.sub)));
 }
 
 // --- for the terminal
 
-function command(text, words, full = text) {
+function command(text, words) {
   const button = el("button", { class: "quiet", type: "button", "aria-label": `Copy: ${words}` }, "Copy");
   button.addEventListener("click", async () => {
     try {
-      await navigator.clipboard.writeText(full);
+      await navigator.clipboard.writeText(text);
       button.textContent = "Copied";
     } catch {
       button.textContent = "Not allowed";
@@ -287,24 +202,18 @@ function command(text, words, full = text) {
 }
 
 function showCommands(config, me) {
-  const { token } = kept(), site = config.site;
-  const other = me.sub === "ben" ? "ann/notes.md" : "ben/essay.txt";
-  const own = { ann: "users/ann/notes.md", ben: "users/ben/essay.txt", tess: "users/tess/timetable.csv" }[me.sub] ?? "users/gil/lights.png";
-  const lines = [];
-  if (me.signedIn && token) {
-    $("try-text").textContent = `A token for ${me.sub}, valid for an hour. It opens nothing but this demo; a real page would not hold one.`;
-    lines.push(
-      command(`T=${token.slice(0, 18)}…${token.slice(-6)}`, "Keep the token in a variable", `T=${token}`),
-      command(`curl -I -H "Authorization: Bearer $T" ${site}/${own}`, "One of your files: 200"),
-      command(`curl -I --cookie "token=$T" ${site}/users/${other}`, "Another user's file, with the token in a cookie: 403"),
-      command(`curl -s -H "Authorization: Bearer $T" "${site}/-/explain?key=users/${other}"`, "And why"));
-    if (me.sub !== "gil") lines.push(command(`curl -I -r 0-999 -H "Authorization: Bearer $T" ${site}/courses/night-sky/listening.wav`, "Part of the sound: 206"));
-  } else {
-    $("try-text").textContent = me.signedIn
-      ? "This tab has no token any more. Switch user to get one."
-      : "Sign in to get a token that you can copy.";
-  }
+  const { site } = config, who = me.signedIn ? me.sub : "ann";
+  const other = who === "ben" ? "ann/notes.md" : "ben/essay.txt";
+  const own = { ann: "users/ann/notes.md", ben: "users/ben/essay.txt", tess: "users/tess/timetable.csv" }[who] ?? "users/gil/lights.png";
+  const lines = [
+    command(`T=$(cat ${config.tokens}/${who}.token)`, "Keep a token in a variable"),
+    command(`curl -I -H "Authorization: Bearer $T" ${site}/${own}`, `A file of ${who}: 200`),
+    command(`curl -I --cookie "token=$T" ${site}/users/${other}`, "Another user's file, with the token in a cookie: 403"),
+    command(`curl -s -H "Authorization: Bearer $T" "${site}/-/explain?key=users/${other}"`, "And why"),
+  ];
+  if (who !== "gil") lines.push(command(`curl -I -r 0-999 -H "Authorization: Bearer $T" ${site}/courses/night-sky/listening.wav`, "Part of the sound: 206"));
   lines.push(command(`curl -i ${site}/users/ann/notes.md`, "Without a token: 401"));
+  $("try-text").textContent = `The demo has put a token of ${who}, valid for an hour, into a file. It opens nothing but this demo.`;
   $("try").append(...lines);
 }
 
@@ -315,31 +224,14 @@ async function main() {
     location.replace(config.site + location.pathname + location.search);
     return;
   }
-  const answer = new URLSearchParams(location.search);
-  let failure = "";
-  if (answer.has("state")) {
-    try {
-      const next = await finishSignIn(config, answer);
-      if (next && next !== `${config.site}/`) return location.replace(next);
-    } catch (error) {
-      failure = error.message;
-    }
-  }
   const { body } = await json("/-/whoami");
   const me = body ?? { signedIn: false };
   if (me.signedIn) me.sub ||= me.claims.sub[0];  // a session holds every claim as a list
   me.person = config.people.find((one) => one.sub === me.sub) ?? { sub: me.sub, name: me.sub ?? "?", groups: [] };
   $("policy").textContent = config.rules;
   showPeople(config, me);
-  showNotice(config, me);
   showCommands(config, me);
   await showFiles(config, me);
-  if (failure) {
-    $("notice").firstElementChild.append(failure);
-    $("notice-button").hidden = true;
-    $("notice").setAttribute("role", "alert");
-    $("notice").hidden = false;
-  }
 }
 
 $("why-close").addEventListener("click", () => $("why").close());
