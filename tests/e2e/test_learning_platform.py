@@ -543,7 +543,8 @@ class TestInTheBrowser:
         alert = page.get_by_role("alert")
         expect(alert).to_contain_text(f"You are signed in as {NAMES[person]}, and you are not enrolled in Tides")
         expect(alert).to_contain_text("Ask your teacher to enrol you")
-        expect(alert).to_contain_text("403, you are signed in, but no rule of this site lets you read this")
+        denied = f"403, you are signed in as {person} (school), and no rule of this site lets you read this"
+        expect(alert).to_contain_text(denied)
         assert page.locator("video").count() == 0
         if person == STUDENT:
             visit.picture("refused")
