@@ -245,6 +245,14 @@ def test_sign_ins_for_other_addresses_are_no_circle() -> None:
         assert location(back) == f"{SITE}/users/ann/{number}"
 
 
+def test_people_who_take_turns_at_one_browser_are_no_circle() -> None:
+    site = SigningIn()
+    browser = Browser(site)
+    for person in ("ann", "ben", "ann", "ben", "ann"):
+        site.idp.claims = {"sub": person}
+        assert location(browser.reply(site.idp.sign_in(browser.begin_again("/")))) == f"{SITE}/"
+
+
 # --- whose sign-in it is
 
 

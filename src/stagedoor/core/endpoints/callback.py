@@ -150,6 +150,8 @@ class _Done:
             found = ((one[1].decode(), int(one[2], 16)) for one in _DONE.finditer(value))
             self._marks = [(mark, when) for mark, when in found if abs(now - when) < AGAIN_WITHIN]
         self.same_person = self._who == (_signed_in_before(door, request, now) or before)
+        if before != self._who:  # somebody else has signed in since, so no circle led here
+            self._marks = []
 
     def cookie(self, next_: str, now: float) -> str:
         """Count a sign-in for an address; returns the Set-Cookie value that says so."""
