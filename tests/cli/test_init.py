@@ -22,12 +22,15 @@ from stagedoor.cli.new_site import (
     check,
     discovered,
     files,
-    issuer_url,
     listen_address,
+    page_setting,
+    registered,
+    secret_setting,
     settings_text,
     site_url,
     store_setting,
 )
+from stagedoor.cli.providers import ENTRA, PROVIDERS, issuer_of, issuer_url, kind_of, read_provider
 from stagedoor.core.caller import ANONYMOUS, Caller
 from stagedoor.core.policy.decide import Allow
 from stagedoor.settings import Settings, load, parse
@@ -39,7 +42,22 @@ EVERY_KIND = (
     Answers("memory:", "https://id.example.com", ("a", 'b"\\ü')),
     Answers("memory:", "https://id.example.com/", ("a",), url="https://assets.example.com", algorithms=("ES256",)),
     Answers("memory:", "http://localhost:9000", ("a",), login_page="https://app.example.com/login?x=1"),
+    Answers("memory:", COGNITO, ("app",), client_id="app"),
+    Answers("memory:", "https://accounts.google.com", ("a", "b"), client_id="b", client_secret="env:THE_SECRET"),
+    Answers("memory:", f"https://{ENTRA}/t/v2.0", ("app",), client_id="app", client_secret="file:./client.secret"),
+    Answers("memory:", "https://id.example.com/realms/x", ("a",), client_id="a", login_page="https://a.example.com/"),
+    Answers("memory:", "https://x.okta.com", ("a",), url="https://assets.example.com", client_id='a"\\ü'),
+    Answers("memory:", "https://x.auth0.com/", ("a",), client_id="a"),
 )
+ISSUER_OF_KIND = {
+    "cognito": COGNITO,
+    "google": "https://accounts.google.com",
+    "entra": f"https://{ENTRA}/6a1f/v2.0",
+    "keycloak": "https://id.example.com/auth/realms/staff",
+    "okta": "https://x.okta.com/oauth2/default",
+    "auth0": "https://x.eu.auth0.com/",
+    "other": "https://id.example.com",
+}
 
 
 @pytest.mark.parametrize("answers", EVERY_KIND)
@@ -50,6 +68,10 @@ def test_what_it_writes_passes_check_without_warnings(answers: Answers) -> None:
     assert settings.issuers[0].audience == frozenset(answers.audience)
     assert settings.issuers[0].url == answers.issuer
     assert settings.login_page == answers.login_page
+    assert [(client.id, bool(client.secret)) for client in settings.clients] == (
+        [(answers.client_id, answers.client_secret is not None)] if answers.client_id else []
+    )
+    assert settings.session_keys_are_temporary is not answers.has_sessions
 
 
 def test_the_first_rules_open_public_and_ones_own_folder_and_nothing_else() -> None:
@@ -64,6 +86,7 @@ def test_the_first_rules_open_public_and_ones_own_folder_and_nothing_else() -> N
 
 @pytest.mark.parametrize("answers", EVERY_KIND)
 def test_the_commented_examples_work_when_the_hash_is_taken_away(answers: Answers) -> None:
+    answers = replace(answers, client_secret=answers.client_secret and "env:NEW")
     lines = settings_text(answers).replace('"file:session.key"', '"env:NEW"').splitlines()
     start = lines.index("# More rules; to use one, remove the # before it:")
     stop = next(number for number in range(start, len(lines)) if not lines[number])
@@ -97,6 +120,92 @@ def test_what_is_no_issuer(typed: str) -> None:
         issuer_url(typed)
 
 
+def test_each_kind_of_provider_is_known_by_its_issuer() -> None:
+    assert ISSUER_OF_KIND.keys() == PROVIDERS.keys()
+    for kind, issuer in ISSUER_OF_KIND.items():
+        assert kind_of(issuer) == kind
+        assert read_provider(kind.upper()) == (kind, None)
+        assert read_provider(issuer) == (kind, issuer)
+
+
+@pytest.mark.parametrize(
+    ("kind", "typed", "meant"),
+    [
+        ("cognito", "eu-central-1_AbC123", COGNITO),
+        ("entra", "6a1f-22", f"https://{ENTRA}/6a1f-22/v2.0"),
+        ("entra", "contoso.onmicrosoft.com", f"https://{ENTRA}/contoso.onmicrosoft.com/v2.0"),
+        ("entra", f"https://{ENTRA}/6a1f/v2.0", f"https://{ENTRA}/6a1f/v2.0"),
+        ("keycloak", "id.example.com/realms/x", "https://id.example.com/realms/x"),
+        ("okta", "example.okta.com", "https://example.okta.com"),
+        ("auth0", "x.eu.auth0.com", "https://x.eu.auth0.com/"),
+        ("auth0", "https://login.example.com/", "https://login.example.com/"),
+    ],
+)
+def test_issuers_as_people_name_them_to_each_kind_of_provider(kind: str, typed: str, meant: str) -> None:
+    assert issuer_of(kind, typed) == meant
+
+
+@pytest.mark.parametrize(
+    ("kind", "typed", "says"),
+    [
+        ("cognito", "https://id.example.com", "is not a user pool"),
+        ("keycloak", "id.example.com", "for example https://id.example.com/realms/NAME"),
+        ("entra", "common", "write the id of yours"),
+        ("entra", f"https://{ENTRA}/organizations/v2.0", "write the id of yours"),
+        ("okta", "okta", "is not an issuer"),
+    ],
+)
+def test_what_is_no_issuer_of_its_kind(kind: str, typed: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        issuer_of(kind, typed)
+
+
+def test_what_is_no_provider() -> None:
+    with pytest.raises(ValueError, match="one of cognito, google, entra, keycloak, okta, auth0, other, or an issuer"):
+        read_provider("myspace")
+
+
+def test_a_secret_is_named_and_never_written_or_repeated() -> None:
+    for named in ("env:NAME", "file:client.secret", "ssm:/a/b", "secretsmanager:arn:x"):
+        assert secret_setting(f" {named} ") == named
+    assert secret_setting("") is secret_setting("none") is None
+    for text in ("GOCSPX-1234", "env:not a name", "env:", "file:", "https://x.example.com"):
+        with pytest.raises(
+            ValueError, match=r"^say where the secret is, not what it is: env:NAME, file:PATH, ssm:/NAME$"
+        ):
+            secret_setting(text)
+
+
+def test_people_sign_in_here_or_at_a_page() -> None:
+    assert page_setting(" Here") is page_setting("") is None
+    assert page_setting("https://app.example.com/login") == "https://app.example.com/login"
+
+
+@pytest.mark.parametrize("kind", ISSUER_OF_KIND)
+def test_what_to_register_stands_in_the_settings_too(kind: str) -> None:
+    url = "https://assets.example.com"
+    answers = Answers("memory:", ISSUER_OF_KIND[kind], ("a",), url=url, client_id="a")
+    addresses = dict(registered(answers))
+    assert addresses[PROVIDERS[kind].callback] == f"{url}/-/callback"
+    assert (f"{url}/-/logout" in addresses.values()) == (kind != "google")
+    for name, address in addresses.items():
+        assert any(line.startswith("#") and name in line and line.endswith(address) for line in _lines(answers))
+
+
+def _lines(answers: Answers) -> list[str]:
+    return settings_text(answers).splitlines()
+
+
+def test_the_commented_settings_of_sign_in_work_when_the_hash_is_taken_away() -> None:
+    for answers in (BUCKET, EVERY_KIND[4]):
+        text = settings_text(answers).replace('"file:session.key"', '"env:NEW"')
+        shown = text.replace("# [login]", "[login]", 1)
+        for name in ("client_id", "client_secret", "scopes", "session"):
+            shown = shown.replace(f"# {name} = ", f"{name} = ")
+        (client,) = parse(shown, None, {"NEW": "-" * 64, "CLIENT_SECRET": "x"}).clients
+        assert (client.id, client.issuer.url) == ("app" if answers.client_id else "my-client-id", COGNITO)
+
+
 def test_folders_are_seen_from_where_one_stands_and_written_as_seen_from_the_file(tmp_path: Path) -> None:
     site = tmp_path / "site"
     assert store_setting("site/assets", tmp_path, site) == ("./assets", site / "assets")
@@ -128,6 +237,10 @@ def test_what_the_issuer_says_of_itself() -> None:
     updated = COGNITO.replace("//", "//issuer-")
     assert discovered(COGNITO, {"issuer": updated}).issuer == updated
     assert 'name     = "cognito"' in settings_text(replace(BUCKET, issuer=updated))
+    tenant = discovered(f"https://{ENTRA}/contoso.onmicrosoft.com/v2.0", {"issuer": f"https://{ENTRA}/6a1f/v2.0"})
+    assert tenant.issuer == f"https://{ENTRA}/6a1f/v2.0"
+    template = discovered(f"https://{ENTRA}/x/v2.0", {"issuer": f"https://{ENTRA}/{{tenantid}}/v2.0"})
+    assert template.issuer == f"https://{ENTRA}/x/v2.0"
     other = discovered("https://id.example.com", {"issuer": "https://other.example.com"})
     assert other.issuer == "https://id.example.com"
     assert "calls itself 'https://other.example.com'" in other.note
@@ -142,6 +255,8 @@ def test_a_session_key_only_where_sessions_outlive_a_restart() -> None:
     assert made[".gitignore"].text == "*.pyc\nsession.key\n"
     again = files(EVERY_KIND[3], session_key=None, gitignore=made[".gitignore"].text)
     assert list(again) == ["stagedoor.toml"]
+    assert files(EVERY_KIND[4], session_key="k")[SESSION_KEY].mode == 0o600
+    assert files(EVERY_KIND[6], session_key="k")[".gitignore"].text == "session.key\nclient.secret\n"
 
 
 # --- at the keyboard
@@ -179,22 +294,69 @@ def _load(path: Path) -> Settings:
     return load(path, {})
 
 
-def test_three_questions(
+def test_what_it_asks(
     provider: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    _type(monkeypatch, "files", "nonsense", provider, "app, other", "y")
+    answers = ("files", "nonsense", "other", "nonsense", provider, "here", "app, other", "s3cret", "env:SECRET", "y")
+    _type(monkeypatch, *answers)
     assert main(["init"]) == 0
-    settings = _load(tmp_path / "stagedoor.toml")
+    settings = load(tmp_path / "stagedoor.toml", {"SECRET": "s3cret"})
     assert settings.store == (tmp_path / "files").as_uri()
     assert settings.issuers[0].url == f"{provider}/"
     assert settings.issuers[0].algorithms == {"ES256"}
     assert settings.issuers[0].audience == {"app", "other"}
+    assert [(client.id, client.secret) for client in settings.clients] == [("app", "s3cret")]
+    assert not settings.session_keys_are_temporary
     assert (tmp_path / "files/public/hello.txt").is_file()
     said = capsys.readouterr()
+    assert "'nonsense' is not a provider: write one of cognito" in said.err
     assert "'nonsense' is not an issuer" in said.err
+    assert "say where the secret is" in said.err
+    assert "s3cret" not in said.out
     assert f"the issuer calls itself '{provider}/'" in said.err
+    assert "http://localhost:8080/-/callback\n" in said.out
+    assert "http://localhost:8080/-/logout\nnext:\n  export SECRET=" in said.out
     assert "stagedoor serve\n  curl http://localhost:8080/public/hello.txt\n" in said.out
+
+
+def test_a_page_of_ones_own_needs_no_client_here(
+    provider: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _type(monkeypatch, "s3://bucket", provider, "http://localhost:3000/login", "app")
+    assert main(["init"]) == 0
+    settings = _load(tmp_path / "stagedoor.toml")
+    assert (settings.login_page, settings.clients) == ("http://localhost:3000/login", ())
+    assert "register" not in capsys.readouterr().out
+
+
+def test_nothing_is_asked_if_issuer_and_client_are_given(
+    provider: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "client.secret").write_text("s3cret")
+    (tmp_path / "client.secret").chmod(0o600)
+    monkeypatch.setattr(sys, "stdin", None)
+    given = ["--issuer", provider, "--client-id", "app", "--client-secret", "file:client.secret"]
+    assert main(["init", *given, "--listen", "127.0.0.1:9000"]) == 0
+    settings = _load(tmp_path / "stagedoor.toml")
+    assert [(client.id, client.secret) for client in settings.clients] == [("app", "s3cret")]
+    assert settings.issuers[0].audience == {"app"}
+    assert (tmp_path / ".gitignore").read_text() == "session.key\nclient.secret\n"
+    assert main(["check", "--strict"]) == 0
+
+
+def test_google_has_one_issuer_and_no_address_for_sign_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("stagedoor.cli.init._discover", lambda answers: answers)
+    monkeypatch.chdir(tmp_path)
+    given = ["--provider", "google", "--client-id", "app", "--client-secret", "env:SECRET"]
+    assert main(["init", "--yes", *given]) == 0
+    said = capsys.readouterr().out
+    assert "Authorized redirect URIs  http://localhost:8080/-/callback\nnext:\n" in said
+    assert load(tmp_path / "stagedoor.toml", {"SECRET": "x"}).clients[0].issuer.url == "https://accounts.google.com"
 
 
 def test_a_folder_is_made_only_if_one_says_so(

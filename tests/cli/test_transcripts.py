@@ -172,7 +172,7 @@ def test_machines_get_stable_keys(stage: Path, capsys: pytest.CaptureFixture[str
 
     checked = answer("check", "--online", code=0)
     assert set(checked) == {
-        *("ok", "errors", "settings", "site", "listen", "store", "issuers", "rules", "passes", "catalogue"),
+        *("ok", "errors", "settings", "site", "listen", "store", "issuers", "rules", "signIn", "passes", "catalogue"),
         *("warnings", "inactive", "online"),
     }
     assert set(answer("explain", "--as", "ann.json", "users/bob/x", code=1)) == {

@@ -79,7 +79,7 @@ def test_nobody_listens() -> None:
 )
 def test_only_https_and_this_machine_are_asked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch_sync, "build_opener", None)
-    fetch_sync._opener.cache_clear()
+    fetch_sync.opener.cache_clear()
     assert fetch(Fetch(url)) == Fetched(b"", "this is not an https address")
 
 
@@ -92,7 +92,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
 
 def test_no_proxy_is_asked_for_this_machine(issuer: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    fetch_sync._opener.cache_clear()
+    fetch_sync.opener.cache_clear()
     assert fetch(Fetch(f"{issuer.url}/keys")).error == ""
     assert fetch(Fetch(f"{issuer.url}/keys".replace("127.0.0.1", "kc.localhost"))).error == ""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -14,22 +16,26 @@ from .options import AsJson, SettingsFile, load_settings
 from .output import complain, ok, say, say_json, say_table
 
 if TYPE_CHECKING:
+    from ..core.login import Client
     from ..core.policy.rules import Rule
     from ..settings import Settings
 
 
 class Found(NamedTuple):
-    """Whether a service answers, and what it said."""
+    """Whether a service answers, what it said, and where the setting stands that has to change, if one has to."""
 
     name: str
     ok: bool
     detail: str
+    where: str = ""
+    mend: str = ""
 
 
 def command(
     file: SettingsFile = None,
     online: Annotated[
-        bool, typer.Option("--online", help="also ask the issuers, the store, AWS and the catalogue")
+        bool,
+        typer.Option("--online", help="also ask issuers, store, AWS and catalogue, and try sign-in"),
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="fail on warnings, too")] = False,
     as_json: AsJson = False,
@@ -52,6 +58,9 @@ def command(
         return 0 if fine else 1
     _say_summary(summary, found)
     complain("warning", *settings.warnings)
+    for one in found:
+        if one.mend and not one.ok:
+            complain("error", ": ".join(filter(None, (one.where, one.name, one.detail))) + f"\n  {one.mend}")
     say("not fine" if not fine else "fine, with warnings" if settings.warnings else "fine")
     return 0 if fine else 1
 
@@ -99,10 +108,38 @@ def _summary(settings: Settings) -> dict[str, Any]:
             {"rule": rule.name, "path": rule.pattern, "effect": rule.effect, "who": _who(rule)}
             for rule in settings.policy.rules
         ],
+        "signIn": _sign_in(settings),
         "passes": _passes(settings),
         "catalogue": settings.catalogue,
         "warnings": list(settings.warnings),
         "inactive": list(settings.inactive),
+    }
+
+
+def _sign_in(settings: Settings) -> dict[str, Any] | None:
+    """Where people sign in, and what has to be registered there; None if nobody does."""
+    from ..core.login import CALLBACK, LOGOUT
+
+    if not settings.clients and settings.login_page is None:
+        return None
+    here = {
+        "clients": [
+            {
+                "issuer": client.issuer.name,
+                "clientId": client.id,
+                "secret": bool(client.secret),
+                "scopes": list(client.scopes),
+            }
+            for client in settings.clients
+        ],
+        "callback": settings.url + CALLBACK,
+        "signedOut": settings.url + LOGOUT,
+    }
+    return {
+        "page": settings.login_page,
+        **(here if settings.clients else {"clients": []}),
+        "session": int(settings.session),
+        "keysMadeAtStart": settings.session_keys_are_temporary,
     }
 
 
@@ -140,6 +177,8 @@ def _say_summary(summary: Mapping[str, Any], found: list[Found]) -> None:
         name = "" if one["name"] == one["issuer"] else f"{one['name']}: "
         rows.append(("issuer", f"{name}{one['issuer']}, for {', '.join(one['audience'])}"))
         rows.append(("", f"keys from {one['keys']}"))
+    if summary["signIn"]:
+        rows += _sign_in_rows(summary["signIn"])
     if summary["passes"]:
         rows += _pass_rows(summary["passes"])
     if summary["catalogue"]:
@@ -149,6 +188,24 @@ def _say_summary(summary: Mapping[str, Any], found: list[Found]) -> None:
     width = max(len(name) for name, _ in rows)
     _say_section("rules", width, [(one["rule"], one["effect"], one["path"], one["who"]) for one in summary["rules"]])
     _say_section("online", width, [(ok(one.ok), one.name, one.detail) for one in found])
+
+
+def _sign_in_rows(sign_in: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    if sign_in["page"]:
+        leads = ", which leads on to /-/login" if sign_in["clients"] else ""
+        rows.append(f"at the page {sign_in['page']}{leads}")
+    for one in sign_in["clients"]:
+        secret = "with a secret" if one["secret"] else "without a secret"
+        rows.append(f"here, at {one['issuer']}, as client {one['clientId']}, {secret}")
+    rows.append(f"sessions last {_duration(sign_in['session'])}")
+    if sign_in["keysMadeAtStart"]:
+        rows[-1] += ", and end when stagedoor does, because there are no session_keys"
+    if sign_in["clients"]:
+        rows.append(f"callback URL {sign_in['callback']}, after sign-out {sign_in['signedOut']}")
+        shared = "do not count there" if sign_in["keysMadeAtStart"] else "count there, with the same session_keys"
+        rows.append(f"by the gateway alone: on AWS nobody signs in yet, and sessions made here {shared}")
+    return [("" if number else "sign-in", row) for number, row in enumerate(rows)]
 
 
 def _pass_rows(passes: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -185,6 +242,7 @@ def _ask_services(settings: Settings) -> list[Found]:
 
     for keys in refresh(settings, time.time()):
         add(keys.issuer.name, keys.failure, f"{len(keys.keys)} usable {'key' if len(keys.keys) == 1 else 'keys'}")
+    found += _try_sign_in(settings)
     if settings.store is not None:
         add("store", store_failure(settings), "ready")
     if _passes(settings):
@@ -192,3 +250,38 @@ def _ask_services(settings: Settings) -> list[Found]:
     if settings.catalogue is not None:
         add("catalogue", catalogue_failure(settings), "ready")
     return found
+
+
+def _try_sign_in(settings: Settings) -> Iterator[Found]:
+    """Try each client of sign-in as far as its provider lets it; what is wrong names the setting and its line."""
+    if not settings.clients:
+        return
+    from ..core.login import Login
+    from ..core.tokens import Tokens
+    from ..keys import signatures
+    from ..outside.look_sync import look
+    from ..outside.trust import context_for
+    from .services import fetcher
+    from .try_sign_in import try_client
+
+    tls, ask = context_for(settings.ca), fetcher(settings)
+    login = Login(settings.url, settings.clients, Tokens(settings.issuers, signatures), time.monotonic)
+    for client in settings.clients:
+        for name, one in try_client(client, login, settings.url, ask, partial(look, tls=tls), time.time()):
+            where = _place(settings, client, one.setting) if one.setting else ""
+            yield Found(f"{client.issuer.name}: {name}", one.ok, one.detail, where, one.mend)
+
+
+def _place(settings: Settings, client: Client, setting: str) -> str:
+    """Where a setting of a client stands: in `[login]`, or at its issuer."""
+    from ..settings import open_reader
+    from ..settings.file import read
+
+    source = settings.source
+    reader = open_reader(read(source) if source else "", source, os.environ)
+    number = [issuer.url for issuer in settings.issuers].index(client.issuer.url)
+    at_issuer = setting.replace("login.", f"issuers[{number}].")
+    if reader.get(setting) is None and reader.get(f"issuers[{number}].client_id") is not None:
+        setting = at_issuer
+    error = reader.error(setting, "")
+    return f"{error.source}:{error.line}: {error.setting}" if error.line else f"{error.source}: {error.setting}"

@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from ..core.issuers import DISCOVERY, cognito_issuer, is_cognito, is_safe_url, other_form
+from ..core.issuers import is_cognito, other_form
 from ..core.jose import ALGORITHMS, algorithm_name
+from ..core.login import CALLBACK, LOGOUT
+from .providers import ENTRA, PROVIDERS, kind_of
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -41,8 +42,9 @@ class Answers:
         url: public origin of the site.
         listen: address and port of the gateway.
         algorithms: accepted signature algorithms; empty: the default, RS256.
-        login_page: URL of an existing sign-in page, or None. With it a session key is made, so that sessions
-            outlive a restart.
+        client_id: of the client that signs people in here; None: they bring tokens, or sign in elsewhere.
+        client_secret: where its secret is (`env:NAME`), or None.
+        login_page: URL of an existing sign-in page, or None.
     """
 
     store: str
@@ -51,7 +53,14 @@ class Answers:
     url: str = "http://localhost:8080"
     listen: str = LOCAL
     algorithms: tuple[str, ...] = ()
+    client_id: str | None = None
+    client_secret: str | None = None
     login_page: str | None = None
+
+    @property
+    def has_sessions(self) -> bool:
+        """A session key is made, so that sessions outlive a restart."""
+        return self.client_id is not None or self.login_page is not None
 
 
 class NewFile(NamedTuple):
@@ -64,23 +73,23 @@ class NewFile(NamedTuple):
 # --- answers as people type them
 
 
-def issuer_url(text: str) -> str:
-    """Return the issuer for its URL, its discovery address, or the id of a Cognito user pool.
+def secret_setting(text: str) -> str | None:
+    """Return the setting for a client secret: where it is, and never the secret itself; None for no secret.
 
     Raises:
-        ValueError: the text is none of them; the message says what to write.
+        ValueError: the text says no such place. The message does not repeat it, because it may be the secret.
     """
-    text = text.strip().removesuffix(DISCOVERY)
-    with suppress(ValueError):
-        return cognito_issuer(text)
-    if "://" not in text and re.match(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(/|$)", text):
-        text = f"https://{text}"
-    if not is_safe_url(text) or re.search(r"[\s?#]", text):
-        raise ValueError(
-            f"{text!r} is not an issuer: write its https URL, or a Cognito pool id like eu-central-1_AbC123"
-            " (http is for this machine only)"
-        )
+    text = text.strip()
+    if text.lower() in ("none", "no", ""):
+        return None
+    if not re.fullmatch(r"(env:[A-Za-z_][A-Za-z0-9_]*|(file|ssm|secretsmanager):.+)", text):
+        raise ValueError("say where the secret is, not what it is: env:NAME, file:PATH, ssm:/NAME")
     return text
+
+
+def page_setting(text: str) -> str | None:
+    """Return the setting for a sign-in page; None if people sign in at the site itself."""
+    return None if text.strip().lower() in ("here", "") else text.strip()
 
 
 def store_setting(text: str, here: Path, home: Path) -> tuple[str, Path | None]:
@@ -143,7 +152,7 @@ def discovered(issuer: str, document: Mapping[str, object]) -> Discovered:
     named = document.get("issuer")
     note = ""
     if named != issuer and isinstance(named, str):
-        if named.rstrip("/") == issuer.rstrip("/") or named == other_form(issuer):
+        if named.rstrip("/") == issuer.rstrip("/") or named == other_form(issuer) or _same_tenant(named, issuer):
             issuer, note = named, f"the issuer calls itself {named!r}, so the settings do, too"
         else:
             note = f"the issuer calls itself {named[:200]!r}: no token counts until [[issuers]] issuer says the same"
@@ -151,6 +160,12 @@ def discovered(issuer: str, document: Mapping[str, object]) -> Discovered:
     named = [algorithm_name(name) for name in supported] if isinstance(supported, list) else []
     usable = tuple(name for name in ALGORITHMS if name in named)
     return Discovered(issuer, () if "RS256" in usable else usable, note)
+
+
+def _same_tenant(named: str, issuer: str) -> bool:
+    """Is one the name and the other the id of the same directory of Entra? Their tokens always carry the id."""
+    a, b = (re.fullmatch(rf"https://{re.escape(ENTRA)}/[A-Za-z0-9.-]+/v2\.0", url) for url in (named, issuer))
+    return bool(a and b)
 
 
 # --- the files
@@ -177,8 +192,9 @@ def check(answers: Answers) -> Settings:
     from ..settings import parse
 
     store = answers.store if answers.store.startswith("s3:") else "memory:"
-    text = settings_text(replace(answers, store=store)).replace(f'"file:{SESSION_KEY}"', '"env:NEW"')
-    return parse(text, None, {"NEW": "-" * 64})
+    secret = answers.client_secret and "env:NEW"
+    text = settings_text(replace(answers, store=store, client_secret=secret))
+    return parse(text.replace(f'"file:{SESSION_KEY}"', '"env:NEW"'), None, {"NEW": "-" * 64})
 
 
 def files(answers: Answers, *, session_key: str | None = None, gitignore: str = "") -> dict[str, NewFile]:
@@ -186,17 +202,21 @@ def files(answers: Answers, *, session_key: str | None = None, gitignore: str = 
 
     Args:
         answers: checked.
-        session_key: random text for a new session key, which is used if there is a sign-in page; None: one exists.
+        session_key: random text for a new session key, which is used if people sign in; None: one exists.
         gitignore: the present text of `.gitignore`.
     """
     found = {"stagedoor.toml": NewFile(settings_text(answers))}
-    if answers.login_page is None:
+    if not answers.has_sessions:
         return found
     if session_key is not None:
         found[SESSION_KEY] = NewFile(session_key + "\n", 0o600)
-    if SESSION_KEY not in gitignore.split():
+    secrets = [SESSION_KEY]
+    if answers.client_secret and answers.client_secret.startswith("file:"):
+        secrets.append(answers.client_secret.removeprefix("file:").removeprefix("./"))
+    new = [name for name in secrets if not name.startswith(("/", "..")) and name not in gitignore.split()]
+    if new:
         start = gitignore if not gitignore or gitignore.endswith("\n") else gitignore + "\n"
-        found[".gitignore"] = NewFile(f"{start}{SESSION_KEY}\n")
+        found[".gitignore"] = NewFile(start + "".join(f"{name}\n" for name in new))
     return found
 
 
@@ -224,7 +244,9 @@ def settings_text(answers: Answers) -> str:
         lines.append(f"algorithms = {_list(answers.algorithms)}   # this issuer does not sign with RS256")
     if not cognito:
         lines.append('# claims = { groups = "roles" }   # where its tokens keep the groups, if not in "groups"')
-    login = _LOGIN.format(page=_toml(answers.login_page)) if answers.login_page else _NO_LOGIN
+    login = _sign_in(answers) if answers.client_id else _NO_LOGIN
+    if answers.login_page and not answers.client_id:
+        login = _PAGE.format(page=_toml(answers.login_page))
     return "\n".join([*lines, "", _RULES, login, "[gateway]", f"listen = {_toml(answers.listen)}", ""])
 
 
@@ -260,18 +282,53 @@ allow = "signed-in"
 """
 
 _NO_LOGIN = """\
-# Browsers that bring no token can be sent to your sign-in page:
+# People can sign in here, at a client that you register at the issuer:
+#
+# [login]
+# client_id = "my-client-id"
+#
+# Or browsers that bring no token are sent to a sign-in page of yours:
 #
 # [login]
 # page = "https://app.example.com/login"
 """
 
-_LOGIN = f"""\
+_PAGE = f"""\
 # Browsers that bring no token are sent here; sessions outlive a restart because their key is in a file.
 [login]
 page = {{page}}
 session_keys = ["file:{SESSION_KEY}"]
 """
+
+
+def registered(answers: Answers) -> tuple[tuple[str, str], ...]:
+    """What has to be registered at the provider: what its page calls it, and our address."""
+    provider = PROVIDERS[kind_of(answers.issuer)]
+    both = ((provider.callback, answers.url + CALLBACK), (provider.signed_out, answers.url + LOGOUT))
+    return tuple((name, address) for name, address in both if name)
+
+
+def _sign_in(answers: Answers) -> str:
+    """The `[login]` of a site where people sign in."""
+    provider = PROVIDERS[kind_of(answers.issuer)]
+    addresses = registered(answers)
+    width = max(len(name) for name, _ in addresses)
+    secret = _toml(answers.client_secret or "env:CLIENT_SECRET")
+    return "\n".join(
+        (
+            "# People sign in here: browsers without a session go to the issuer and back. Register there, exactly:",
+            *(f"#   {name:{width}}  {address}" for name, address in addresses),
+            *((f"# {provider.note}",) if provider.note else ()),
+            "[login]",
+            f"client_id = {_toml(answers.client_id or '')}",
+            f"{'' if answers.client_secret else '# '}client_secret = {secret}   # where it is, not what it is",
+            *((f"page = {_toml(answers.login_page)}   # leads on to /-/login",) if answers.login_page else ()),
+            '# scopes = ["openid", "email", "profile"]    # what is asked for; openid has to be there',
+            '# session = "8h"                             # how long people stay signed in',
+            f'session_keys = ["file:{SESSION_KEY}"]        # sessions outlive a restart: their key is in a file',
+            "",
+        )
+    )
 
 
 def _list(texts: Iterable[str]) -> str:

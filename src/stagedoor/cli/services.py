@@ -35,18 +35,20 @@ STORE_WITHIN = 15.0
 
 def verify(token: str, settings: Settings, now: float) -> Caller:
     """Verify a token; errors as for `Tokens.verify`."""
-    return run(Tokens(settings.issuers, signatures).verify(token, now), _fetcher(settings))
+    return run(Tokens(settings.issuers, signatures).verify(token, now), fetcher(settings))
 
 
 def refresh(settings: Settings, now: float) -> list[IssuerKeys]:
     """Ask every issuer for its keys, all at the same time."""
-    issuers, fetcher = list(Tokens(settings.issuers, signatures).issuers.values()), _fetcher(settings)
+    issuers, ask = list(Tokens(settings.issuers, signatures).issuers.values()), fetcher(settings)
     with ThreadPoolExecutor(max(len(issuers), 1)) as threads:
-        list(threads.map(lambda keys: run(keys.refresh(now), fetcher), issuers))
+        list(threads.map(lambda keys: run(keys.refresh(now), ask), issuers))
     return issuers
 
 
-def _fetcher(settings: Settings) -> Callable[[Wish], Answered]:
+def fetcher(settings: Settings) -> Callable[[Wish], Answered]:
+    """What answers a flow's wishes for documents of issuers."""
+
     def answer(wish: Wish) -> Answered:
         assert isinstance(wish, Fetch)
         return fetch(wish, tls=context_for(settings.ca))

@@ -51,7 +51,7 @@ def fetch(wish: Fetch, within: float | None = None, tls: ssl.SSLContext | None =
 
 
 @cache
-def _opener(proxies: bool, tls: ssl.SSLContext | None) -> OpenerDirector:
+def opener(proxies: bool, tls: ssl.SSLContext | None) -> OpenerDirector:
     """Made once, because reading the certificates of all authorities takes long on a share of a processor."""
     checks = () if tls is None else (HTTPSHandler(context=tls),)
     return build_opener(_NoRedirects, *checks, *(() if proxies else (ProxyHandler({}),)))
@@ -68,12 +68,12 @@ def _fetched(wish: Fetch, within: float, tls: ssl.SSLContext | None) -> Fetched:
     except TimeoutError:
         return _LATE
     except URLError as error:
-        return Fetched(b"", _reason(error))
+        return Fetched(b"", reason(error))
     except Exception as error:  # any other failure means that there is no body
         return Fetched(b"", f"{type(error).__name__}: {error}")
 
 
-def _reason(error: URLError) -> str:
+def reason(error: URLError) -> str:
     if isinstance(error.reason, ssl.SSLCertVerificationError):
         own = "if its authority is one of your own, name the authority's file in [site] ca or SSL_CERT_FILE"
         return f"its certificate does not count here: {error.reason.verify_message}; {own}"
@@ -93,8 +93,8 @@ def _get(wish: Fetch, within: float, tls: ssl.SSLContext | None) -> Fetched:
     headers = {"Accept": "application/json", "Host": parts.netloc, **form_fields(wish)}
     url = wish.url if host == parts.hostname else parts._replace(netloc=f"{host}:{parts.port or 80}").geturl()
     asked = Request(url, wish.form, headers)  # noqa: S310 - `fetch` checked the URL
-    opener = _opener(parts.scheme == "https" and host not in THIS_MACHINE, tls)
-    with opener.open(asked, timeout=within) as answer:
+    asks = opener(parts.scheme == "https" and host not in THIS_MACHINE, tls)
+    with asks.open(asked, timeout=within) as answer:
         if answer.status != 200:
             return Fetched(b"", not_200(answer.status))
         body: bytes = b""
