@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
+from .errors import without_credentials
+
 T = TypeVar("T")
 
 Headers: TypeAlias = Mapping[bytes, Sequence[bytes]]
@@ -109,6 +111,11 @@ class Fetch(NamedTuple):
     limit: int = 1_048_576
     form: bytes | None = None
     authorization: str = ""
+
+    def __repr__(self) -> str:
+        """Without what may be secret: the query, the form and the authorization."""
+        method = "GET" if self.form is None else "POST"
+        return f"<Fetch {method} {without_credentials(self.url)}>"
 
 
 class Fetched(NamedTuple):

@@ -37,9 +37,11 @@ class Exchanges:
     def begin(self, wish: Fetch) -> Exchange:
         """Begin an exchange, or return the one that is under way. Does not wait."""
         with self._lock:
-            exchange = self._under_way.get(wish)
+            exchange = self._under_way.get(wish) if wish.form is None else None
             if exchange is None:
-                exchange = self._under_way[wish] = Exchange(wish, Future())
+                exchange = Exchange(wish, Future())
+                if wish.form is None:  # what one client sends is nobody else's
+                    self._under_way[wish] = exchange
                 exchange.future.set_running_or_notify_cancel()  # one cancelled task must not cancel it for others
                 threading.Thread(target=self._run, args=(exchange,), daemon=True).start()
         return exchange

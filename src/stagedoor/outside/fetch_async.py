@@ -16,6 +16,8 @@ from .http import Broken, Connections, Origin
 from .proxies import proxy_for
 from .trust import tls_context
 
+SHARED_WITHIN = 5.0
+"""Seconds that an exchange goes on at least, because others may join it who have more time than the first."""
 _SENT_AS_WRITTEN = "".join(map(chr, range(0x21, 0x7F)))
 
 
@@ -34,12 +36,17 @@ class Fetcher:
     async def __call__(self, wish: Fetch) -> Fetched:
         if wish.form is not None:  # what one client sends is nobody else's
             return await self._fetch(wish)
+        shared = wish._replace(timeout=max(wish.timeout, SHARED_WITHIN))
         task = self._under_way.get(wish.url)
         if task is None:
-            task = self._under_way[wish.url] = asyncio.create_task(self._fetch(wish))
+            task = self._under_way[wish.url] = asyncio.create_task(self._fetch(shared))
             task.add_done_callback(lambda _: self._under_way.pop(wish.url, None))
-        # Shielded, so that a caller who hangs up does not end the exchange for the others.
-        return await asyncio.shield(task)
+        try:
+            async with asyncio.timeout(wish.timeout):  # one who has less time than the others leaves earlier
+                # Shielded, so that a caller who hangs up does not end the exchange for the others.
+                return await asyncio.shield(task)
+        except TimeoutError:
+            return _late(wish)
 
     async def aclose(self) -> None:
         """Cancel exchanges that are under way."""
@@ -53,7 +60,7 @@ class Fetcher:
             async with asyncio.timeout(wish.timeout):
                 return await (self._read(wish) if wish.url.startswith("file:") else self._get(wish))
         except TimeoutError:
-            return Fetched(b"", f"no answer within {wish.timeout:g} s")
+            return _late(wish)
         except Broken as error:
             return Fetched(b"", str(error))
         except (OSError, ValueError) as error:
@@ -80,6 +87,10 @@ class Fetcher:
             return checked(await answer.read(wish.limit + 1), wish, coding, answer.status)
         finally:
             connections.close()
+
+
+def _late(wish: Fetch) -> Fetched:
+    return Fetched(b"", f"no answer within {wish.timeout:g} s")
 
 
 def _request(wish: Fetch) -> bytes:

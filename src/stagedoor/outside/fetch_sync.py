@@ -60,11 +60,6 @@ def opener(proxies: bool, tls: ssl.SSLContext | None) -> OpenerDirector:
 def _fetched(wish: Fetch, within: float, tls: ssl.SSLContext | None) -> Fetched:
     try:
         return _read(wish) if wish.url.startswith("file:") else _get(wish, within, tls)
-    except HTTPError as error:
-        with error:
-            if wish.form is None:
-                return Fetched(b"", not_200(error.code))
-            return checked(error.read(wish.limit + 1), wish, status=error.code)
     except TimeoutError:
         return _LATE
     except URLError as error:
@@ -94,15 +89,24 @@ def _get(wish: Fetch, within: float, tls: ssl.SSLContext | None) -> Fetched:
     url = wish.url if host == parts.hostname else parts._replace(netloc=f"{host}:{parts.port or 80}").geturl()
     asked = Request(url, wish.form, headers)  # noqa: S310 - `fetch` checked the URL
     asks = opener(parts.scheme == "https" and host not in THIS_MACHINE, tls)
-    with asks.open(asked, timeout=within) as answer:
-        if answer.status != 200:
+    with _open(asks, asked, within) as answer:
+        if answer.status != 200 and wish.form is None:  # a refused POST says in its body why
             return Fetched(b"", not_200(answer.status))
         body: bytes = b""
         while len(body) <= wish.limit and (piece := answer.read1(65_536)):
             body += piece
             if time.monotonic() > ends:
                 return _LATE
-        return checked(body, wish, answer.headers.get("content-encoding", ""))
+        if len(body) <= wish.limit and answer.length:  # `read1` takes a connection that was closed for the end
+            return Fetched(b"", "the answer broke off")
+        return checked(body, wish, answer.headers.get("content-encoding", ""), answer.status)
+
+
+def _open(opener: OpenerDirector, asked: Request, within: float) -> Any:
+    try:
+        return opener.open(asked, timeout=within)
+    except HTTPError as error:  # an answer like others, of which the status says that it refuses
+        return error
 
 
 def form_fields(wish: Fetch) -> dict[str, str]:
