@@ -168,19 +168,82 @@ FAULTS: Mapping[str, str] = {
     "metrics": "inside",
     "explains-to-anybody": "inside",
     "settings-file": "inside",
+    "next-to-provider": "sign-in-next",
+    "next-in-state": "sign-in-next",
+    "provider-by-query": "sign-in-next",
+    "callback-by-query": "sign-in-next",
+    "callback-injected": "sign-in-next",
+    "callback-by-host": "sign-in-next",
+    "callback-by-forwarded-host": "sign-in-next",
+    "leads-away-after-sign-in": "sign-in-next",
+    "leads-away-by-tab": "sign-in-next",
+    "no-state": "sign-in-state",
+    "same-state": "sign-in-state",
+    "same-nonce": "sign-in-state",
+    "no-challenge": "sign-in-state",
+    "no-attempt-cookie": "sign-in-state",
+    "state-of-anybody": "sign-in-state",
+    "any-state": "sign-in-state",
+    "no-state-needed": "sign-in-state",
+    "any-attempt": "sign-in-state",
+    "any-code": "sign-in-state",
+    "state-used-twice": "sign-in-state",
+    "callback-by-post": "sign-in-state",
+    "attempt-continued": "sign-in-fixation",
+    "planted-cookie-taken": "sign-in-fixation",
+    "session-continued": "sign-in-fixation",
+    "session-not-replaced": "sign-in-fixation",
+    "attempt-for-scripts": "sign-in-cookies",
+    "attempt-from-other-sites": "sign-in-cookies",
+    "attempt-for-months": "sign-in-cookies",
+    "attempt-without-end": "sign-in-cookies",
+    "attempt-for-a-folder": "sign-in-cookies",
+    "head-begins": "sign-in-unseen",
+    "prefetch-begins": "sign-in-unseen",
+    "old-prefetch-begins": "sign-in-unseen",
+    "frame-begins": "sign-in-unseen",
+    "head-ends": "sign-in-unseen",
+    "prefetch-ends": "sign-in-unseen",
+    "scripts-to-sign-in": "sign-in-scripts",
+    "pictures-to-sign-in": "sign-in-scripts",
+    "programs-to-sign-in": "sign-in-scripts",
+    "office-to-sign-in": "sign-in-scripts",
+    "prefetch-to-sign-in": "sign-in-scripts",
+    "pages-without-policy": "sign-in-framed",
+    "pages-with-scripts": "sign-in-framed",
+    "pages-in-frames": "sign-in-framed",
+    "form-in-frames": "sign-in-framed",
+    "link-signs-out": "sign-out-by-link",
+    "head-signs-out": "sign-out-by-link",
+    "prefetch-signs-out": "sign-out-by-link",
+    "link-leads-to-sign-out": "sign-out-by-link",
+    "link-ends-session": "sign-out-by-link",
+    "sign-out-from-anywhere": "sign-out-cross-site",
+    "sign-out-for-null": "sign-out-cross-site",
+    "sign-out-for-ending": "sign-out-cross-site",
+    "sign-out-without-origin": "sign-out-cross-site",
+    "session-for-days": "session-life",
+    "session-says-days": "session-life",
+    "session-in-caches": "session-life",
 }
 
-NOTES: Mapping[str, str] = {"no-cache-control": "cache-silence", "careless-cookie": "session-cookie"}
+NOTES: Mapping[str, str] = {
+    "no-cache-control": "cache-silence",
+    "careless-cookie": "session-cookie",
+    "asks-provider-for-anybody": "sign-in-state",
+}
 """Faults that are worth a word, and no failure."""
 
 MANNERS = (
     *("tokens-buy-passes", "page-for-everything", "sign-in-page", "no-endpoints", "hangs-up", "changing-page"),
     *("changing-object", "changing-public", "names-its-host", "hides", "new-pages", "page-with-next"),
+    *("no-sign-in", "several-providers", "balanced"),
 )
 """What is no fault, and could be taken for one: as behind a key group of CloudFront; a single-page app; 200 and a
 sign-in form where others say 401, which is another each time; a site that has nothing of ours under `/-/`; no answer
 at all to nonsense; objects whose bytes are others each time; an error page that names the host; 404 for what one may
-not read; a single-page app that is another page each time; a page that leads to sign in, and back to where one was."""
+not read; a single-page app that is another page each time; a page that leads to sign in, and back to where one was;
+nobody can sign in at the site itself; visitors choose where to sign in; a load balancer that sets a cookie."""
 
 
 class Asked(NamedTuple):
@@ -222,6 +285,8 @@ class FaultySite:
         self.later = 0.0
         self._cache: dict[str, Told] = {}
         self._yes: set[str] = set()
+        self._attempts: dict[str, tuple[str, str]] = {}
+        self._ended: set[str] = set()
         self._check = signatures.load(rsa_signer().jwk)
         site = self
 
@@ -280,7 +345,8 @@ class FaultySite:
             del head["Cache-Control"]
         if not self.has("no-nosniff") and not (self.has("no-nosniff-for-passes") and "Signature" in asked.parameters()):
             head["X-Content-Type-Options"] = "nosniff"
-        text = "".join(f"{name}: {value}\r\n" for name, value in (*head.items(), *self._cors(asked)))
+        more = [("Set-Cookie", f"AWSALB={secrets.token_hex(16)}; Path=/")] * self.has("balanced")
+        text = "".join(f"{name}: {value}\r\n" for name, value in (*head.items(), *self._cors(asked), *more))
         sent = b"" if method == "HEAD" or told.status == 304 else told.body
         return f"HTTP/1.1 {told.status} Told\r\n{text}\r\n".encode("latin-1") + sent
 
@@ -364,7 +430,21 @@ class FaultySite:
             return Told(302, {"Location": f"https://sign-in.example.com/?next=https://{host}{asked.path}"})
         if self.has("token-in-redirect") and "token" in asked.parameters():
             return Told(302, {"Location": f"https://sign-in.example.com/?next={asked.target}"})
+        if self._sent_to_sign_in(asked):
+            return Told(302, {"Location": f"{self.url}/-/login?next={quote(asked.path, safe='')}"})
         return self._page(asked, 403 if self._caller(asked) else 401)
+
+    def _sent_to_sign_in(self, asked: Asked) -> bool:
+        """Does a fault redirect what is no page to sign-in?"""
+        fields = asked.fields
+        sent = {
+            "scripts-to-sign-in": fields.get("sec-fetch-dest") == "empty",
+            "pictures-to-sign-in": fields.get("sec-fetch-dest") == "image",
+            "programs-to-sign-in": fields.get("accept") == "*/*" and "sec-fetch-mode" not in fields,
+            "office-to-sign-in": "Office" in fields.get("user-agent", ""),
+            "prefetch-to-sign-in": "sec-purpose" in fields,
+        }
+        return any(self.has(fault) and taken for fault, taken in sent.items())
 
     def _listed(self, asked: Asked) -> Told | None:
         names = "".join(f"<li>{name}</li>" for name in OBJECTS)
@@ -646,7 +726,7 @@ class FaultySite:
 
     def _in_session(self, value: str) -> str | None:
         parts = forge.decode(value)
-        if parts is None:
+        if parts is None or value in self._ended:
             return None
         message, _, last = value.rpartition(".")
         if b64(hmac.digest(SECRET, message.encode(), "sha256")) == last:
@@ -668,6 +748,8 @@ class FaultySite:
         return told
 
     def _own(self, asked: Asked) -> Told:
+        if asked.path in ("/-/login", "/-/callback", "/-/logout") and not self.has("no-sign-in"):
+            return self._sign_in(asked)
         if asked.path == "/-/whoami" and (who := self._caller(asked)):
             return Told(200, {"Content-Type": "application/json"}, json.dumps({"sub": who}).encode())
         if asked.path == "/-/explain" and self.has("explains-to-anybody"):
@@ -692,8 +774,7 @@ class FaultySite:
         if asked.path == "/-/session":
             flags = [] if self.has("cookie-without-httponly") else ["HttpOnly"]
             flags += [] if self.has("cookie-without-samesite") else ["SameSite=Lax"]
-            session = sealed(b'{"alg":"HS256"}', json.dumps({"sub": caller}).encode(), _mac)
-            return Told(204, {"Set-Cookie": "; ".join([f"session={session}", "Path=/", *flags])})
+            return self._new_session(asked, caller, flags)
         wish = json.loads(asked.body)
         if not wish["file"].startswith(f"users/{caller}/") and not self.has("passes-for-anybody", "any-signed-in"):
             return Told(403)
@@ -701,6 +782,160 @@ class FaultySite:
         url = f"{self.url}/{quote(wish['file'])}"
         made = f"{url}?Expires={end}&Signature={self._signature(asked, '/' + wish['file'], str(end))}"
         return Told(201, {"Content-Type": "application/json"}, json.dumps({"signedUrl": made}).encode())
+
+    def _new_session(self, asked: Asked, caller: str, flags: list[str]) -> Told:
+        left = 600 if asked.cookie("token") else int(float(str(self._claims(asked).get("exp", 0))) - self._now())
+        days = 7 * 86_400
+        end = int(self._now()) + (days if self.has("session-says-days") else left)
+        about = {"sub": caller, "exp": end, "sid": secrets.token_hex(4)}
+        session = sealed(b'{"alg":"HS256"}', json.dumps(about).encode(), _mac)
+        before = asked.cookie("session") or ""
+        if before and self.has("session-continued" if self._in_session(before) is None else "session-not-replaced"):
+            session = before
+        life = f"Max-Age={days if self.has('session-for-days') else left}"
+        fields = {"Set-Cookie": "; ".join([f"session={session}", "Path=/", life, *flags])}
+        return Told(204, fields | ({"Cache-Control": "private"} if self.has("session-in-caches") else {}))
+
+    def _claims(self, asked: Asked) -> Mapping[str, Any]:
+        parts = forge.decode(self._bearer(asked) or "")
+        return parts[1] if parts else {}
+
+    # --- sign-in
+
+    def _sign_in(self, asked: Asked) -> Told:
+        fields = asked.fields
+        framed = fields.get("sec-fetch-dest") == "iframe"
+        if asked.path == "/-/logout":
+            return self._sign_out(asked)
+        verb = "begins" if asked.path == "/-/login" else "ends"
+        seen = {
+            f"head-{verb}": asked.method == "HEAD",
+            f"prefetch-{verb}": "sec-purpose" in fields,
+            f"old-prefetch-{verb}": "purpose" in fields,
+            f"frame-{verb}": framed,
+        }
+        looks = [fault for fault, looks in seen.items() if looks]
+        if looks and not self.has(*looks):
+            return self._own_page(asked, 401 if verb == "begins" else 400)
+        if verb == "begins":
+            return self._begin(asked)
+        return self._come_back(asked) if asked.method != "POST" or self.has("callback-by-post") else Told(405)
+
+    def _own_page(self, asked: Asked, status: int, more: str = "", fields: Mapping[str, str] = {}) -> Told:
+        """A page of sign-in; the one in a frame is a way out of it."""
+        out = asked.path == "/-/login" and asked.fields.get("sec-fetch-dest") == "iframe"
+        body = "<form><button>Sign in</button></form>" if self.has("form-in-frames") and out else f"<a>Go on</a>{more}"
+        anywhere = out or self.has("pages-in-frames")
+        scripts = "'unsafe-inline'" if self.has("pages-with-scripts") else "'none'"
+        policy = f"default-src {scripts}; frame-ancestors {'*' if anywhere else chr(39) + 'none' + chr(39)}"
+        secure = {} if self.has("pages-without-policy") else {"Content-Security-Policy": policy}
+        return Told(status, {"Content-Type": "text/html", **secure, **fields}, body.encode())
+
+    def _begin(self, asked: Asked) -> Told:
+        query = asked.parameters()
+        if self.has("several-providers") and "issuer" not in query:
+            return self._own_page(asked, 200, f'<a href="{self.url}/-/login?issuer=one&amp;next=%2F">One</a>')
+        if self.has("several-providers") and query["issuer"] != "one":
+            return self._own_page(asked, 400)
+        next_ = query.get("next", "/")
+        state, attempt = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+        taken = asked.cookie("session-try-0") if self.has("attempt-continued") else None
+        if taken in self._attempts:
+            state = self._attempts[taken][0]
+        if self.has("same-state"):
+            state = "always-the-same-state"
+        if self.has("next-in-state"):
+            state = f"{b64(next_.encode())}.{state}"
+        self._attempts[attempt] = (state, next_)
+        flags = {
+            "Path": "/-/" if self.has("attempt-for-a-folder") else "/",
+            "Max-Age": "7776000" if self.has("attempt-for-months") else "600",
+            "SameSite": "None" if self.has("attempt-from-other-sites") else "Lax",
+        }
+        if self.has("attempt-without-end"):
+            del flags["Max-Age"]
+        line = "; ".join([f"session-try-0={attempt}", *(f"{name}={value}" for name, value in flags.items())])
+        line += "" if self.has("attempt-for-scripts") else "; HttpOnly"
+        planted = asked.cookie("session") if self.has("planted-cookie-taken") else None
+        line = f"session={planted}; Path=/; HttpOnly; SameSite=Lax" if planted else line
+        fields = {} if self.has("no-attempt-cookie") else {"Set-Cookie": line}
+        return Told(302, {"Location": self._provider(asked, state, next_), **fields})
+
+    def _provider(self, asked: Asked, state: str, next_: str) -> str:
+        query, host = asked.parameters(), self.url
+        if self.has("callback-by-host"):
+            host = f"http://{asked.fields['host']}"
+        if self.has("callback-by-forwarded-host"):
+            host = f"http://{asked.fields.get('x-forwarded-host', self.url[7:])}"
+        back = f"{host}/-/callback" + (f"?next={quote(next_)}" if self.has("next-to-provider") else "")
+        wish = {
+            "client_id": CLIENT,
+            "redirect_uri": query.get("redirect_uri", back) if self.has("callback-by-query") else back,
+            "state": "" if self.has("no-state") else state,
+            "nonce": "always" if self.has("same-nonce") else secrets.token_urlsafe(16),
+            "code_challenge": "" if self.has("no-challenge") else secrets.token_urlsafe(32),
+            "code_challenge_method": "" if self.has("no-challenge") else "S256",
+        }
+        text = "&".join(f"{name}={quote(value, safe='')}" for name, value in wish.items())
+        text += f"&prompt={query.get('prompt', '')}" if self.has("callback-injected") else ""
+        issuer = query.get("issuer", "") if self.has("provider-by-query") else ""
+        return f"{issuer or 'https://sign-in.example.com'}/authorize?{text}"
+
+    def _come_back(self, asked: Asked) -> Told:
+        query, attempt = asked.parameters(), asked.cookie("session-try-0") or ""
+        state, known = self._attempts.get(attempt, ("", ""))[0], dict(self._attempts.values())
+        given = query.get("state", "")
+        mine = bool(state) and given == state
+        if not mine and given in known and self._in_session(asked.cookie("session") or ""):
+            return Told(302, {"Location": self._judged(known[given])})
+        ends = {
+            "state-of-anybody": not attempt and given in known,
+            "any-attempt": bool(attempt) and given in known and not mine,
+            "any-state": bool(given) and given not in known,
+            "no-state-needed": not given and bool(attempt),
+            "any-code": mine,
+            "callback-by-post": asked.method == "POST",
+        }
+        if any(self.has(fault) and taken for fault, taken in ends.items()):
+            return Told(302, {"Location": self.url + "/", "Set-Cookie": f"session={secrets.token_hex(16)}; HttpOnly"})
+        if mine or (given in known and self.has("asks-provider-for-anybody")):
+            used = {} if self.has("state-used-twice") else {"Set-Cookie": "session-try-0=; Path=/; Max-Age=0"}
+            return self._own_page(asked, 403, "The provider does not know this code", used)
+        return self._own_page(asked, 400, "This sign-in did not begin here")
+
+    def _judged(self, next_: str) -> str:
+        stays = re.fullmatch(r"/(?![/\\])[^\\\s]*", next_) is not None
+        if self.has("leads-away-by-tab"):
+            stays = re.match(r"/[\t\w]", next_) is not None
+        taken = next_ if stays or self.has("leads-away-after-sign-in") else "/"
+        return taken if self.has("leads-away-by-tab", "leads-away-after-sign-in") else self.url + taken
+
+    def _sign_out(self, asked: Asked) -> Told:
+        if asked.method == "POST":
+            origin = asked.fields.get("origin", "")
+            careless = {
+                "sign-out-from-anywhere": origin not in ("", "null") and not origin.startswith(self.url[:10]),
+                "sign-out-for-null": origin == "null",
+                "sign-out-for-ending": origin.startswith(f"https://{self.url[7:16]}"),
+                "sign-out-without-origin": not origin,
+            }
+            welcome = origin == self.url or any(self.has(fault) and taken for fault, taken in careless.items())
+            return self._signed_out() if welcome else Told(403)
+        careless = {
+            "link-signs-out": asked.method == "GET",
+            "head-signs-out": asked.method == "HEAD",
+            "prefetch-signs-out": "sec-purpose" in asked.fields,
+        }
+        if any(self.has(fault) and taken for fault, taken in careless.items()):
+            return self._signed_out()
+        if self.has("link-leads-to-sign-out"):
+            return Told(302, {"Location": "https://sign-in.example.com/logout"})
+        if self.has("link-ends-session"):
+            self._ended.add(asked.cookie("session") or "")
+        return self._own_page(asked, 200, "<form method=post><button>Sign out</button></form>")
+
+    def _signed_out(self) -> Told:
+        return Told(303, {"Location": f"{self.url}/-/logout", "Set-Cookie": "session=; Path=/; Max-Age=0"})
 
     def _welcome(self, asked: Asked) -> bool:
         """May a page of the origin that asks make something here?"""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from urllib.parse import quote
 
+from .cookies import SHORTEST_SESSION, is_harmless
 from .evidence import Evidence, SkipError
 from .visit import BROWSER, REDIRECTS, Visit
 from .wire import Answer, Fields
@@ -14,10 +15,6 @@ from .wire import Answer, Fields
 _SHARED = re.compile(r"(?:^|[,\s])(public|s-maxage=(?!0\b)\d+)", re.IGNORECASE)
 _UNSHARED = re.compile(r"(?:^|[,\s])(private|no-store|no-cache)\b", re.IGNORECASE)
 _SAFE_REFERRER = ("no-referrer", "same-origin", "origin", "strict-origin", "strict-origin-when-cross-origin")
-_HARMLESS_COOKIE = re.compile(r"(?i)aws(alb|elb)|[\w.-]*(csrf|xsrf)")
-"""Names of cookies that load balancers set, or that scripts must be able to read."""
-_SHORTEST_SESSION = 16
-"""Characters: a shorter cookie value cannot be a session."""
 
 
 # --- caches
@@ -116,17 +113,25 @@ def session_cookie(visit: Visit) -> Iterator[Evidence]:
             visit.secrets.add(value)
             if not visit.subject.session or name == visit.subject.session:
                 visit.session = (name, value)
-            yield from _unprotected(visit, cookie, "POST /-/session", sure=True)
+            yield from unprotected(visit, cookie, "POST /-/session", sure=True)
     if not visit.cookies:
         raise SkipError("no answer set a cookie")
     for cookie, asked in list(visit.cookies.values()):
         value = cookie.partition(";")[0].partition("=")[2]
         seen_above = asked.startswith("POST /-/session")
-        if len(value) >= _SHORTEST_SESSION and not _HARMLESS_COOKIE.match(cookie) and not seen_above:
-            yield from _unprotected(visit, cookie, asked, sure=False)
+        if len(value) >= SHORTEST_SESSION and not is_harmless(cookie) and not seen_above:
+            yield from unprotected(visit, cookie, asked, sure=False)
 
 
-def _unprotected(visit: Visit, cookie: str, asked: str, *, sure: bool) -> Iterator[Evidence]:
+def unprotected(visit: Visit, cookie: str, asked: str, *, sure: bool) -> Iterator[Evidence]:
+    """Say what a cookie lacks that keeps scripts, other sites and other hosts away from it.
+
+    Args:
+        visit: of the site.
+        cookie: a Set-Cookie line.
+        asked: what was asked for.
+        sure: False if it may be no session.
+    """
     name = cookie.partition("=")[0]
     flags = {part.strip().lower() for part in cookie.split(";")[1:]}
     lacks = [] if "httponly" in flags else ["HttpOnly"]

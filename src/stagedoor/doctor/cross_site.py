@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from urllib.parse import quote, urljoin, urlsplit
 
 from ..core.credentials import Source
+from . import cookies
 from .evidence import Evidence, SkipError
 from .visit import BROWSER, EVIL, REDIRECTS, Visit
 from .wire import Answer, Fields, Origin
@@ -22,12 +23,12 @@ def cross_site_post(visit: Visit) -> Iterator[Evidence]:
     endpoints: tuple[tuple[str, Source], ...] = (("/-/session", "header"), ("/-/urls", for_passes))
     body = json.dumps({"file": visit.key}).encode()
     answers = []
-    for origin in _strangers(visit):
+    for origin in strangers(visit):
         for target, source in endpoints:
             _, fields = visit.carry(visit.subject.token, source, target)
             answer = visit.ask(target, "POST", (*fields, ("Origin", origin)), body)
             answers.append(answer)
-            if answer.status in (201, 204) or answer.field("set-cookie") or b'"signedUrl"' in answer.body:
+            if answer.status in (201, 204) or cookies.lines(answer) or b'"signedUrl"' in answer.body:
                 yield visit.evidence(answer, target, "POST", f"Origin: {origin}, the token in the {source}")
     if all(answer.status in (0, 200, 404, 405, 501) for answer in answers):
         raise SkipError("the site has neither /-/session nor /-/urls")
@@ -36,7 +37,7 @@ def cross_site_post(visit: Visit) -> Iterator[Evidence]:
 def cors(visit: Visit) -> Iterator[Evidence]:
     token = visit.subject.token
     path = visit.subject.path or visit.subject.public or "/"
-    for origin in _strangers(visit):
+    for origin in strangers(visit):
         for method, target in (("GET", path), ("OPTIONS", path), ("GET", "/-/whoami"), ("GET", "/-/s3objects")):
             sent, fields = target, _PREFLIGHT
             if token and method == "GET":
@@ -48,7 +49,7 @@ def cors(visit: Visit) -> Iterator[Evidence]:
                 yield Evidence(asked, f"Access-Control-Allow-Origin: {allowed}, with credentials")
 
 
-def _strangers(visit: Visit) -> list[str]:
+def strangers(visit: Visit) -> list[str]:
     """Origins that are not allowed, above all those that look like an allowed one."""
     allowed = tuple(visit.subject.settings.origins) if visit.subject.settings else ()
     own = visit.subject.origin

@@ -5,7 +5,7 @@ The function that asks a question is named after it.
 
 from __future__ import annotations
 
-from . import access, answers, bad_tokens, bypasses, connection, cross_site, evasions, signed_urls
+from . import access, answers, bad_tokens, bypasses, connection, cross_site, evasions, sign_in, signed_urls
 from .outcome import Question
 
 _OPEN = ("let-in", "no-token", "cache-replay")
@@ -339,6 +339,91 @@ QUESTIONS: tuple[Question, ...] = (
         "a link can run scripts on your site",
         "escape everything on error pages, or repeat nothing",
         cross_site.reflection,
+    ),
+    Question(
+        "sign-in-next",
+        "can a link decide where a sign-in leads, or show others where it leads?",
+        "people trust your address, and sign in at, or end up at, another site",
+        "judge next as browsers do, keep it out of the provider's address, and take the provider and redirect_uri from"
+        " your settings alone",
+        sign_in.sign_in_next,
+        after=("let-in", "open-redirect"),
+    ),
+    Question(
+        "sign-in-state",
+        "can a sign-in be ended in another browser, or with an answer that is made up or used?",
+        "a link signs your visitor in as the attacker, or the attacker in as your visitor",
+        "bind state to the browser by a cookie, to one attempt each; send code_challenge (S256); take GET alone"
+        " (RFC 9700)",
+        sign_in.sign_in_state,
+        after=("let-in",),
+    ),
+    Question(
+        "sign-in-fixation",
+        "is a session or an attempt continued that was there before the sign-in?",
+        "who has planted it shares the session of the person who signs in",
+        "make a new session at each sign-in, and a new attempt at each /-/login",
+        sign_in.sign_in_fixation,
+        after=("let-in", "sign-in-state"),
+    ),
+    Question(
+        "sign-in-cookies",
+        "are the cookies of a sign-in unprotected, or do they stay?",
+        "scripts or other hosts get hold of a sign-in that has begun, or put theirs in its place",
+        "set them with HttpOnly, SameSite=Lax, Path=/, a short Max-Age, and on https with Secure and a name that starts"
+        " with __Host-",
+        sign_in.sign_in_cookies,
+        after=("let-in",),
+    ),
+    Question(
+        "sign-in-unseen",
+        "does a sign-in begin or end where nobody sees it?",
+        "a prefetch or a frame uses up the sign-in of a visitor, or displaces it",
+        "answer HEAD, prefetch and frames without cookies and without a redirect",
+        sign_in.sign_in_unseen,
+        after=("let-in",),
+    ),
+    Question(
+        "sign-in-scripts",
+        "are scripts, pictures and programs sent to a sign-in page?",
+        "they get its HTML instead of an error, and each of them begins a sign-in",
+        "redirect only pages that a person opens (Sec-Fetch-Mode: navigate); answer everything else with 401",
+        sign_in.sign_in_scripts,
+        needs=("path",),
+        after=_OPEN,
+    ),
+    Question(
+        "sign-in-framed",
+        "can another page frame the pages of sign-in and sign-out, or run scripts in them?",
+        "another page leads your visitor's clicks",
+        "send them with a Content-Security-Policy that has frame-ancestors 'none' and lets no script in",
+        sign_in.sign_in_framed,
+        after=("let-in",),
+    ),
+    Question(
+        "sign-out-by-link",
+        "does a link sign a visitor out?",
+        "a picture on any page, or a browser that looks ahead, ends sessions",
+        "sign out by POST alone, and let GET show a button",
+        sign_in.sign_out_by_link,
+        after=("let-in",),
+    ),
+    Question(
+        "sign-out-cross-site",
+        "can a page of another site sign a visitor out?",
+        "a form on another site ends sessions",
+        "check the Origin header before you act",
+        sign_in.sign_out_cross_site,
+        after=("let-in",),
+    ),
+    Question(
+        "session-life",
+        "does a session outlive the token that it was made from?",
+        "who was to be out when the token ends stays in",
+        "let sessions end with the token, and let no cache keep the answer that sets one",
+        sign_in.session_life,
+        needs=("path", "token"),
+        after=_OPEN,
     ),
     Question(
         "token-shown",

@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 
 from ..core.credentials import Source
 from . import forge
+from .begun import Begun
 from .evidence import Evidence, State
 from .redaction import Secrets
 from .subject import Subject
@@ -44,6 +45,8 @@ class Visit:
         unclear: answers that may be the object, or a page that differs each time.
         cookies: what the answers set, by name and flags: the Set-Cookie line, and the request.
         session: name and value of the session cookie that the site issued.
+        sign_in: the first sign-in that was begun, or why none can be; None as long as none was tried.
+        issuer: what sign-in is asked for, where the site lets visitors choose; "" elsewhere.
         pass_target: path and query of a signed URL that opens the object now.
         passes_only: True if a token opens nothing itself, but gets signed URLs.
         faults, leaks: answers to any question that showed a fault of the server, or a credential.
@@ -59,6 +62,8 @@ class Visit:
         self.first_answer: Answer | None = None
         self.original: Answer | None = None
         self.session: tuple[str, str] | None = None
+        self.sign_in: Begun | str | None = None
+        self.issuer = ""
         self.pass_target: str | None = None
         self.passes_only = self.varies = False
         self.unclear: list[Evidence] = []
