@@ -1,4 +1,4 @@
-"""The recipe for nginx in the docs, as it stands there: TLS ends there, and browsers are told to come by https alone."""
+"""The recipe for nginx in the docs, as it stands there: TLS ends at nginx, and browsers come by https alone."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_every_answer_behind_nginx_tells_browsers_to_come_by_https_alone(folder:
     }
     with serve(folder, TEXT) as served, behind_nginx(folder, served.port) as site:
         for target, (fields, status) in asked.items():
-            answer = site.ask(target, **fields)
+            answer = site.ask(target, body=None, **fields)
             assert (target, answer[0]) == (target, status)
             assert [value for name, value in answer[1] if name == "strict-transport-security"] == [HSTS], target
 

@@ -1,4 +1,4 @@
-"""A form that is sent to a token endpoint: alone, once, to the place that was named, and its secret is shown nowhere."""
+"""A form that is sent to a token endpoint: alone, once, to where it is for, and its secret is shown nowhere."""
 
 from __future__ import annotations
 
@@ -200,11 +200,9 @@ async def test_one_who_has_less_time_leaves_an_exchange_earlier_and_does_not_sho
 async def test_no_secret_is_shown(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
     wish = post("https://127.0.0.1:1/token?key=private")
     shown = [repr(wish), str(wish), f"{wish}", repr(Exchanges().begin(wish))]
-    for fetching in WAYS:
-        shown.append(repr(await fetching(wish)))
+    shown += [repr(await fetching(wish)) for fetching in WAYS]
     async with endpoint(b"no HTTP\r\n\r\n") as (url, _):
-        for fetching in WAYS:
-            shown.append(repr(await fetching(post(url))))
+        shown += [repr(await fetching(post(url))) for fetching in WAYS]
     captured = capfd.readouterr()
     for text in (*shown, caplog.text, captured.out, captured.err):
         for secret in (SECRET, SECRET.split()[1], "hidden", "unseen", "private"):

@@ -347,7 +347,7 @@ class Door:
         Only to a navigation a bad cookie is removed: a late answer to a picture must not delete its successor.
         """
         code, detail = "no-credential", "not everyone may read this, and nothing in the request says who asks"
-        challenge = 'Bearer realm="stagedoor"'
+        challenge = _CHALLENGE
         other = credentials.other_scheme(request.headers, self.site.sources)
         if error:
             code, detail = error.code, self._where(error)
@@ -483,6 +483,9 @@ _HTTPS_ONLY: Pairs = ((b"strict-transport-security", b"max-age=31536000"),)
 """For a year, as at the edge; for this host alone, because others may not be ours."""
 _NO_REFERRER: Pairs = ((b"referrer-policy", b"no-referrer"),)
 _PASSES = ("signed-url", "signed-cookies")
+_CHALLENGE = 'Bearer realm="stagedoor"'
+CHALLENGE: Pairs = ((b"www-authenticate", _CHALLENGE.encode()),)
+"""What every 401 carries (RFC 9110 §11.6.1)."""
 _CALLBACK = b"/-/callback"
 """Its query holds a code, which is as good as a credential until it is used."""
 

@@ -295,7 +295,10 @@ class Gateway:
     async def _ask(self, wish: Wish) -> Answered:
         """Answer what the door wishes to know."""
         if isinstance(wish, Fetch):
-            return await self._fetch(wish)
+            fetched = await self._fetch(wish)
+            if fetched.error and wish.form is not None:  # the owner's client secret, or the issuer, needs a look
+                _log.error("sign-in: %s: %s", wish.url, fetched.error)
+            return fetched
         try:
             return await (self.store.list(wish) if isinstance(wish, List) else self._look_up(wish.id))
         except StagedoorError as error:

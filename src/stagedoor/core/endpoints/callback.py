@@ -62,7 +62,8 @@ def _answer(
     except LoginFailed as error:
         return _failed(door, request, error, attempt, used_up)
     except SessionTooLarge as error:
-        return door.problem(request, 422, error.code, str(error), extra=used_up)
+        other = f"{_login_at(door, attempt.next)}&prompt=login"
+        return door.problem(request, 422, error.code, str(error), extra=used_up, sign_in=other)
     done = _Done(door, request, signed_in.caller, now)
     count = done.cookie(attempt.next, now)
     fields = (

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from .. import credentials, replies
 from ..attempts import Attempts, tag
-from ..door import Door, Endpoint
+from ..door import CHALLENGE, Door, Endpoint
 from ..errors import InvalidRequest
 from ..login import Client, Login
 from ..messages import Flow, Pairs, Reply, Request
@@ -82,8 +82,11 @@ def _answer(sign_in: SignIn | None, door: Door, request: Request, now: float) ->
         clients = [client for client in clients if chosen in (client.issuer.name, client.issuer.url)]
         if not clients:
             raise InvalidRequest("nobody signs in here at an issuer of this name", code="query")
+    if replies.is_framed(request.headers):
+        return replies.way_out_of_frame(_address(door, next_, chosen), door.name, "login-look", CHALLENGE)
     if looks_only(request):
-        return replies.way_out_of_frame(_address(door, next_, chosen), door.name, "login-look", ())
+        detail = "only a browser that shows this address can begin a sign-in with it"
+        return door.problem(request, 400, "login-look", detail, sign_in=_address(door, next_, chosen))
     if len(clients) > 1:
         return _choice(door, clients, next_, _passed_on(request.query))
     return (yield from begin(sign_in, request, clients[0], next_, now))
