@@ -137,5 +137,6 @@ def _kept_at_aws(reader: Reader) -> Iterator[str]:
     """What besides the store is kept at AWS."""
     texts = [reader.text(name) for name in ("catalogue.url", "login.client_secret", "passes.private_key")]
     texts += [*reader.texts("login.session_keys"), reader.text("passes.passphrase")]
+    texts += [reader.text(f"issuers[{number}].client_secret") for number in range(len(reader.tables("issuers")))]
     texts += reader.table("passes.public_keys").values()
     yield from (text for text in texts if text and text.startswith(("dynamodb:", "ssm:", "secretsmanager:")))

@@ -166,7 +166,7 @@ def login_page(reader: Reader, built: Built) -> str | None:
 
 def clients(reader: Reader, built: Built) -> tuple[Client, ...]:
     """Where people sign in here: at the issuer that `[login]` means, else at each that has a `client_id`."""
-    scopes = tuple(reader.texts("login.scopes"))
+    scopes = _scopes(reader)
     own = [_client(reader, f"issuers[{number}]", issuer, scopes) for number, issuer in enumerate(built["issuers"])]
     chosen = reader.text("login.issuer")
     at_login = any(reader.text(f"login.{name}") is not None for name in ("issuer", "client_id", "client_secret"))
@@ -177,6 +177,16 @@ def clients(reader: Reader, built: Built) -> tuple[Client, ...]:
     if found and "openid" not in scopes:
         reader.fail("login.scopes", "without the scope openid no issuer says who signs in", 'scopes = ["openid", …]')
     return tuple(found)
+
+
+def _scopes(reader: Reader) -> tuple[str, ...]:
+    """The scopes that are asked for, each by itself (RFC 6749 §3.3)."""
+    scopes = reader.texts("login.scopes")
+    for scope in scopes:
+        if not re.fullmatch(r"[\x21\x23-\x5b\x5d-\x7e]+", scope):
+            parts = ", ".join(f'"{part}"' for part in scope.split())
+            reader.fail("login.scopes", f"{scope!r} is not one scope", f"scopes = [{parts}]")
+    return scopes
 
 
 def _client(reader: Reader, table: str, issuer: Issuer, scopes: tuple[str, ...]) -> Client | None:
@@ -228,10 +238,11 @@ def _login_secret(reader: Reader, name: str) -> str:
             secret = aws.read_secret(text, None if reader.text("site.endpoint") else reader.text("site.region"))
         except StagedoorError as error:
             reader.fail(name, str(error))
-    try:
-        return secret.strip().decode("ascii")
-    except UnicodeDecodeError:
-        reader.fail(name, "a client secret is ASCII text", "copy it from the issuer's page again")
+    found = secret.strip().decode("ascii", "replace")
+    if not found or not found.isascii() or not found.isprintable():
+        problem = "there is nothing in it" if not found else "a client secret is one line of ASCII text"
+        reader.fail(name, problem, "copy it from the issuer's page again")
+    return found
 
 
 def _is_closed(reader: Reader, page: str, built: Built) -> bool:
