@@ -44,7 +44,8 @@ class Reader:
         (self._bin / "stagedoor").chmod(0o755)
         self._env = environment(folder, PATH=f"{self._bin}:{os.environ['PATH']}")
         demo_port, self._port = free_port(), free_port()
-        command = [str(self._bin / "stagedoor"), "demo", "--port", str(demo_port), "--no-browser"]
+        site = f"http://localhost:{self._port}"
+        command = [str(self._bin / "stagedoor"), "demo", "--port", str(demo_port), "--no-browser", "--also", site]
         self._demo = Server(command, folder, self._env, "demo")
         self._demo.until(lambda: "ann.token" in self._demo.out)
         token = re.search(r"T=\$\(cat (\S+)\)", self._demo.out)
@@ -54,7 +55,7 @@ class Reader:
         self.site = folder / "my-site"
         self._ask(
             f"""mkdir my-site && cd my-site && stagedoor init --store ./assets --issuer {issuer[1]} \
-            --audience stagedoor-demo --listen {HOST}:{self._port} --url http://localhost:{self._port} --yes &&
+            --client-id stagedoor-demo --listen {HOST}:{self._port} --url {site} &&
             mkdir -p assets/users/ann assets/users/ben""",
             folder,
         )
