@@ -307,6 +307,18 @@ def test_a_user_pool_without_a_domain(provider: Provider, capsys: pytest.Capture
     assert "give the user pool a domain" in said
 
 
+def test_an_authorization_endpoint_that_nobody_answers_at(
+    provider: Provider, capsys: pytest.CaptureFixture[str]
+) -> None:
+    provider.look = lambda _: Seen(error="name or service not known")
+    found, _ = check(capsys)
+    assert found["client and callback"] == (False, "id.example.com could not be asked: name or service not known")
+    pool = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbC123"
+    provider.discovery = {**DISCOVERY, "issuer": pool}
+    _, said = check(capsys, SETTINGS.replace(ISSUER, pool))
+    assert "has the user pool a domain?" in said
+
+
 def test_without_online_nobody_is_asked(provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
     Path("stagedoor.toml").write_text(SETTINGS)
     provider.discovery = "must not be asked"

@@ -313,22 +313,25 @@ def _sign_in(answers: Answers) -> str:
     provider = PROVIDERS[kind_of(answers.issuer)]
     addresses = registered(answers)
     width = max(len(name) for name, _ in addresses)
-    secret = _toml(answers.client_secret or "env:CLIENT_SECRET")
-    return "\n".join(
-        (
-            "# People sign in here: browsers without a session go to the issuer and back. Register there, exactly:",
-            *(f"#   {name:{width}}  {address}" for name, address in addresses),
-            *((f"# {provider.note}",) if provider.note else ()),
-            "[login]",
-            f"client_id = {_toml(answers.client_id or '')}",
-            f"{'' if answers.client_secret else '# '}client_secret = {secret}   # where it is, not what it is",
-            *((f"page = {_toml(answers.login_page)}   # leads on to /-/login",) if answers.login_page else ()),
-            '# scopes = ["openid", "email", "profile"]    # what is asked for; openid has to be there',
-            '# session = "8h"                             # how long people stay signed in',
-            f'session_keys = ["file:{SESSION_KEY}"]        # sessions outlive a restart: their key is in a file',
-            "",
-        )
+    secret = f"client_secret = {_toml(answers.client_secret or 'env:CLIENT_SECRET')}"
+    settings = [
+        (f"client_id = {_toml(answers.client_id or '')}", "as the provider shows it"),
+        (secret if answers.client_secret else f"# {secret}", "where it is, not what it is"),
+        ('# scopes = ["openid", "email", "profile"]', "what is asked for; openid has to be there"),
+        ('# session = "8h"', "how long people stay signed in"),
+        (f'session_keys = ["file:{SESSION_KEY}"]', "sessions outlive a restart: their key is in a file"),
+    ]
+    if answers.login_page is not None:
+        settings.append((f"page = {_toml(answers.login_page)}", "browsers go there first; it leads on to /-/login"))
+    lines = (
+        "# People sign in here: browsers without a session go to the issuer and back. Register there, exactly:",
+        *(f"#   {name:{width}}  {address}" for name, address in addresses),
+        *((f"# {provider.note}",) if provider.note else ()),
+        "[login]",
+        *(f"{setting:42} # {purpose}" for setting, purpose in settings),
+        "",
     )
+    return "\n".join(lines)
 
 
 def _list(texts: Iterable[str]) -> str:

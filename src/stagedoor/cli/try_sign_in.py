@@ -136,7 +136,8 @@ class _Tried(NamedTuple):
         for _ in range(MAX_HOPS):
             seen = look(url)
             if seen.error:
-                return Found(False, f"{urlsplit(url).netloc} could not be asked: {seen.error}")
+                mend = "has the user pool a domain?" if is_cognito(self.client.issuer.url) else ""
+                return Found(False, f"{urlsplit(url).netloc} could not be asked: {seen.error}", mend=mend)
             if not (300 <= seen.status < 400 and seen.location):
                 return self._page(seen)
             url = urljoin(url, seen.location)
