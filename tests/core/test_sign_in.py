@@ -245,6 +245,18 @@ def test_sign_ins_for_other_addresses_are_no_circle() -> None:
         assert location(back) == f"{SITE}/users/ann/{number}"
 
 
+def test_signing_out_and_in_again_is_no_circle() -> None:
+    site = SigningIn()
+    browser = Browser(site)
+    for _ in range(5):
+        assert location(browser.reply(site.idp.sign_in(browser.begin_again("/")))) == f"{SITE}/"
+        known = browser.cookies["/", "__Host-stagedoor-done"].partition(".")[0]
+        browser.reply("/-/logout", "POST", origin=SITE)
+        assert browser.cookies["/", "__Host-stagedoor-done"] == known
+    browser.cookies["/", "__Host-stagedoor-done"] = "<script>"
+    assert b"script" not in b"".join(value for _, value in browser.reply("/-/logout", "POST", origin=SITE).headers)
+
+
 def test_people_who_take_turns_at_one_browser_are_no_circle() -> None:
     site = SigningIn()
     browser = Browser(site)

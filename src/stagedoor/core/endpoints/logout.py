@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from functools import partial
 from urllib.parse import urlsplit
@@ -84,7 +85,16 @@ def _forget_session(sign_in: SignIn | None, door: Door, request: Request) -> Pai
     fields = sign_in.attempts.end_all(request.headers) if sign_in else ()
     if door.sessions is not None:
         fields += ((b"set-cookie", door.sessions.clear_cookie().encode()),)
-    return fields
+    return (*fields, *_count_anew(door, request))
+
+
+def _count_anew(door: Door, request: Request) -> Iterator[tuple[bytes, bytes]]:
+    """Sign-ins before this sign-out are no circle (`callback`); whose the last one was stays known."""
+    name, secure = f"{door.site.sources.session}-done", door.site.url.startswith("https:")
+    for _, value in cookies.read(request.headers.get(b"cookie", ()), frozenset((name.encode(),))):
+        person = re.match(rb"[0-9a-f]{6}", value)
+        if person:
+            yield b"set-cookie", cookies.write(name, person[0].decode(), 60, secure=secure).encode()
 
 
 def forget_person(door: Door, request: Request) -> Pairs:
