@@ -296,7 +296,7 @@ def test_discovery_that_fails_ends_it(provider: Provider, capsys: pytest.Capture
     assert "until then nobody can sign in there" in said
     provider.discovery = {**DISCOVERY, "authorization_endpoint": "http://id.example.com/authorize"}
     found, _ = check(capsys)
-    assert "names no authorization_endpoint that is an https address" in found["discovery"][1]
+    assert "its authorization_endpoint is not an https address" in found["discovery"][1]
     assert provider.forms == []
 
 

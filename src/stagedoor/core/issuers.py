@@ -37,6 +37,8 @@ _KEY_TYPE = {
     "ES384": ("EC", "P-384"),
     "ES512": ("EC", "P-521"),
 }
+_ENDPOINT = re.compile(r"(?i:https?)://(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?(?:[/?][!\"$-~]*)?", re.ASCII)
+"""In characters that every program reads alike: no blanks, controls, credentials or fragment."""
 _COGNITO = re.compile(r"https://(issuer-)?(cognito-idp\.[a-z0-9-]+\.amazonaws\.(?:com|com\.cn|eu)/[A-Za-z0-9_-]+)")
 """Original and updated issuers (Amazon Cognito API Reference, "IssuerConfigurationType"), in every partition."""
 
@@ -306,21 +308,35 @@ class IssuerKeys:
         if known is not None:
             return known
         document = yield from discover(self.issuer)
-        address = document.get("jwks_uri")
-        schemes = {"https", urlsplit(self.issuer.url).scheme}
-        if not isinstance(address, str) or not is_safe_url(address) or urlsplit(address).scheme not in schemes:
-            raise IssuerUnavailable(f"{discovery_url(self.issuer.url)}: its jwks_uri is not an https address")
-        return address
+        return endpoint(document, "jwks_uri", self.issuer)
 
 
-def discover(issuer: Issuer) -> Flow[Mapping[str, object]]:
+def endpoint(document: Mapping[str, object], name: str, issuer: Issuer) -> str:
+    """An address that an issuer names in what it says about itself.
+
+    Raises:
+        IssuerUnavailable: it names none, or one that is not plain https; http only if it is at an http address itself.
+    """
+    url = document.get(name)
+    if isinstance(url, str) and _ENDPOINT.fullmatch(url) and is_safe_url(url):
+        parts = urlsplit(url)
+        if parts.scheme in ("https", urlsplit(issuer.url).scheme):
+            return url
+    raise IssuerUnavailable(f"{discovery_url(issuer.url)}: its {name} is not an https address")
+
+
+def discover(issuer: Issuer, timeout: float = 5.0) -> Flow[Mapping[str, object]]:
     """Ask an issuer what it says about itself (OpenID Connect Discovery 1.0 §4).
+
+    Args:
+        issuer: whom to ask.
+        timeout: seconds.
 
     Raises:
         IssuerUnavailable: it does not answer, or not as it should.
     """
     url = discovery_url(issuer.url)
-    fetched = yield from fetch(Fetch(url))
+    fetched = yield from fetch(Fetch(url, timeout))
     if fetched.error:
         raise IssuerUnavailable(f"{url}: {fetched.error}")
     try:
@@ -382,8 +398,8 @@ def is_safe_url(url: str) -> bool:
     """https, or http on this machine, and no password in it: the only addresses that issuers and keys may have."""
     try:
         parts = urlsplit(url)
-        host = parts.hostname or ""
-    except ValueError:
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:  # for example a port beyond 65535
         return False
     if "@" in parts.netloc:  # a password, which would be shown wherever the address is
         return False

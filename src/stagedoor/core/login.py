@@ -12,12 +12,12 @@ import hmac
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
-from urllib.parse import quote_plus, urlencode, urlsplit
+from urllib.parse import quote_plus, urlencode
 
 from .attempts import Attempt, tag
 from .caller import Caller
 from .errors import InvalidToken, IssuerUnavailable, LoginFailed, Unavailable
-from .issuers import COOL_DOWN, DISCOVERY_MAX_AGE, Issuer, discover, is_cognito, is_safe_url
+from .issuers import COOL_DOWN, DISCOVERY_MAX_AGE, Issuer, discover, endpoint, is_cognito
 from .jose import Jws, json_object, split
 from .messages import Fetch, Fetched, Flow, Wish, fetch
 from .tokens import Tokens, check_claims, check_identifiers, check_signature, number_of_seconds
@@ -33,6 +33,8 @@ MAX_ID_TOKEN_BYTES = 65_536
 """More than clients may bring, because the issuer alone makes us read it, and some people are in 500 groups."""
 _ID_TOKEN_TYPES = ("", "jwt", "application/jwt")
 _HASHES = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.sha512}
+_PASSING = ("temporarily_unavailable", "server_error")
+"""Errors of an issuer that has not judged the code (RFC 6749 §4.1.2.1)."""
 CALLBACK, LOGOUT = "/-/callback", "/-/logout"
 
 
@@ -153,11 +155,13 @@ class Login:
         try:
             jws = split(tokens["id_token"], MAX_ID_TOKEN_BYTES)
             claims = yield from self._id_token(client, jws, now)
-            _check_binding(client, attempt, jws, claims, tokens)
+            _check_binding(client, attempt, claims)
+            _check_hashes(jws.algorithm, claims, at_hash=tokens.get("access_token", ""), c_hash=answer["code"])
             auth_time = number_of_seconds(claims, "auth_time")
         except InvalidToken as error:
-            code = "login-clock" if error.code in ("token-expired", "token-early") else "login-token"
-            raise LoginFailed(f"the issuer's id token does not count: {error}", code=code) from error
+            if error.code in ("token-expired", "token-early"):  # it is new, so a clock must be wrong
+                raise _clocks(str(error)) from error
+            raise LoginFailed(f"the issuer's id token does not count: {error}", code="login-token") from error
         issuer = client.issuer
         caller = Caller(issuer.name or issuer.url, issuer.url, claims, issuer.claims)
         if not caller.subject:
@@ -172,7 +176,7 @@ class Login:
         issuer = client.issuer
         if str(jws.header.get("typ", "")).lower() not in _ID_TOKEN_TYPES or jws.algorithm not in issuer.algorithms:
             raise LoginFailed("the id token's typ or alg is not accepted (algorithms)", code="login-token")
-        yield from check_signature(jws, self._tokens.issuers[issuer.url], now)
+        yield from check_signature(jws, self._tokens.issuers[issuer.url], now, is_new=True)
         claims = json_object(jws.payload, "payload")
         uses = frozenset(("id",)) if issuer.token_use else frozenset[str]()
         here = issuer._replace(audience=frozenset((client.id,)), token_use=uses, leeway=max(LEEWAY, issuer.leeway))
@@ -182,7 +186,7 @@ class Login:
         if made is None:
             raise LoginFailed("the id token has no iat", code="login-token")
         if made > now + here.leeway:
-            raise _clocks(made - now)
+            raise _clocks(f"the id token is made {math.ceil(made - now)} s from now")
         return claims
 
     def end_session(self, client: Client, now: float) -> Flow[str]:
@@ -246,13 +250,16 @@ class _Known:
     def _ask(self, now: float) -> Flow[None]:
         self._asked = now
         self._asking += 1
-        self._failure = f"issuer {self._issuer.url}: the question was broken off"
+        within = WITHIN if self._metadata is None else WITHIN / 2  # what is known will do; the code must be traded, too
         try:
-            document = yield from discover(self._issuer)
+            document = yield from discover(self._issuer, within)
             self._metadata = read_metadata(document, self._issuer)
             self._loaded, self._failure = now, ""
         except IssuerUnavailable as error:
             self._failure = f"issuer {self._issuer.url}: {error}"
+        except GeneratorExit:  # a client that goes away must not close sign-in to the next one
+            self._asked = -math.inf
+            raise
         finally:
             self._asking -= 1
 
@@ -263,26 +270,14 @@ def read_metadata(document: Mapping[str, object], issuer: Issuer) -> Metadata:
     Raises:
         IssuerUnavailable: an endpoint is missing, or is no https address.
     """
-
-    def endpoint(name: str) -> str:
-        url = document.get(name)
-        if not isinstance(url, str) or not _may_be_asked(url, issuer):
-            raise IssuerUnavailable(f"{issuer.url} names no {name} that is an https address")
-        return url
-
     methods = document.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
     return Metadata(
-        endpoint("authorization_endpoint"),
-        endpoint("token_endpoint"),
-        endpoint("end_session_endpoint") if document.get("end_session_endpoint") else "",
+        endpoint(document, "authorization_endpoint", issuer),
+        endpoint(document, "token_endpoint", issuer),
+        endpoint(document, "end_session_endpoint", issuer) if document.get("end_session_endpoint") else "",
         tuple(filter(_is_text, methods)) if isinstance(methods, list) else (),
         document.get("authorization_response_iss_parameter_supported") is True,
     )
-
-
-def _may_be_asked(url: str, issuer: Issuer) -> bool:
-    is_plain = url.isascii() and url.isprintable() and not {" ", "#"}.intersection(url)
-    return is_plain and is_safe_url(url) and urlsplit(url).scheme in ("https", urlsplit(issuer.url).scheme)
 
 
 def _is_text(value: object) -> bool:
@@ -347,46 +342,62 @@ def _by_basic(client: Client, metadata: Metadata) -> bool:
 def _read_tokens(fetched: Fetched, url: str) -> Mapping[str, str]:
     """The texts of a token answer (RFC 6749 §5.1), of which one is an id token."""
     try:
-        answer = json_object(fetched.body, "token answer") if fetched.body else {}
+        answer = json_object(fetched.body, "token answer")
     except InvalidToken:
-        answer = {}
-    error = answer.get("error")
-    if fetched.error and isinstance(error, str):
+        answer = None
+    texts = {name: value for name, value in (answer or {}).items() if isinstance(value, str)}
+    error, said = texts.get("error"), texts.get("error_description")
+    if error is not None and error not in _PASSING:
+        why = shown(error) + (f": {shown(said)}" if said else "")
         if error in ("invalid_client", "unauthorized_client"):
-            problem = f"the issuer does not accept this site's client id or secret ({shown(error)})"
+            problem = f"the issuer does not accept this site's client id or secret ({why})"
             raise LoginFailed(f"{problem}; the owner of this site must look", code="login-client")
-        raise LoginFailed(f"the issuer does not accept the code ({shown(error)})", code="login-code")
-    if fetched.error:
-        raise IssuerUnavailable(f"{url}: {fetched.error}")
-    texts = {name: value for name, value in answer.items() if isinstance(value, str)}
+        raise LoginFailed(f"the issuer does not accept the code ({why})", code="login-code")
+    if fetched.error or error is not None:
+        raise IssuerUnavailable(f"{url}: {fetched.error or error}")
+    if answer is None:
+        raise LoginFailed("the issuer's answer is not JSON as it should be", code="login-answer")
     if "id_token" not in texts:
         problem = "the issuer's answer has no id token; the scopes of [login] must hold openid"
         raise LoginFailed(problem, code="login-answer")
     return texts
 
 
-def _check_binding(
-    client: Client, attempt: Attempt, jws: Jws, claims: Mapping[str, object], tokens: Mapping[str, str]
-) -> None:
-    """Check that an id token is of this sign-in (OpenID Connect Core 1.0 §3.1.3.7, §3.1.3.8)."""
+def _check_binding(client: Client, attempt: Attempt, claims: Mapping[str, object]) -> None:
+    """Check that an id token is of this sign-in (OpenID Connect Core 1.0 §3.1.3.7)."""
     nonce = claims.get("nonce")
-    if not isinstance(nonce, str) or not hmac.compare_digest(nonce.encode(), attempt.nonce.encode()):
+    if not isinstance(nonce, str) or not hmac.compare_digest(_octets(nonce), _octets(attempt.nonce)):
         raise LoginFailed("the id token is of another sign-in (nonce)", code="login-token")
     audience, party = claims.get("aud"), claims.get("azp")
     several = isinstance(audience, list) and len(audience) > 1
     if party != client.id if party is not None else several:
         raise LoginFailed("the id token was issued to another client (azp)", code="login-token")
-    stated = claims.get("at_hash")
-    if stated is not None and stated != _half_hash(jws.algorithm, tokens.get("access_token", "")):
-        raise LoginFailed("the id token was issued with another access token (at_hash)", code="login-token")
+
+
+def _check_hashes(algorithm: str, claims: Mapping[str, object], **texts: str) -> None:
+    """Check that an id token belongs to what it came with, as far as it says so (OpenID Connect Core 1.0 §3.1.3.8).
+
+    Args:
+        algorithm: of the id token.
+        claims: of the id token.
+        texts: name of the claim -> what it is the hash of.
+    """
+    for name, text in texts.items():
+        stated = claims.get(name)
+        if stated is not None and stated != _half_hash(algorithm, text):
+            raise LoginFailed(f"the id token was issued with another token or code ({name})", code="login-token")
 
 
 def _half_hash(algorithm: str, text: str) -> str:
-    """`at_hash`: the left half of a digest by the id token's algorithm (OpenID Connect Core 1.0 §3.1.3.6)."""
-    digest = _HASHES.get(algorithm[2:], hashlib.sha512)(text.encode()).digest()  # EdDSA, with Ed25519: SHA-512
+    """`at_hash`, `c_hash`: the left half of a digest by the id token's algorithm (OpenID Connect Core 1.0 §3.1.3.6)."""
+    digest = _HASHES.get(algorithm[2:], hashlib.sha512)(_octets(text)).digest()  # EdDSA, with Ed25519: SHA-512
     return base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
 
 
-def _clocks(seconds: float) -> LoginFailed:
-    problem = f"the clocks of this site and of the issuer differ by {math.ceil(abs(seconds))} s"
+def _octets(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")  # JSON can hold half a character
+
+
+def _clocks(evidence: str) -> LoginFailed:
+    problem = f"the clocks of this site and of the issuer differ ({evidence})"
     return LoginFailed(f"{problem}; the owner of this site must set them", code="login-clock")

@@ -86,8 +86,15 @@ def number_of_seconds(claims: Mapping[str, object], name: str) -> float | None:
 # --- the whole
 
 
-def check_signature(jws: Jws, keys: IssuerKeys, now: float) -> Flow[None]:
+def check_signature(jws: Jws, keys: IssuerKeys, now: float, *, is_new: bool = False) -> Flow[None]:
     """Check the signature with the keys that are known; if another one may be meant, ask the issuer for it once.
+
+    Args:
+        jws: the token.
+        keys: of its issuer.
+        now: epoch seconds.
+        is_new: the issuer itself has just sent it, so that no stranger can have us ask by it: if no key fits, the
+            issuer is asked however lately it was, and also if it has changed the key but not the `kid`.
 
     Raises:
         InvalidToken: no published key made this signature.
@@ -96,8 +103,8 @@ def check_signature(jws: Jws, keys: IssuerKeys, now: float) -> Flow[None]:
     candidates = keys.candidates(jws.algorithm, jws.kid)
     if _signed_by(candidates, jws):
         return
-    if not keys.names(jws.kid):
-        if keys.due(now):
+    if is_new or not keys.names(jws.kid):
+        if is_new or keys.due(now):
             yield from keys.refresh(now)
         fresh = keys.candidates(jws.algorithm, jws.kid)
         if fresh != candidates and _signed_by(fresh, jws):
