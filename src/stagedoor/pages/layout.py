@@ -69,7 +69,7 @@ def page(title: str, site: str, body: str, *, status: str = "", code: str = "") 
         status=f'<p class="status">{escape(status)}</p>' if status else "",
         code=f'\n<p class="soft"><code>{escape(code)}</code></p>' if code else "",
         style=_STYLE,
-    ).encode()
+    ).encode(errors="replace")  # a claim can hold half a character, cut off by its provider
 
 
 def button(url: str, words: str, more: str = "") -> str:
