@@ -539,6 +539,13 @@ def test_a_token_need_not_say_who_or_for_whom(name: str, value: Any) -> None:
     assert found.values(name) == frozenset()
 
 
+def test_who_is_unicode_text() -> None:
+    """Half a character in a name is nobody's business; in `sub` two programs could read two people."""
+    assert refusal(token(claims(sub="ann\ud800"))) == "token-subject"
+    assert refusal(token(claims(ids=["\udfff"])), issuer(claims={"sub": "ids"})) == "token-subject"
+    assert Reader().verify(token(claims(sub="ann\U0001f600", name="a\ud800"))).subject == "ann\U0001f600"
+
+
 def test_a_claim_that_stands_for_sub_has_one_value_too() -> None:
     entry = issuer(claims={"sub": "ids"})
     assert refusal(token(claims(ids=["ann", "ben"])), entry) == "token-subject"

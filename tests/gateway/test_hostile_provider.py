@@ -318,6 +318,7 @@ ID_TOKENS = {
     "sub is a list": claims(sub=["ann"]),
     "sub is a number": claims(sub=7),
     "sub is an object": claims(sub={"ann": True}),
+    "sub of half a character": claims(sub=f"ann{HALF}"),
     "nonce wrong": claims(nonce="another"),
     "nonce missing": claims(nonce=...),
     "nonce empty": claims(nonce=""),
@@ -332,6 +333,7 @@ ID_TOKENS = {
     "c_hash wrong": claims(c_hash="AAAAAAAAAAAAAAAAAAAAAA"),
     "c_hash missing": good(),
     "auth_time is text": claims(auth_time="today"),
+    "auth_time is null": good(claims=put(auth_time=None)),
     "other claims": good(claims=put(name=f"Ann {HALF}", address={"a": [1, None]}, amr=["pwd"], sid="s-1")),
     # forms
     "empty": token(lambda _: ""),
@@ -492,6 +494,17 @@ async def test_misbehaviour(folder: Path, row: Row) -> None:
         assert await browser.is_signed_in() == is_good
         if is_good:
             assert heard.headers["location"] == SITE + FILE
+
+
+async def test_a_name_that_its_provider_cut_in_half_shows_on_pages_all_the_same(folder: Path) -> None:
+    change = Change(claims=put(email=f"ann{HALF}@example.com"))
+    rule = '\n[[rules]]\npath = "staff/**"\nallow = { emails = ["@example.com"] }\n'  # so that the session keeps it
+    async with site(folder, change, more=rule) as (gateway, provider), Browser(gateway) as browser:
+        await sign_in(browser, provider)
+        for target, status in (("/team/secret/a.txt", 403), ("/-/logout", 200)):
+            heard = await browser.go(target)
+            assert heard.status_code == status
+            assert "ann?@example.com" in text_of(heard)
 
 
 # --- rotation

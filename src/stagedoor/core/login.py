@@ -157,7 +157,7 @@ class Login:
             claims = yield from self._id_token(client, jws, now)
             _check_binding(client, attempt, claims)
             _check_hashes(jws.algorithm, claims, at_hash=tokens.get("access_token", ""), c_hash=answer["code"])
-            auth_time = number_of_seconds(claims, "auth_time")
+            auth_time = None if claims.get("auth_time") is None else number_of_seconds(claims, "auth_time")
         except InvalidToken as error:
             if error.code in ("token-expired", "token-early"):  # it is new, so a clock must be wrong
                 raise _clocks(str(error)) from error

@@ -69,8 +69,14 @@ def check_identifiers(claims: Mapping[str, object], names: Mapping[str, str]) ->
     for name in ("sub", "client_id"):
         if not isinstance(claims.get(name), str | None):
             raise InvalidToken(f"{name} is not one string", code="token-subject")
-    if len(Caller("", "", claims, names).values("sub")) > 1:
+    subjects = Caller("", "", claims, names).values("sub")
+    if len(subjects) > 1:
         raise InvalidToken(f"sub (the claim {names.get('sub')!r}) has several values", code="token-subject")
+    for subject in subjects:
+        try:
+            subject.encode()
+        except UnicodeEncodeError:  # JSON can hold half a character, and no two programs read it alike
+            raise InvalidToken("sub is not Unicode text", code="token-subject") from None
 
 
 def number_of_seconds(claims: Mapping[str, object], name: str) -> float | None:
