@@ -150,6 +150,7 @@ class Login:
     def _redeem(self, client: Client, attempt: Attempt, answer: Mapping[str, str], now: float) -> Flow[SignedIn]:
         metadata = yield from self._known[client.issuer.url].metadata(now)
         _check_response(client.issuer, metadata, answer)
+        yield from self._have_keys(client.issuer, now)
         wish = _token_request(client, metadata, attempt, answer["code"], self._site + CALLBACK)
         tokens = _read_tokens((yield from fetch(wish)), metadata.token)
         try:
@@ -170,6 +171,14 @@ class Login:
         return SignedIn(
             caller, op_sid if isinstance(op_sid, str) else "", None if auth_time is None else int(auth_time)
         )
+
+    def _have_keys(self, issuer: Issuer, now: float) -> Flow[None]:
+        """Fetch the issuer's keys if there are none: without them no id token counts, and no code is traded twice."""
+        keys = self._tokens.issuers[issuer.url]
+        if not keys.keys:
+            yield from keys.refresh(now)
+        if not keys.keys:
+            raise IssuerUnavailable(keys.failure)
 
     def _id_token(self, client: Client, jws: Jws, now: float) -> Flow[Mapping[str, object]]:
         """The claims of an id token that is for this site (OpenID Connect Core 1.0 §3.1.3.7)."""
