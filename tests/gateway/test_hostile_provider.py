@@ -651,12 +651,16 @@ async def test_a_public_client_names_itself(folder: Path) -> None:
 async def test_a_wrong_secret_is_the_owners_business_and_shown_to_nobody(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with site(folder, secret="the right secret") as (gateway, provider), Browser(gateway) as browser:
+    change = Change(metadata=lambda good_: {**good_, "token_endpoint": good_["token_endpoint"] + "?key=private"})
+    async with site(folder, change, secret="the right secret") as (gateway, provider), Browser(gateway) as browser:
         provider._secret = "another secret"
         heard = await sign_in(browser, provider)
         assert (heard.status_code, code_of(heard)) == (502, "login-client")
         assert "owner of this site" in text_of(heard)
-        assert "right secret" not in heard.text + caplog.text + repr(gateway.door.endpoints)
+        ((form, authorization),) = provider.forms
+        assert "the answer was 401" in caplog.text
+        for secret in ("right secret", authorization.split()[1], "private", form["code"], form["code_verifier"]):
+            assert secret not in heard.text + caplog.text
         assert not browser.began
 
 

@@ -179,7 +179,7 @@ class Provider:
             answer = scripted[min(self.asked.count(f"{method} {target}"), len(scripted)) - 1]
         else:
             given = re.search(r"(?i)\r\nauthorization: *([^\r]*)\r\n", head)
-            answer = self._answer(target, body, given[1] if given else "")
+            answer = self._answer(target.partition("?")[0], body, given[1] if given else "")
         writer.write(answer)
         await writer.drain()
 

@@ -297,7 +297,7 @@ class Gateway:
         if isinstance(wish, Fetch):
             fetched = await self._fetch(wish)
             if fetched.error and wish.form is not None:  # the owner's client secret, or the issuer, needs a look
-                _log.error("sign-in: %s: %s", wish.url, fetched.error)
+                _log.error("sign-in: %r: %s", wish, fetched.error)
             return fetched
         try:
             return await (self.store.list(wish) if isinstance(wish, List) else self._look_up(wish.id))
