@@ -216,6 +216,11 @@ NO_ANSWER = {
     "no HTTP": NO_HTTP,
     "broken off": BROKEN,
     "endless": ENDLESS,
+    "an endless head": b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 50_000,
+    "interim answers without end": b"HTTP/1.1 103 Early Hints\r\n\r\n" * 5_000,
+    "two answers": answer({}) + answer({}),
+    "a part": plain_answer("206 Partial Content", b"{}", "content-range: bytes 0-1/9"),
+    "nothing to say": b"HTTP/1.1 204 No Content\r\n\r\n",
     "gzip bomb": BOMB,
     "gzip that is none": plain_answer("200 OK", b"{}", "content-encoding: gzip"),
 }
