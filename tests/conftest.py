@@ -1,7 +1,7 @@
 """What to do about a service that is missing: skip and say so; with CI=true fail, so that nothing goes untested unseen.
 
 A test says what it needs with `@pytest.mark.needs("nginx", "curl")`; `services.py` knows the names. One that is marked
-`@pytest.mark.thorough("why")` runs with CI=true alone.
+`@pytest.mark.thorough("why")` runs with CI=true alone, and so do three of four examples of Hypothesis.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ import os
 from functools import cache
 
 import pytest
+from botocore.loaders import JSONFileLoader
+from cryptography.hazmat.primitives import serialization
+from hypothesis import settings
 
 from stagedoor.outside import aws
 from stagedoor.store.names import forget_reported
@@ -20,6 +23,16 @@ _why_missing = cache(services.missing)
 os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")  # Debian's, and the constructs run on it
 collect_ignore_glob = ["test_cdk*.py"] if _why_missing("node") and not services.must_be_here() else []
 """Without node the CDK cannot even be imported."""
+
+settings.register_profile("quick", max_examples=25, deadline=None)
+if not services.must_be_here():
+    settings.load_profile("quick")  # Hypothesis loads its own for CI, with 100 examples
+
+serialization.load_pem_private_key = cache(serialization.load_pem_private_key)  # type: ignore[assignment]
+"""It checks 15 ms long whether an RSA key is one, and tests read the same ones."""
+
+JSONFileLoader.load_file = staticmethod(cache(JSONFileLoader().load_file))
+"""Each new session of botocore's parses descriptions of services, and each test has a session of its own."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

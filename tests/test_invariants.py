@@ -36,7 +36,7 @@ targets = st.one_of(
 
 
 @given(targets)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples, deadline=None)
 def test_1_the_key_the_policy_saw_is_the_key_that_is_served(target: str) -> None:
     seen: list[str] = []
     visitor = Visitor(EVERYTHING)
@@ -70,7 +70,7 @@ class Watching(Policy):
 
 
 @given(targets)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples, deadline=None)
 def test_1_ambiguous_targets_are_refused_with_400(target: str) -> None:
     answer = Visitor(EVERYTHING).ask(target)
     try:

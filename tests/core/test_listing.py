@@ -121,7 +121,7 @@ SEGMENTS = ("a", "a-b", "a0", "ann", "choir", "courses", "groups", "lesson-1", "
 KEYS = st.lists(st.sampled_from((*SEGMENTS, "shared", "users", "x.png", "ü")), min_size=2, max_size=5).map("/".join)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4 * settings().max_examples, deadline=None)
 @given(
     keys=st.lists(KEYS, max_size=40),
     prefix=st.sampled_from(("", "users/", "users/a", "shared/", "public/", "groups/choir/", "c", "courses/less")),

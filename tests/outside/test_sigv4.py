@@ -94,7 +94,7 @@ def test_botocore_signs_odd_keys_alike(key: str, token: str | None) -> None:
     assert ours("GET", key, "", token) == botocores("GET", key, "", token)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings().max_examples, deadline=None)
 @given(
     st.sampled_from(("GET", "HEAD")),
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40),

@@ -190,7 +190,7 @@ _TEXTS = st.one_of(
 ).filter(lambda text: not re.search("[\ud800-\udfff]", text))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(
     st.sets(_PATHS, max_size=25), _TEXTS, _TEXTS, st.sampled_from((1, 2, 3, 1000)), st.booleans(), st.integers(0, 99)
 )

@@ -589,14 +589,14 @@ def is_key(text: str) -> bool:
 
 
 @given(patterns, keys, callers)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4 * settings().max_examples, deadline=None)
 def test_one_pattern_says_what_the_slow_matcher_says(pattern: str, key: str, who: Caller) -> None:
     expected = is_key(key) and slow_match(pattern.split("/"), key.split("/"), who)
     assert allows(pattern, key, who) is expected
 
 
 @given(st.lists(tables, max_size=8), keys, callers)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4 * settings().max_examples, deadline=None)
 def test_many_rules_say_what_the_slow_matcher_says(rules: list[dict[str, object]], key: str, who: Caller) -> None:
     policy = compile_rules(rules)
     decision = policy.decide(who, key)
@@ -605,7 +605,7 @@ def test_many_rules_say_what_the_slow_matcher_says(rules: list[dict[str, object]
 
 
 @given(st.lists(tables, max_size=8), keys, callers)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples, deadline=None)
 def test_explain_agrees_with_decide_for_every_rule(rules: list[dict[str, object]], key: str, who: Caller) -> None:
     policy = compile_rules(rules)
     explained = policy.explain(who, key)
@@ -623,7 +623,7 @@ def test_explain_agrees_with_decide_for_every_rule(rules: list[dict[str, object]
 
 
 @given(st.lists(tables, max_size=6), keys, callers)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings().max_examples, deadline=None)
 def test_a_session_is_decided_like_the_token_it_was_made_from(
     rules: list[dict[str, object]], key: str, who: Caller
 ) -> None:
@@ -634,7 +634,7 @@ def test_a_session_is_decided_like_the_token_it_was_made_from(
 
 
 @given(st.lists(tables, max_size=8), keys, callers)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples, deadline=None)
 def test_how_much_of_a_folder_may_be_read_agrees_with_decisions(
     rules: list[dict[str, object]], key: str, who: Caller
 ) -> None:
@@ -658,7 +658,7 @@ def test_how_much_of_a_folder_may_be_read_agrees_with_decisions(
 
 
 @given(st.lists(tables, max_size=6), keys, callers)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings().max_examples, deadline=None)
 def test_what_is_open_is_decided_alike_for_every_caller(rules: list[dict[str, object]], key: str, who: Caller) -> None:
     policy = compile_rules(rules)
     opened = policy.opened(key)
