@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -108,17 +109,19 @@ def sources(entry: str, *, leave_out: frozenset[str] = frozenset()) -> dict[str,
     return files | {"stagedoor/__init__.py": b'"""As much of Stagedoor as a function needs."""\n'}
 
 
-def _imports(name: str) -> Iterator[str]:
+@cache
+def _imports(name: str) -> tuple[str, ...]:
     """Paths of the modules that one module imports, and of the packages that it is in."""
     folder = Path(name).parent
-    yield from (f"{package}/__init__.py" for package in (folder, *folder.parents) if package != Path())
+    found = [f"{package}/__init__.py" for package in (folder, *folder.parents) if package != Path()]
     for node in ast.walk(ast.parse((_PACKAGE / name).read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level:
             package = (folder, *folder.parents)[node.level - 1]
             module = package / (node.module or "").replace(".", "/")
             for candidate in (module, *(module / alias.name for alias in node.names)):
                 paths = (f"{candidate}.py", f"{candidate}/__init__.py")
-                yield from (path for path in paths if path != "./__init__.py" and (_PACKAGE / path).is_file())
+                found += (path for path in paths if path != "./__init__.py" and (_PACKAGE / path).is_file())
+    return tuple(found)
 
 
 def bytecode(files: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -146,6 +149,7 @@ def bytecode(files: Mapping[str, bytes]) -> dict[str, bytes]:
         return {str(path.relative_to(folder)): path.read_bytes() for path in compiled}
 
 
+@cache
 def _python(version: str) -> str | None:
     """An interpreter of exactly this version, because other versions cannot read its bytecode."""
     for candidate in (sys.executable, shutil.which(f"python{version}")):
