@@ -8,6 +8,7 @@ import inspect
 import re
 import time
 from collections.abc import Iterator
+from functools import cache
 from math import inf
 from pathlib import Path
 from types import ModuleType
@@ -68,16 +69,17 @@ def test_http_names_every_endpoint(path: str) -> None:
     assert re.search(rf"^\| `{path}[`?]", page("reference/http.md"), re.MULTILINE)
 
 
-def codes() -> set[str]:
+@cache
+def codes() -> frozenset[str]:
     """Every code that an answer or a line of the log can carry, read from the source."""
-    return {
+    return frozenset(
         code
         for file in SOURCE.rglob("*.py")
         if file.relative_to(SOURCE).parts[0] not in ("demo", "cli")
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         for code in _codes_of(node)
         if CODE.match(code)
-    }
+    )
 
 
 def _codes_of(node: ast.AST) -> Iterator[str]:

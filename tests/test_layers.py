@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -30,6 +31,7 @@ PURE = {"time.gmtime", "time.strftime"}
 IMPURE_CALLS = {"open", "input", "print", "eval", "exec", "__import__", "breakpoint", "compile"}
 
 
+@cache
 def tree(module: str) -> ast.Module:
     return ast.parse(file_of(module).read_text(encoding="utf-8"))
 
@@ -43,17 +45,20 @@ def name_of(file: Path) -> str:
     return ".".join(file.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imports(module: str, *, for_types: bool = True) -> Iterator[str]:
+@cache
+def imports(module: str, *, for_types: bool = True) -> tuple[str, ...]:
     """What a module imports, in functions too: ours as `.core.errors`, others as they are, with each name taken.
 
     Without `for_types` what only type checkers import is left out.
     """
+    body = [node for node in tree(module).body if for_types or not is_for_types(node)]
+    return tuple(name for node in body for name in _imported(module, node))
+
+
+def _imported(module: str, statement: ast.stmt) -> Iterator[str]:
     is_package = file_of(module).name == "__init__.py"
     package = module.split(".") if is_package else module.split(".")[:-1]
-    whole = tree(module)
-    if not for_types:
-        whole.body = [node for node in whole.body if not is_for_types(node)]
-    for node in ast.walk(whole):
+    for node in ast.walk(statement):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:

@@ -600,7 +600,7 @@ def serving(script: Script) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002 - its name there
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

@@ -52,6 +52,7 @@ def template() -> Template:
 # --- linters
 
 
+@pytest.mark.thorough("cfn-lint reads its schemas for 10 s")
 def test_cfn_lint_finds_nothing(tmp_path: Path) -> None:
     files = [tmp_path / "plain.json", tmp_path / "whole.json"]
     for file, template in zip(files, (plain(), whole()), strict=True):

@@ -37,7 +37,10 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture(params=[1280, 390])
+WIDE = pytest.param(1280, marks=pytest.mark.thorough("4 s, and what fits a narrow page fits a wide one"))
+
+
+@pytest.fixture(params=[WIDE, 390])
 def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": request.param, "height": 844})
     opened = context.new_page()

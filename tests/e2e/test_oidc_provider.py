@@ -172,6 +172,7 @@ def test_a_token_stops_to_count_when_it_expires(gateway: Gateway, provider: Prov
     assert (refused.status_code, code(refused)) == (401, "token-expired")
 
 
+@pytest.mark.thorough("33 s, most of it cool-downs, which core/test_issuers.py goes through with a clock of its own")
 def test_a_new_key_is_found_after_the_cool_down_and_the_old_one_forgotten(
     make_gateway: MakeGateway, provider: Provider
 ) -> None:

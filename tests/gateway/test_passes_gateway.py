@@ -621,7 +621,7 @@ class Client:
                     if heard.body != FILES["team/a.txt"] and time.time() < expires:
                         self.refused.append(heard)
                 self._passes = [one for one in self._passes if time.time() < one[0]]
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.05)
 
     async def _ask_for_one(self, connection: Wire) -> None:
         await connection.send(self._wish)
