@@ -16,8 +16,9 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from io import BufferedIOBase
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 from unicodedata import normalize
 from urllib.parse import parse_qsl, quote, unquote
 
@@ -278,6 +279,9 @@ class Told(NamedTuple):
 class FaultySite:
     """A running site; `with FaultySite("head") as site: … site.url`."""
 
+    running: ClassVar[dict[int, FaultySite]] = {}
+    """Port -> site, of those in this process."""
+
     def __init__(self, *faults: str) -> None:
         assert set(faults) <= {*FAULTS, *NOTES, *MANNERS}, faults
         self.faults = frozenset(faults)
@@ -294,21 +298,24 @@ class FaultySite:
             timeout = 10
 
             def handle(self) -> None:
-                with suppress(OSError, ValueError):
-                    self.wfile.write(site._speak(self.rfile))
+                with suppress(OSError):
+                    self.wfile.write(site.answer(self.rfile))
 
         class Server(socketserver.TCPServer):  # one after the other, as the doctor asks
             allow_reuse_address, request_queue_size = True, 64
 
         self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._port = int(self._server.server_address[1])
+        self.url = f"http://127.0.0.1:{self._port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
     def __enter__(self) -> Self:
         self._thread.start()
+        self.running[self._port] = self
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        del self.running[self._port]
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -324,6 +331,12 @@ class FaultySite:
         return time.time() + self.later
 
     # --- the wire
+
+    def answer(self, request: BufferedIOBase) -> bytes:
+        """What is sent back for a request; nothing where the site hangs up."""
+        with suppress(OSError, ValueError):
+            return self._speak(request)
+        return b""
 
     def _speak(self, stream: Any) -> bytes:
         lines: list[str] = []
