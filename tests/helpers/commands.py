@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import typer.main
 
 from stagedoor.cli import main
 from stagedoor.core.messages import Fetch, Fetched
 from stagedoor.outside import fetch_sync
 from tests.helpers.support import NOW, key_set, rsa_signer
+
+typer.main.get_command = cache(typer.main.get_command)  # a process runs one command, and a test hundreds
 
 WEB = {
     "https://id.example.com/tenant/.well-known/openid-configuration": json.dumps(
