@@ -83,7 +83,9 @@ PASS_QUESTIONS = {"pass-tampered", "pass-extended", "pass-expired"}
 @pytest.mark.parametrize(
     ("site", "more", "not_asked"),
     [
-        pytest.param("", "", PASS_QUESTIONS, id="plain"),
+        pytest.param(
+            *("", "", PASS_QUESTIONS), id="plain", marks=pytest.mark.thorough("2 s; the others are asked all this, too")
+        ),
         pytest.param(
             'index = "index.html"\ntrust_html = true\n', LOGIN + CORS, PASS_QUESTIONS, id="index, login, cors"
         ),
