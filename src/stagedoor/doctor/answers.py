@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from urllib.parse import quote
 
-from .cookies import SHORTEST_SESSION, is_harmless
+from .cookies import SHORTEST_SESSION, is_harmless, lines
 from .evidence import Evidence, SkipError
 from .visit import BROWSER, REDIRECTS, Visit
 from .wire import Answer, Fields
@@ -108,7 +108,7 @@ def session_cookie(visit: Visit) -> Iterator[Evidence]:
     if visit.subject.token is not None:
         _, fields = visit.carry(visit.subject.token, "header", "/-/session")
         answer = visit.ask("/-/session", "POST", fields)
-        for cookie in answer.values("set-cookie") if 200 <= answer.status < 300 else ():
+        for cookie in lines(answer) if 200 <= answer.status < 300 else ():
             name, _, value = cookie.partition(";")[0].partition("=")
             visit.secrets.add(value)
             if not visit.subject.session or name == visit.subject.session:

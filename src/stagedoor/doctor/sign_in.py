@@ -10,6 +10,7 @@ import html
 import re
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from urllib.parse import parse_qs, quote, unquote
 
 from . import cookies as set_cookies
@@ -414,7 +415,9 @@ def sign_out_cross_site(visit: Visit) -> Iterator[Evidence]:
     for fields in requests:
         answer = visit.ask(LOGOUT, "POST", (*fields, *BROWSER, *cookie))
         answers.append(answer)
-        if (answer.status and answer.status < 400) or _ends_something(visit, answer):
+        elsewhere = partial(visit.ask, f"{LOGOUT}-{visit.nonce}", "POST", (*fields, *BROWSER, *cookie))
+        taken = 0 < answer.status < 400 and visit.compare(answer, elsewhere) == "different"
+        if taken or _ends_something(visit, answer):
             yield visit.evidence(answer, LOGOUT, "POST", ": ".join(fields[0]))
     if all(answer.status in (0, 404, 405, 501) for answer in answers):
         raise SkipError(f"the site has no {LOGOUT}")
