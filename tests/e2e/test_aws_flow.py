@@ -712,7 +712,7 @@ def test_cookies_that_somebody_else_changed_open_nothing(keyed: World, ann: Acco
     }
     target, good = f"/users/{ann.sub}/plain.txt", issued[ann]
     assert keyed.front.ask(target, cookie=written(good)).status == 200
-    for name in good:
+    for name in (one for one in good if one.startswith("CloudFront-")):
         for value in (issued[ben][name], "", good[name][:-4]):
             if value != good[name]:
                 assert keyed.front.ask(target, cookie=written({**good, name: value})).status == 403, name
