@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_cognito as cognito
+from aws_cdk import aws_route53 as route53
 
+from stagedoor.cdk import CustomDomain
 from stagedoor.core.errors import SettingsError
 from tests.helpers.synth import (
     CLIENT,
     POOL,
+    POOL_URL,
     Template,
     actions,
     distribution,
@@ -158,6 +164,49 @@ def test_error_pages_replace_5xx_alone_and_change_no_status(template: Template) 
     assert {one["ResponsePagePath"] for one in responses} == {f"/{page['Key']}"}
 
 
+def error_html(template: Template) -> str:
+    html = only(template, "Custom::StagedoorErrorPage")["Html"]
+    return html if isinstance(html, str) else _text(html)
+
+
+def test_the_error_page_names_the_site_and_leads_on(template: Template) -> None:
+    html = error_html(template)
+    (distribution_id,) = of_type(template, "AWS::CloudFront::Distribution")
+    assert f'<p class="site"><{distribution_id}></p>' in html, "the name that CloudFront chooses"
+    assert '<a class="button" href="">Reload this page</a>' in html
+    assert "first page" not in html
+
+
+def test_with_a_domain_and_an_index_the_error_page_leads_to_the_first_page(tmp_path: Path) -> None:
+    settings = tmp_path / "stagedoor.toml"
+    issuer = f'[[issuers]]\nissuer = "{POOL_URL}"\naudience = ["{CLIENT}"]\n'
+    settings.write_text(f'[site]\nindex = "index.html"\n{issuer}')
+
+    def build(scope: cdk.Stack) -> None:
+        zone = route53.HostedZone.from_hosted_zone_attributes(
+            scope, "Zone", hosted_zone_id="Z1", zone_name="example.com"
+        )
+        site(scope, settings=settings, custom_domain=CustomDomain(zone, "assets.example.com"))
+
+    html = error_html(made(build))
+    assert '<p class="site">assets.example.com</p>' in html
+    assert '<a href="/">Go to the first page</a>' in html
+
+
+def test_the_error_page_keeps_to_its_own_policy(template: Template) -> None:
+    """Its style sheet is the one that the policy names, so a browser shows it as it is meant, and runs nothing."""
+    behaviors = distribution(template)["CacheBehaviors"]
+    (behavior,) = (one for one in behaviors if one["PathPattern"] == "/-/errors/*")
+    policies = of_type(template, "AWS::CloudFront::ResponseHeadersPolicy")
+    config = policies[behavior["ResponseHeadersPolicyId"]["Ref"]]["ResponseHeadersPolicyConfig"]
+    policy = config["SecurityHeadersConfig"]["ContentSecurityPolicy"]
+    (style,) = re.findall(r"<style>(.*?)</style>", error_html(template), re.DOTALL)
+    named = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy["Override"] is False, "the API's pages have their own"
+    assert f"default-src 'none'; style-src 'sha256-{named}'" in policy["ContentSecurityPolicy"]
+    assert not re.search(r"<script|\son\w+=|style=", error_html(template))
+
+
 # --- the edge functions
 
 
@@ -222,7 +271,10 @@ def test_an_edge_function_may_write_its_own_log_in_every_region_and_no_other(tem
 
 def _text(value: Any) -> str:
     """A joined value, with its references in angle brackets."""
-    return "".join(part if isinstance(part, str) else f"<{part['Ref']}>" for part in value["Fn::Join"][1])
+    return "".join(
+        part if isinstance(part, str) else f"<{part.get('Ref') or part['Fn::GetAtt'][0]}>"
+        for part in value["Fn::Join"][1]
+    )
 
 
 # --- an imported bucket

@@ -408,7 +408,8 @@ def test_a_page_stands_in_while_an_origin_is_away(world: World, ann: Account) ->
     try:
         for target in (PICTURE, "/-/whoami"):
             answer = world.bearer(target, ann)
-            assert (answer.status, b"Not available now" in answer.body) == (502, True)
+            assert (answer.status, b"This site cannot answer now" in answer.body) == (502, True)
+            assert f'<p class="site">{DOMAIN}</p>'.encode() in answer.body
         assert world.front.ask(PICTURE).status == 401
     finally:
         world.front.down = False

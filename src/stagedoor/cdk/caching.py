@@ -10,6 +10,7 @@ from constructs import Construct
 
 from ..core.door import ASKED_HEADERS, EXPOSED_HEADERS
 from ..gateway.objects import SANDBOX
+from ..pages import layout
 
 DEFAULT_TTL = Duration.days(1)
 """For objects that have no Cache-Control."""
@@ -80,12 +81,16 @@ def object_headers(
 
 
 def api_headers(scope: Construct) -> cloudfront.ResponseHeadersPolicy:
-    """Header fields of `/-/*`, added to those that the API sends itself."""
+    """Header fields of `/-/*`, added to those that the API sends itself; the error page has no others."""
+    policy = cloudfront.ResponseHeadersContentSecurityPolicy(
+        content_security_policy=layout.CONTENT_SECURITY_POLICY, override=False
+    )
     return cloudfront.ResponseHeadersPolicy(
         scope,
         "ApiHeaders",
         comment="Stagedoor: the API sends the rest itself",
         security_headers_behavior=cloudfront.ResponseSecurityHeadersBehavior(
+            content_security_policy=policy,
             content_type_options=cloudfront.ResponseHeadersContentTypeOptions(override=True),
             strict_transport_security=_hsts(),
         ),

@@ -3,6 +3,9 @@
 Error pages belong to the whole distribution, so a page for 403 or 404 would replace the answers of the edge function,
 of the API and of CloudFront's own check of passes. This page has a bucket of its own, so that it takes no key from the
 assets, and so that the behaviour that serves it needs no check.
+
+It looks like our other pages, and works under the Content-Security-Policy of objects, too, in case CloudFront gives it
+the header fields of the behaviour that failed.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from ..pages import layout
 from . import functions
 from .bucket import private_bucket
 from .nag import acknowledge
@@ -40,23 +44,16 @@ def handler(event, context):
 """
 """Runs during deployments only, because CloudFormation itself cannot write an object."""
 
-_HTML = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Not available now</title>
-<style>body { font: 1.1rem/1.5 system-ui, sans-serif; max-width: 34rem; margin: 20vh auto; padding: 0 1rem }</style>
-<h1>Not available now</h1>
-<p>Something behind this site did not answer. Please try again in a minute.</p>
-</html>
-"""
 
-
-def behavior(scope: Construct, headers: cloudfront.ResponseHeadersPolicy) -> cloudfront.BehaviorOptions:
-    """Make the page, and the behaviour that serves it."""
+def make_bucket(scope: Construct) -> s3.Bucket:
+    """Make the bucket of the page."""
     bucket = private_bucket(scope, "ErrorPages", removal_policy=RemovalPolicy.DESTROY)
     acknowledge(bucket, S1="it holds one page, which is for everyone")
-    _write(scope, bucket)
+    return bucket
+
+
+def behavior(bucket: s3.Bucket, headers: cloudfront.ResponseHeadersPolicy) -> cloudfront.BehaviorOptions:
+    """Make the behaviour that serves the page."""
     return cloudfront.BehaviorOptions(
         origin=origins.S3BucketOrigin.with_origin_access_control(bucket),
         viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
@@ -75,7 +72,19 @@ def responses() -> list[cloudfront.ErrorResponse]:
     ]
 
 
-def _write(scope: Construct, bucket: s3.Bucket) -> None:
+def html(site: str, home: str) -> str:
+    """Make the page.
+
+    Args:
+        site: name of the site.
+        home: path of the site's first page; "" if there is none.
+    """
+    ways = layout.button("", "Reload this page") + (f'<a href="{home}">Go to the first page</a>' if home else "")
+    body = f"<p>Something behind this site did not answer. Try again in a minute.</p>{ways}"
+    return layout.page("This site cannot answer now", site, body).decode()
+
+
+def write(scope: Construct, bucket: s3.Bucket, page: str) -> None:
     """Write the page when the stack is deployed, and delete it with the stack."""
     role, group = functions.role_and_log(scope, "ErrorPageWriter")
     writer = lambda_.Function(
@@ -93,11 +102,11 @@ def _write(scope: Construct, bucket: s3.Bucket) -> None:
         iam.PolicyStatement(actions=["s3:PutObject", "s3:DeleteObject"], resources=[bucket.arn_for_objects(PAGE)])
     )
     acknowledge(writer, L1="it has the same Python as the functions at the edge")
-    page = {"Bucket": bucket.bucket_name, "Key": PAGE, "Html": _HTML}
+    object_ = {"Bucket": bucket.bucket_name, "Key": PAGE, "Html": page}
     CustomResource(
         scope,
         "ErrorPage",
         resource_type="Custom::StagedoorErrorPage",
         service_token=writer.function_arn,
-        properties=page,
+        properties=object_,
     ).node.add_dependency(role)

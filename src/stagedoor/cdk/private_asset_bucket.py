@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from aws_cdk import Annotations, RemovalPolicy, Stack, Token
 from aws_cdk import aws_cloudfront as cloudfront
 from aws_cdk import aws_cloudfront_origins as origins
+from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
@@ -112,8 +113,11 @@ class PrivateAssetBucket(Construct):
         self.pass_keys = self._pass_keys() if door == "passes" else None
         self.edge = self._edge(inputs.key_documents(self.settings, issuer_keys), own_domain=custom_domain is not None)
         acl = waf.firewall(self, requests_per_address).attr_arn if firewall else None
-        self.distribution = self._distribution(custom_domain, cache, price_class, acl)
-        self.url = f"https://{name or self.distribution.distribution_domain_name}"
+        error_pages = error_page.make_bucket(self)
+        self.distribution = self._distribution(custom_domain, cache, price_class, acl, error_pages)
+        host = name or self.distribution.distribution_domain_name
+        self.url = f"https://{host}"
+        error_page.write(self, error_pages, error_page.html(host, "/" if self.settings.index else ""))
         if asset_bucket_name_import:
             self._print_statements_to_add()
         if custom_domain:
@@ -144,6 +148,7 @@ class PrivateAssetBucket(Construct):
         cache: bool,
         price_class: cloudfront.PriceClass,
         acl: str | None,
+        error_pages: s3.Bucket,
     ) -> cloudfront.Distribution:
         self._api_headers = caching.api_headers(self)
         distribution = cloudfront.Distribution(
@@ -151,7 +156,7 @@ class PrivateAssetBucket(Construct):
             "Distribution",
             comment="Stagedoor: private files",
             default_behavior=self._objects(cache),
-            additional_behaviors={error_page.PATTERN: error_page.behavior(self, self._api_headers)},
+            additional_behaviors={error_page.PATTERN: error_page.behavior(error_pages, self._api_headers)},
             error_responses=error_page.responses(),
             domain_names=[custom_domain.domain_name] if custom_domain else None,
             certificate=domain.certificate(self, custom_domain) if custom_domain else None,
