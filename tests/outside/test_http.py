@@ -339,6 +339,46 @@ async def test_who_gives_up_when_the_answer_has_come_ends_nobody_elses_question(
         assert (await tasks[0]).whole == b"other"
 
 
+async def test_an_answer_that_is_read_late_does_not_hurry_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of the first has come, so the connection belongs to the second, which nobody reads yet."""
+    monkeypatch.setattr(http, "REST", 0.0)
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for body in (b"hello", bytes(10_000_000)):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+        await reader.read()
+
+    async with asking(handle, most=1) as connections:
+        first = await connections.ask(request())
+        await eventually(lambda: first.complete, "all of the first has come")
+        second = await connections.ask(request())
+        (connection,) = connections._all
+        await eventually(lambda: connection._paused, "so much of the second has come that it waits")
+        assert await read(first) == b"hello"
+        assert connection._paused
+        second.close()
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified", "200 OK"])
+async def test_a_connection_that_is_to_close_is_not_asked_again(monkeypatch: pytest.MonkeyPatch, status: str) -> None:
+    """Also after an answer without a body (RFC 9112 §9.6)."""
+    monkeypatch.setattr(http, "REST", 0.0)
+    asked: list[int] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = len(asked)
+        while await reader.readuntil(b"\r\n\r\n"):
+            asked.append(number)
+            length = "content-length: 0\r\n" if status == "200 OK" else ""
+            writer.write(f"HTTP/1.1 {status}\r\nconnection: close\r\n{length}\r\n".encode())
+
+    async with asking(handle) as connections:
+        for _ in range(2):
+            await connections.ask(request())
+    assert asked == [0, 1], "each on a connection of its own, although the server would go on"
+
+
 async def test_a_large_body_is_read_no_faster_than_its_reader_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     sent, size = 0, 50_000_000
 
