@@ -438,7 +438,8 @@ class FaultySite:
         if self.has("host-in-link"):
             body = f'<a href="https://{asked.fields["host"]}/sign-in">Sign in</a>'
             return Told(401, {"Content-Type": "text/html"}, body.encode())
-        if self.has("host-in-redirect") and "navigate" in asked.fields.get("sec-fetch-mode", ""):
+        seen = "navigate" in asked.fields.get("sec-fetch-mode", "") and "sec-purpose" not in asked.fields
+        if self.has("host-in-redirect") and seen:
             host = asked.fields.get("x-forwarded-host") or asked.fields["host"]
             return Told(302, {"Location": f"https://sign-in.example.com/?next=https://{host}{asked.path}"})
         if self.has("token-in-redirect") and "token" in asked.parameters():
