@@ -21,9 +21,11 @@ PACKAGES: Mapping[str, str] = {
     "nginx": "nginx",
     "node": "nodejs",
     "npm": "npm",
+    "redis": "redis-server",
 }
 """Service -> Debian package."""
 PROGRAMS: Mapping[str, tuple[str, ...]] = {
+    "redis": ("redis-server",),
     "chromium": ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"),
 }
 """Names of its program, best first, where it is not just the service's own."""

@@ -13,10 +13,13 @@ from stagedoor.core.door import Door, Site
 from stagedoor.core.drivers import run
 from stagedoor.core.endpoints import make_endpoints
 from stagedoor.core.endpoints.login import SignIn
+from stagedoor.core.endpoints.revocations import Admins
 from stagedoor.core.issuers import Issuer
 from stagedoor.core.login import Client, Login
-from stagedoor.core.messages import Fetch, Fetched, Reply, Serve, Wish
+from stagedoor.core.messages import Answered, Fetch, Fetched, Reply, Serve, Wish
 from stagedoor.core.policy.decide import compile_rules
+from stagedoor.core.policy.rules import read_rules
+from stagedoor.core.revocations import Revocations
 from stagedoor.core.session import Sessions, signing_key
 from stagedoor.core.tokens import Tokens
 from stagedoor.keys import signatures
@@ -108,28 +111,46 @@ class SigningIn:
         site: Site | None = None,
         lifetime: float = 3600.0,
         seconds: float = 0.0,
+        state: bool = False,
+        admin: Mapping[str, object] | None = None,
     ) -> None:
         self.idps = {one.url: Idp(one.url) for one in issuers}
         self.now, self._random = NOW, 0
-        tokens, policy, seal = Tokens(tuple(issuers), signatures), compile_rules(rules), Seal(SESSION_KEY)
+        tokens, seal = Tokens(tuple(issuers), signatures), Seal(SESSION_KEY)
+        admin_rule = read_rules([admin])[0] if admin else None
+        policy = compile_rules(rules, others=(admin_rule,) if admin_rule else ())
         clients = [Client(one, CLIENT) for one in issuers]
         self.sign_in = SignIn(
             Login(SITE, clients, tokens, lambda: seconds), Attempts(SITE, seal, self.entropy, "__Host-stagedoor", True)
         )
         sessions = Sessions(SITE, (signing_key(SESSION_KEY),), issuers, policy.rules, lifetime)
-        endpoints = make_endpoints(policy, entropy=self.entropy, seal=seal, sign_in=self.sign_in)
-        self.door = Door(site or Site(SITE, signs_in=True), policy, tokens, sessions, None, endpoints)
+        admins = None
+        if admin_rule is not None:
+            names = {name: one.url for one in issuers for name in (one.name, one.url)}
+            admins = Admins(admin_rule.refusal, names, lifetime)
+        endpoints = make_endpoints(
+            policy, entropy=self.entropy, seal=seal, sign_in=self.sign_in, admins=admins, session=lifetime
+        )
+        revocations = Revocations({one.url: one.leeway for one in issuers}, 300.0) if state else None
+        self.door = Door(site or Site(SITE, signs_in=True), policy, tokens, sessions, None, endpoints, revocations)
 
     @property
     def idp(self) -> Idp:
         return next(iter(self.idps.values()))
+
+    def send(self, target: str, body: bytes, **fields: str) -> Reply:
+        """Send a POST as a program does."""
+        asked = request(target, "POST", **fields)._replace(body=body)
+        answer = run(self.door.answer(asked, self.now), self.outside)
+        assert isinstance(answer, Reply)
+        return answer
 
     def entropy(self, size: int) -> bytes:
         """Bytes that never come twice."""
         self._random += 1
         return hashlib.shake_256(str(self._random).encode()).digest(size)
 
-    def outside(self, wish: Wish) -> Fetched:
+    def outside(self, wish: Wish) -> Answered:
         assert isinstance(wish, Fetch)
         return next(idp for url, idp in self.idps.items() if wish.url.startswith(url))(wish)
 

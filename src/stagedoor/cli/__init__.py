@@ -20,7 +20,7 @@ from typing import Annotated
 import typer
 
 from ..core.errors import SettingsError, StagedoorError
-from . import bundle, catalogue, check, doctor, explain, init, keys, ls, sign, token
+from . import bundle, catalogue, check, doctor, explain, init, keys, ls, revoke, sign, token
 from .options import SettingsFile, WrongUsage, load_settings
 from .output import complain, help_without_command, remark, say
 
@@ -171,6 +171,7 @@ COMMANDS: Mapping[str, Callable[..., int]] = {
     "explain": explain.command,
     "token": token.command,
     "ls": ls.command,
+    "revoke": revoke.command,
     "init": init.command,
     "doctor": doctor.command,
 }

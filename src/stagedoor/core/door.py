@@ -22,6 +22,7 @@ from .errors import (
     InvalidToken,
     IssuerUnavailable,
     OutdatedSession,
+    Revoked,
     StoreRefused,
     Unavailable,
     WrongOrigin,
@@ -33,6 +34,7 @@ from .policy.rules import GROUPS_LEFT_OUT, email_problem
 from .tokens import CallerCache, Tokens
 
 if TYPE_CHECKING:
+    from .revocations import Revocations
     from .session import Sessions  # an edge function without session keys starts without it
 
 OBJECT_METHODS = "GET, HEAD, OPTIONS"
@@ -107,6 +109,7 @@ class Door:
         sessions: makes and reads our session cookies; None where there are none.
         passes: verifies signed URLs and signed cookies.
         endpoints: what there is under `/-/`: path -> endpoint. One that ends with a slash answers for what follows it.
+        revocations: what was taken back; None where nothing can be.
     """
 
     def __init__(
@@ -117,7 +120,9 @@ class Door:
         sessions: Sessions | None = None,
         passes: Passes | None = None,
         endpoints: Mapping[bytes, Endpoint] | None = None,
+        revocations: Revocations | None = None,
     ) -> None:
+        self.revocations = revocations
         self.passes = passes or Passes(site.url, {})
         if not self.passes.keys:
             site = site._replace(sources=site.sources._replace(pass_cookies=False))
@@ -201,7 +206,7 @@ class Door:
             credential = credentials.find(request.headers, request.query, self.site.sources)
             if credential is None or credential.kind in _PASSES:
                 return ANONYMOUS, credential
-            caller = self._known(credential, now) or (yield from self.tokens.verify(credential.value, now))
+            caller = self._known(credential, now) or (yield from self.verify(credential.value, now))
         except (InvalidCredential, IssuerUnavailable) as error:
             place = credential.kind if credential is not None else getattr(error, "place", "")
             if isinstance(error, InvalidCredential):
@@ -240,8 +245,26 @@ class Door:
         found = credentials.find_session(request.headers, self.site.sources)
         return None if found is None else self._known(found, now)
 
+    def verify(self, token: str, now: float) -> Flow[Caller]:
+        """Find out who brings a bearer token of which nothing was taken back.
+
+        Raises:
+            InvalidToken, Revoked: it proves nothing, or not any more.
+            Unavailable: it could not be checked.
+        """
+        caller = yield from self.tokens.verify(token, now)
+        if self.revocations is not None:
+            self.revocations.check(caller, now)
+        return caller
+
     def _known(self, credential: Credential, now: float) -> Caller | None:
         """The caller of a credential that can be checked without a wish; None for a token not seen before."""
+        caller = self._verified(credential, now)
+        if caller is not None and self.revocations is not None:
+            self.revocations.check(caller, now)
+        return caller
+
+    def _verified(self, credential: Credential, now: float) -> Caller | None:
         if credential.kind != "session":
             return self.tokens.known(credential.value, now)
         if self.sessions is None:
@@ -369,7 +392,8 @@ class Door:
 
     def _removal(self, error: InvalidCredential | None) -> Pairs:
         """Set-Cookie lines that remove the cookie that is bad."""
-        if isinstance(error, InvalidSession) and self.sessions is not None:
+        over = isinstance(error, InvalidSession) or (isinstance(error, Revoked) and error.place == "session")
+        if over and self.sessions is not None:
             return ((b"set-cookie", self.sessions.clear_cookie().encode()),)
         return self.token_removal if error is not None and error.place == "cookie" else ()
 
@@ -492,7 +516,7 @@ _CALLBACK = b"/-/callback"
 
 def _helps_to_sign_in(error: InvalidCredential) -> bool:
     """Is the credential one that was good once, so that a new one is all that is missing?"""
-    return error.code == "token-expired" or isinstance(error, InvalidSession | OutdatedSession)
+    return error.code == "token-expired" or isinstance(error, InvalidSession | OutdatedSession | Revoked)
 
 
 def who(caller: Caller) -> str:

@@ -10,11 +10,13 @@ StagedoorError
 │   ├── InvalidToken     … because the token is wrong, in shape, signature or claims
 │   ├── InvalidSession   … because our own session cookie is over or not ours any more
 │   ├── OutdatedSession  … because what proved our session would be judged otherwise now -> 401, 503 for a new one
+│   ├── Revoked          … because it was taken back
 │   └── InvalidPass      … because the signed URL or cookies are wrong, over or for something else  -> 403
 ├── Unavailable          we could not ask, so no one is let in                      -> 503
 │   ├── IssuerUnavailable  an issuer, for its keys or about who has signed in
 │   ├── StoreUnavailable the store is away, slow or refuses more requests
-│   └── CatalogueUnavailable  the same of the catalogue
+│   ├── CatalogueUnavailable  the same of the catalogue
+│   └── StateUnavailable  the site's own memory: what was taken back is not known, or could not be remembered
 ├── StoreRefused         the store does not accept *our* credentials or clock       -> 502
 ├── InvalidContent       an entry that the catalogue cannot hold                    -> 502 if it is found there
 ├── InvalidKey           a key of passes that cannot be used
@@ -150,6 +152,12 @@ class OutdatedSession(InvalidCredential):
         self.is_new = is_new
 
 
+class Revoked(InvalidCredential):
+    """A token or session that verifies and was taken back; `code` says by what (`revoked-person`, …)."""
+
+    code = "revoked"
+
+
 class InvalidPass(InvalidCredential):
     """A signed URL or signed cookies that are not valid here.
 
@@ -188,6 +196,13 @@ class CatalogueUnavailable(Unavailable):
     """The catalogue did not answer."""
 
     code = "catalogue-unavailable"
+    retry_after = 5
+
+
+class StateUnavailable(Unavailable):
+    """The state did not answer, or takes no more."""
+
+    code = "state-unavailable"
     retry_after = 5
 
 

@@ -199,14 +199,54 @@ class Content(NamedTuple):
     attributes: Mapping[str, str] = {}
 
 
-Wish: TypeAlias = Fetch | List | Lookup
-Answered: TypeAlias = Fetched | Listed | Content | None
+class Keep(NamedTuple):
+    """A wish that something be remembered, for every gateway of the site.
+
+    Attributes:
+        name: what there is one entry of at a time.
+        text: the content.
+        ends: epoch seconds after which it may be forgotten.
+    """
+
+    name: str
+    text: str
+    ends: float
+
+
+class Recall(NamedTuple):
+    """A wish for what is remembered, from the oldest entry after a sequence number on."""
+
+    after: int = 0
+
+
+class Entry(NamedTuple):
+    """Something remembered.
+
+    Attributes:
+        sequence: grows with every entry, and is given once.
+        name, text, ends: as in `Keep`.
+    """
+
+    sequence: int
+    name: str
+    text: str
+    ends: float
+
+
+class Recalled(NamedTuple):
+    """The answer to a `Recall`: entries in order, and whether there may be more."""
+
+    found: tuple[Entry, ...]
+    more: bool = False
+
+
+Wish: TypeAlias = Fetch | List | Lookup | Keep | Recall
+Answered: TypeAlias = Fetched | Listed | Content | Recalled | None
 
 Flow: TypeAlias = Generator[Wish, Answered, T]
 """A conversation with the outside, written once; `drivers.run` and `drivers.arun` drive it.
 
-A driver that cannot answer a `List` or a `Lookup` throws one of `stagedoor.core.errors` into the flow; a `Fetch` always
-has an answer.
+A driver that cannot answer throws one of `stagedoor.core.errors` into the flow; a `Fetch` always has an answer.
 """
 
 
@@ -228,6 +268,18 @@ def look_up(wish: Lookup) -> Flow[Content | None]:
     """Ask for an entry of the catalogue; None if there is no such id."""
     answer = yield wish
     assert answer is None or isinstance(answer, Content)
+    return answer
+
+
+def keep(wish: Keep) -> Flow[None]:
+    """Have something remembered; a driver that cannot throws `StateUnavailable`."""
+    yield wish
+
+
+def recall(wish: Recall) -> Flow[Recalled]:
+    """Ask for what is remembered."""
+    answer = yield wish
+    assert isinstance(answer, Recalled)
     return answer
 
 

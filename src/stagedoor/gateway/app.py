@@ -22,14 +22,31 @@ from ..core.drivers import arun
 from ..core.endpoints.arguments import MAX_BODY_BYTES
 from ..core.errors import CatalogueUnavailable, InvalidRequest, StagedoorError
 from ..core.issuers import IssuerKeys, Outages
-from ..core.messages import Answered, Content, Fetch, Flow, Headers, List, Reply, Request, Serve, Wish, collect
+from ..core.messages import (
+    Answered,
+    Content,
+    Fetch,
+    Flow,
+    Headers,
+    Keep,
+    List,
+    Recall,
+    Recalled,
+    Reply,
+    Request,
+    Serve,
+    Wish,
+    collect,
+)
 from ..outside.fetch_async import Fetcher
 from ..outside.threads import Threads
 from ..outside.trust import tls_context
 from ..settings import Network, Settings
-from ..settings.site import make_door, make_store
+from ..settings.site import make_door, make_revocations, make_store
+from ..state import open_state
 from ..store.port import InstantStore, NotNow, Opened, Store
 from .access_log import AccessLog, Entry
+from .memory import Memory
 from .objects import Answer, answer_object, answer_object_now, asks_now, of_reply
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -112,20 +129,26 @@ class Gateway:
         write_log: Callable[[bytes], int | None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.settings, self.door = settings, make_door(settings)
+        self._clock = clock
+        self._memory: Memory | None = None
+        revocations = make_revocations(settings)
+        if settings.state is not None and revocations is not None:
+            self._memory = Memory(open_state(settings.state), revocations, clock)
+        self.settings, self.door = settings, make_door(settings, revocations)
         self.store = store or make_store(settings)
         self._catalogue = catalogue
         if catalogue is None and settings.catalogue is not None:
             self._catalogue = open_catalogue(settings.catalogue, region=settings.aws_region)
         self._threads = Threads(LOOKUPS, "catalogue", CatalogueUnavailable)
         self._ask_now = asks_now(self.store) if isinstance(self.store, InstantStore) else None
-        self._clock, self._fetch = clock, Fetcher(partial(tls_context, settings.ca))
+        self._fetch = Fetcher(partial(tls_context, settings.ca))
         self._host = settings.url.partition("://")[2]
         self.in_flight = 0
         self._probe: asyncio.Task[bool] | None = None
         self._probed = 0.0
         self._log = AccessLog(settings.access_log, write_log)
         self._maintenance: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -135,17 +158,29 @@ class Gateway:
         else:  # a WebSocket: not accepted
             await send({"type": "websocket.close"})
 
+    def adopt(self, old: Gateway) -> None:
+        """Take over what the gateway of earlier settings knows, so that a reload need not wait for it."""
+        self.door.tokens.adopt(old.door.tokens)
+        revocations, known = self.door.revocations, old.door.revocations
+        if revocations is not None and known is not None and self.settings.state == old.settings.state:
+            revocations.adopt(known)
+
     def start(self) -> None:
         """Begin to keep the issuers' keys fresh. A mounted app gets no lifespan messages: its first request does it."""
         if self._maintenance is None:
             self._maintenance = asyncio.create_task(self._maintain())
+            if self._memory is not None:
+                self._following = asyncio.create_task(self._memory.follow())
 
     async def aclose(self) -> None:
         """Stop background work, let go of connections, write the last lines of the log."""
-        if self._maintenance is not None:
-            self._maintenance.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._maintenance
+        for task in (self._maintenance, self._following):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        if self._memory is not None:
+            self._memory.close()
         await self._fetch.aclose()
         await self.store.aclose()
         self._threads.close()
@@ -299,11 +334,17 @@ class Gateway:
             if fetched.error and wish.form is not None:  # the owner's client secret, or the issuer, needs a look
                 _log.error("sign-in: %r: %s", wish, fetched.error)
             return fetched
+        if isinstance(wish, Keep | Recall):
+            return await self._remember(wish)
         try:
             return await (self.store.list(wish) if isinstance(wish, List) else self._look_up(wish.id))
         except StagedoorError as error:
             _log.error("%s: %s", error.code, error)
             raise
+
+    async def _remember(self, wish: Keep | Recall) -> Recalled | None:
+        assert self._memory is not None, "without a state the door has no such wish"
+        return await (self._memory.recall(wish) if isinstance(wish, Recall) else self._memory.keep(wish))
 
     async def _look_up(self, id_: str) -> Content | None:
         return None if self._catalogue is None else await self._threads.call(self._catalogue.find, id_)
@@ -317,6 +358,8 @@ class Gateway:
             missing = [f"keys of {keys.issuer.name}" for keys in self.door.tokens.issuers.values() if not keys.keys]
             if not await self._store_ready():
                 missing.append("store")
+            if self._memory is not None and not self._memory.was_read:
+                missing.append("state")
         status = 503 if missing else 200
         return replies.document(status, {"status": "waiting" if missing else "ok", "missing": missing}, "health")
 

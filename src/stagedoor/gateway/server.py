@@ -137,7 +137,7 @@ class Reloading:
 
     def _replace(self, gateway: Gateway) -> None:
         self.gateway, old = gateway, self.gateway
-        gateway.door.tokens.adopt(old.door.tokens)
+        gateway.adopt(old)
         gateway.start()
         task = asyncio.create_task(_close_when_idle(old))
         self._closing.add(task)

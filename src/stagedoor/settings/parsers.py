@@ -151,12 +151,29 @@ def _file_name(reader: Reader, name: str) -> str | None:
 def _catalogue(reader: Reader, name: str) -> str | None:
     """The catalogue's URL, with the absolute path of a database."""
     url = reader.text(name)
-    if url is None:
-        return None
-    if re.fullmatch(r"dynamodb://[A-Za-z0-9_.-]{3,255}", url):
+    if url is None or re.fullmatch(r"dynamodb://[A-Za-z0-9_.-]{3,255}", url):
         return url
-    if not re.match(r"sqlite:///[^/?#]|sqlite:////[^/?#]", url):
+    path = _database(reader, url)
+    if path is None:
         reader.fail(name, f"{url!r} is not a catalogue", '"sqlite:///catalogue.db" or "dynamodb://table"')
+    return path
+
+
+def _state(reader: Reader, name: str) -> str | None:
+    """The state's URL, with the absolute path of a database."""
+    url = reader.text(name)
+    if url is None or re.fullmatch(r"rediss?://[^/?#\s]+(/\d{1,4})?", url):
+        return url
+    path = _database(reader, url)
+    if path is None:
+        reader.fail(name, "this is not a state", '"sqlite:///state.db" or "redis://host:6379/0"')
+    return path
+
+
+def _database(reader: Reader, url: str) -> str | None:
+    """The URL of a SQLite file, with its absolute path; None if this is none."""
+    if not re.match(r"sqlite:///[^/?#]|sqlite:////[^/?#]", url):
+        return None
     path = Path(unquote(url.removeprefix("sqlite:///"))).expanduser()
     return "sqlite://" + quote(str((reader.base / path).absolute()))
 
@@ -199,6 +216,7 @@ ENDPOINT = Parser("text", _endpoint)
 KEY = Parser("text", _key)
 FILE_NAME = Parser("text", _file_name)
 CATALOGUE = Parser("text", _catalogue)
+STATE = Parser("text", _state)
 ADDRESS = Parser("text", _address)
 NETWORKS = Parser("texts", _networks)
 TLS = Parser("table", _tls)

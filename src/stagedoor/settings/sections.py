@@ -20,6 +20,7 @@ from ..core.jose import ALGORITHMS, OTHER_NAMES
 from ..core.login import Client
 from ..core.policy import lint
 from ..core.policy.decide import Policy, compile_rules
+from ..core.policy.rules import Rule, read_rules
 from ..core.session import MIN_KEY_BYTES
 from ..keys import signatures
 from ..keys.pass_keys import PassSettings, open_passes
@@ -139,10 +140,26 @@ def _session_cookie(url: str) -> str:
     return "__Host-stagedoor" if parts.scheme == "https" else f"stagedoor-{parts.port or 80}"
 
 
+def admin(reader: Reader, _: Built) -> Rule | None:
+    """The condition of `[admin]`; None: nobody is an admin."""
+    section = reader.get("admin")
+    if section is None:
+        return None
+    allow = section.get("allow") if isinstance(section, Mapping) else None
+    if not isinstance(allow, Mapping):
+        problem = "admins are named by conditions, and are not anyone"
+        reader.fail("admin.allow", problem, 'allow = { groups = ["site-admins"] }')
+    try:
+        return read_rules([{"path": "**", "allow": allow}])[0]
+    except RuleError as error:
+        raise reader.error("admin.allow", str(error), error.mend) from error
+
+
 def policy(reader: Reader, built: Built) -> Policy:
     """The `[[rules]]`, compiled."""
     try:
-        compiled = compile_rules(reader.tables("rules"))
+        admin: Rule | None = built["admin"]
+        compiled = compile_rules(reader.tables("rules"), others=(admin,) if admin else ())
     except RuleError as error:
         name = f"rules[{error.index}]" + (f".{error.field}" if error.field else "")
         raise reader.error(name, str(error), error.mend) from error

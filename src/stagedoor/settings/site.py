@@ -16,8 +16,10 @@ from ..core.door import Door, Site
 from ..core.endpoints import make_endpoints, openapi
 from ..core.endpoints.issuing import Issuing
 from ..core.endpoints.login import SignIn
+from ..core.endpoints.revocations import Admins
 from ..core.login import Login
 from ..core.passes import Passes
+from ..core.revocations import Revocations
 from ..core.session import Sessions
 from ..core.steady_time import SteadyTime
 from ..core.tokens import Tokens
@@ -48,8 +50,12 @@ def make_store(settings: Settings, *, cached: bool = True) -> Store:
     )
 
 
-def make_door(settings: Settings) -> Door:
+def make_door(settings: Settings, revocations: Revocations | None = None) -> Door:
     """Make the door that these settings describe, with OpenSSL for signatures and all endpoints under `/-/`.
+
+    Args:
+        settings: of the site.
+        revocations: the list that its driver keeps up to date; None where nothing can be taken back.
 
     Raises:
         InvalidKey, StoreRefused, Unavailable: the keys of passes cannot be read.
@@ -88,8 +94,24 @@ def make_door(settings: Settings) -> Door:
         clock=time.perf_counter,
         description=description,
         sign_in=_sign_in(settings, tokens, seal) if site.signs_in else None,
+        admins=_admins(settings),
+        session=settings.session,
     )
-    return Door(site, settings.policy, tokens, sessions, Passes(settings.url, keys), table)
+    return Door(site, settings.policy, tokens, sessions, Passes(settings.url, keys), table, revocations)
+
+
+def _admins(settings: Settings) -> Admins | None:
+    if settings.admin is None:
+        return None
+    issuers = {name: one.url for one in settings.issuers for name in (one.name, one.url)}
+    return Admins(settings.admin.refusal, issuers, settings.session)
+
+
+def make_revocations(settings: Settings) -> Revocations | None:
+    """An empty list of what was taken back, for a driver that fills it; None if these settings have no state."""
+    if settings.state is None:
+        return None
+    return Revocations({one.url: one.leeway for one in settings.issuers}, settings.stale)
 
 
 def _sign_in(settings: Settings, tokens: Tokens, seal: Seal) -> SignIn:

@@ -16,6 +16,7 @@ from ..core.issuers import Issuer
 from ..core.jose import ALGORITHMS, OTHER_NAMES
 from ..core.login import Client
 from ..core.policy.decide import Policy
+from ..core.policy.rules import Rule
 from ..core.session import signing_key
 from ..keys.pass_keys import PassSettings
 from . import sections
@@ -37,6 +38,7 @@ from .parsers import (
     SECRETS,
     SITE_URL,
     SIZE,
+    STATE,
     STORE,
     TABLE_OF_TEXTS,
     TEXT,
@@ -161,6 +163,10 @@ class Settings:
         row("tokens.cookie", TEXT, _TOKENS.cookie, "Name of the cookie that carries a bare token."),
         row("tokens.query", TEXT, _TOKENS.query, "Name of the query parameter that carries a token."),
     )
+    admin: Rule | None = several(
+        sections.admin,
+        row("admin.allow", RULE, None, "Who may take access back: conditions as in a rule.", "(nobody)"),
+    )
     policy: Policy = several(
         sections.policy,
         row("rules.path", RULE, None, "Pattern of keys: `*`, `**`, `{claim}`, `{claim|sha256}`.", "(required)"),
@@ -217,6 +223,16 @@ class Settings:
     )
     catalogue: str | None = one(
         "catalogue.url", CATALOGUE, None, "`sqlite:///file.db` or `dynamodb://table`.", "(none)"
+    )
+    state: str | None = one(
+        "state.url",
+        STATE,
+        None,
+        "`sqlite:///state.db`, or `redis://host:6379/0` for gateways on several machines.",
+        "(none: nothing can be taken back)",
+    )
+    stale: float = one(
+        "state.stale", DURATION, "5m", "How long the last known revocations count while it cannot be asked; then 503."
     )
     listen: tuple[str, int] = one("gateway.listen", ADDRESS, "127.0.0.1:8080", "Address and port.")
     workers: int = one("gateway.workers", number(1024), 1, "Processes that answer requests.")

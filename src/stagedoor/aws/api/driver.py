@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from ...catalogue import Catalogue, open_catalogue
-from ...core.errors import CatalogueUnavailable, StagedoorError, StoreRefused, StoreUnavailable
-from ...core.messages import Answered, Content, Fetch, Fetched, List, Listed, Wish
+from ...core.errors import CatalogueUnavailable, StagedoorError, StateUnavailable, StoreRefused, StoreUnavailable
+from ...core.messages import Answered, Content, Fetch, Fetched, Keep, List, Listed, Recall, Wish
 from ...outside import aws
 from ...outside.fetch_sync import fetch
 from ...outside.trust import context_for
@@ -56,6 +56,8 @@ class Outside:
                 return Fetched(b"", "there was no time left to ask")
             return fetch(wish, min(wish.timeout, FETCH_WITHIN), context_for(self._settings.ca))
         try:
+            if isinstance(wish, Keep | Recall):
+                raise StateUnavailable("this function remembers nothing yet")
             if late:
                 kind = StoreUnavailable if isinstance(wish, List) else CatalogueUnavailable
                 raise kind(f"the request has taken {ASK_WITHIN:g} s already, so this was not asked")

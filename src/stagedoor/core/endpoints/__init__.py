@@ -12,9 +12,26 @@ from ..door import Door, Endpoint
 from ..messages import Seal
 from ..policy.decide import Policy
 from ..policy.reach import Reach
-from . import callback, contents, cookies, explain, login, logout, openapi, s3objects, session, urls, whoami
+from . import (
+    backchannel_logout,
+    callback,
+    contents,
+    cookies,
+    explain,
+    login,
+    logout,
+    openapi,
+    revocations,
+    s3objects,
+    urls,
+    whoami,
+)
+from . import (
+    session as session_,
+)
 from .issuing import Issuing
 from .login import SignIn
+from .revocations import Admins
 
 
 def make_endpoints(
@@ -28,6 +45,8 @@ def make_endpoints(
     clock: Callable[[], float] = lambda: 0.0,
     description: Callable[[Door], Mapping[str, object]] | None = None,
     sign_in: SignIn | None = None,
+    admins: Admins | None = None,
+    session: float = 0.0,
 ) -> Mapping[bytes, Endpoint]:
     """List what there is under `/-/`: path -> endpoint, for `Door`.
 
@@ -41,15 +60,19 @@ def make_endpoints(
         clock: seconds, to bound the work for one page of a listing.
         description: makes the OpenAPI document for a door; None: this site shows none.
         sign_in: signs people in; None: nobody can sign in here.
+        admins: who may take access back; None: nobody.
+        session: seconds that a session lasts.
     """
     reach = Reach(policy)
     return {
         b"/-/whoami": whoami.endpoint(),
         b"/-/explain": explain.endpoint(),
-        b"/-/session": session.endpoint(entropy),
+        b"/-/session": session_.endpoint(entropy),
         b"/-/login": login.endpoint(sign_in),
         b"/-/callback": callback.endpoint(sign_in, entropy),
-        b"/-/logout": logout.endpoint(sign_in),
+        b"/-/logout": logout.endpoint(sign_in, session),
+        b"/-/backchannel-logout": backchannel_logout.endpoint(sign_in, session),
+        b"/-/revocations": revocations.endpoint(admins),
         b"/-/s3objects": s3objects.endpoint(reach, seal, clock, active=listing),
         b"/-/urls": urls.endpoint(issuing),
         b"/-/cookies": cookies.endpoint(issuing, reach),

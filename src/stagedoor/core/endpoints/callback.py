@@ -15,7 +15,7 @@ from .. import cookies, replies
 from ..attempts import Attempt, Returned
 from ..caller import Caller
 from ..door import Door, Endpoint
-from ..errors import InvalidCredential, LoginFailed, SessionTooLarge
+from ..errors import InvalidCredential, LoginFailed, Revoked, SessionTooLarge
 from ..login import SignedIn
 from ..messages import Flow, Pairs, Reply, Request
 from ..session import Sessions
@@ -58,8 +58,10 @@ def _answer(
         found = {name: parameter(request.query, name) for name in _ANSWER}
         answer = {name: value for name, value in found.items() if value is not None}
         signed_in = yield from sign_in.login.redeem(client, attempt, answer, now)
+        if door.revocations is not None:
+            door.revocations.check(signed_in.caller, now)
         session = _begin_session(door, sessions, signed_in, entropy, now)
-    except LoginFailed as error:
+    except (LoginFailed, Revoked) as error:
         return _failed(door, request, error, attempt, used_up)
     except SessionTooLarge as error:
         other = f"{_login_at(door, attempt.next)}&prompt=login"
@@ -110,7 +112,7 @@ def _begin_session(
     )
 
 
-def _failed(door: Door, request: Request, error: LoginFailed, attempt: Attempt, extra: Pairs) -> Reply:
+def _failed(door: Door, request: Request, error: LoginFailed | Revoked, attempt: Attempt, extra: Pairs) -> Reply:
     status = 502 if error.code in ("login-client", "login-answer") else 403
     return door.problem(request, status, error.code, str(error), extra=extra, sign_in=_login_at(door, attempt.next))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -13,25 +14,28 @@ from ..attempts import tag
 from ..caller import Caller
 from ..credentials import PASS_COOKIES
 from ..door import Door, Endpoint, who
-from ..errors import InvalidCredential
+from ..errors import InvalidCredential, StateUnavailable
 from ..login import LOGOUT
-from ..messages import Flow, Pairs, Reply, Request
+from ..messages import Flow, Keep, Pairs, Reply, Request, keep
+from ..revocations import to_text
 from .arguments import check_origin
 from .login import SignIn
+from .revocations import revocation
 
 MAX_REMEMBERED = 1024
 """Bytes of the cookie that remembers for which paths signed cookies were issued; the oldest are forgotten."""
 
 
-def endpoint(sign_in: SignIn | None) -> Endpoint:
-    return Endpoint(("GET", "POST"), partial(_answer, sign_in))
+def endpoint(sign_in: SignIn | None, session: float) -> Endpoint:
+    return Endpoint(("GET", "POST"), partial(_answer, sign_in, session))
 
 
-def _answer(sign_in: SignIn | None, door: Door, request: Request, now: float) -> Flow[Reply]:
+def _answer(sign_in: SignIn | None, session: float, door: Door, request: Request, now: float) -> Flow[Reply]:
     caller = _signed_in(door, request, now)
     if request.method != "POST":
         return (yield from _show(sign_in, door, caller, now))
     check_origin(door, request)
+    yield from _take_back(session, door, caller, now)
     fields = (*_forget_session(sign_in, door, request), *forget_person(door, request))
     elsewhere = yield from _at_issuer(sign_in, caller, now)
     label = caller.label if caller else ""
@@ -39,6 +43,16 @@ def _answer(sign_in: SignIn | None, door: Door, request: Request, now: float) ->
         reply = replies.document(200, {"continue": elsewhere or None}, "signed-out", caller=label)
         return reply._replace(headers=reply.headers + fields)
     return replies.redirect(elsewhere or door.site.url + LOGOUT, "signed-out", fields, status=303, caller=label)
+
+
+def _take_back(session: float, door: Door, caller: Caller | None, now: float) -> Flow[None]:
+    """Take the session back, so that a copy of its cookie opens nothing. If that fails the driver logs it."""
+    sid = caller.claims.get("sid") if caller else None
+    if door.revocations is None or not isinstance(sid, str):
+        return
+    found = revocation("session", "", sid, now, session=session)
+    with contextlib.suppress(StateUnavailable):
+        yield from keep(Keep(found.name, to_text(found), found.ends))
 
 
 def _signed_in(door: Door, request: Request, now: float) -> Caller | None:

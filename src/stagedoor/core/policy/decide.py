@@ -59,17 +59,20 @@ class Explained(NamedTuple):
     reason: str
 
 
-def compile_rules(tables: Sequence[Mapping[str, object]], *, remember: int = DECISIONS) -> Policy:
+def compile_rules(
+    tables: Sequence[Mapping[str, object]], *, remember: int = DECISIONS, others: Sequence[Rule] = ()
+) -> Policy:
     """Compile rules from plain tables, as `[[rules]]` of stagedoor.toml holds them.
 
     Args:
         tables: one for each rule.
         remember: how many decisions are remembered, one for each pair of caller and key.
+        others: see `Policy`.
 
     Raises:
         RuleError: with attribute `index` set to the table's index.
     """
-    return Policy(read_rules(tables), remember)
+    return Policy(read_rules(tables), remember, others)
 
 
 class Policy:
@@ -78,10 +81,16 @@ class Policy:
     Attributes:
         rules: in the order of the settings.
         tree: the rules, found by the segments of their patterns.
+
+    Args:
+        rules: in the order of the settings.
+        remember: how many decisions are remembered.
+        others: decide about no key; sessions hold what they ask for, too.
     """
 
-    def __init__(self, rules: Iterable[Rule], remember: int = DECISIONS) -> None:
+    def __init__(self, rules: Iterable[Rule], remember: int = DECISIONS, others: Sequence[Rule] = ()) -> None:
         self.rules = tuple(rules)
+        self._asking = (*self.rules, *others)
         self.tree = Tree(self.rules)
         # The decision follows from caller and key. In the instance, so that a remembered one costs a single call.
         self.decide = lru_cache(maxsize=remember)(self._decide)  # type: ignore[method-assign]
@@ -91,7 +100,7 @@ class Policy:
     def claim_names(self) -> frozenset[str]:
         """Our names of the claims that rules look at; a session needs no others."""
         names = {"sub"}
-        for rule in self.rules:
+        for rule in self._asking:
             names.update(segment.name for segment in rule.segments if isinstance(segment, Claim))
             names.update(rule.claims)
             names.update(("groups",) if rule.groups else ())
@@ -105,7 +114,7 @@ class Policy:
         asked: dict[str, set[str]] = {
             name: set() for name in self.claim_names - bound - {"sub", "email", "email_verified"}
         }
-        for rule in self.rules:
+        for rule in self._asking:
             for name, values in rule.needs():
                 if name in asked:
                     asked[name] |= values

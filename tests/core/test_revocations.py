@@ -1,0 +1,365 @@
+"""Taking access back: what is refused, to whom and for how long, and what happens if it is not known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from stagedoor.core.caller import Caller
+from stagedoor.core.errors import Revoked, StateUnavailable
+from stagedoor.core.messages import Entry, Keep, Recall, Recalled, Reply, Serve, Wish
+from stagedoor.core.revocations import Revocation, Revocations, from_text, to_text
+from tests.helpers.signing_in import Browser, SigningIn, location
+from tests.helpers.support import ISSUER, NOW, SITE, b64, bearer, claims, rsa_signer, token
+
+END = NOW + 10_000
+PERSON = Revocation("person", ISSUER, "ann", NOW, END)
+
+
+def who(**claim: Any) -> Caller:
+    return Caller("staff", ISSUER, {"sub": "ann", "iat": NOW, **{n: v for n, v in claim.items() if v is not ...}})
+
+
+def listed(*found: Revocation, stale: float = 300.0, leeway: float = 0.0) -> Revocations:
+    made = Revocations({ISSUER: leeway}, stale)
+    made.replace(found, NOW)
+    return made
+
+
+REFUSED: Mapping[str, tuple[Revocation, Caller, str]] = {
+    "a person, by an older token": (PERSON, who(), "revoked-person"),
+    "a token without iat": (PERSON, Caller("staff", ISSUER, {"sub": "ann"}), "revoked-person"),
+    "an iat that is no number": (PERSON, who(iat="9999999999"), "revoked-person"),
+    "an older sign-in at the issuer": (PERSON, who(iat=NOW + 9, auth_time=NOW - 9), "revoked-person"),
+    "a person who is barred": (PERSON._replace(before=NOW + 500), who(iat=NOW + 600), "revoked-person"),
+    "a session of ours": (Revocation("session", "", "s1", 0, END), who(sid="s1"), "revoked-session"),
+    "a session of the issuer": (Revocation("session", ISSUER, "o1", 0, END), who(op_sid="o1"), "revoked-session"),
+    "its token": (Revocation("session", ISSUER, "o1", 0, END), who(sid="o1"), "revoked-session"),
+    "a token": (Revocation("token", ISSUER, "j1", 0, END), who(jti="j1"), "revoked-token"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_was_taken_back_is_refused(case: str) -> None:
+    found, caller, code = REFUSED[case]
+    with pytest.raises(Revoked) as caught:
+        listed(found).check(caller, NOW + 1)
+    assert caught.value.code == code
+    listed().check(caller, NOW + 1)
+    listed(found, stale=1e9).check(caller, END)
+
+
+PASSED: Mapping[str, tuple[Revocation, Caller]] = {
+    "a newer sign-in": (PERSON, who(iat=NOW + 1)),
+    "a newer sign-in at the issuer": (PERSON, who(iat=NOW + 1, auth_time=NOW + 1)),
+    "somebody else": (PERSON, who(sub="ben")),
+    "the same sub of another issuer": (PERSON, Caller("x", "https://other.example", {"sub": "ann", "iat": 0})),
+    "another session": (Revocation("session", "", "s1", 0, END), who(sid="s2")),
+    "another's token": (Revocation("token", "https://other.example", "j1", 0, END), who(jti="j1")),
+    "a jti is no sid": (Revocation("token", ISSUER, "x", 0, END), who(sid="x")),
+}
+
+
+@pytest.mark.parametrize("case", PASSED)
+def test_nothing_else_is_refused(case: str) -> None:
+    found, caller = PASSED[case]
+    listed(found).check(caller, NOW + 1)
+
+
+def test_an_issuers_clock_may_be_ahead_by_its_leeway() -> None:
+    with pytest.raises(Revoked):
+        listed(PERSON, leeway=30).check(who(iat=NOW + 30), NOW + 1)
+    listed(PERSON, leeway=30).check(who(iat=NOW + 31), NOW + 1)
+
+
+def test_a_list_that_is_too_old_lets_nobody_in() -> None:
+    for found in (listed(stale=10), listed(PERSON, stale=10)):
+        found.check(who(sub="ben"), NOW + 10)
+        for now in (NOW + 11, NOW - 11):
+            with pytest.raises(StateUnavailable):
+                found.check(who(sub="ben"), now)
+    with pytest.raises(StateUnavailable):
+        Revocations({}, 1e9).check(who(), NOW)
+
+
+def test_what_is_added_counts_at_once_and_what_is_over_is_forgotten() -> None:
+    found = listed()
+    found.add([PERSON], NOW + 1)
+    with pytest.raises(Revoked):
+        found.check(who(), NOW + 1)
+    found.replace([PERSON], END + 1)
+    assert len(found) == 0
+
+
+@pytest.mark.parametrize("text", ["", "x", "[]", "{}", '{"kind":"planet","issuer":"","id":"x","before":0,"ends":1}'])
+def test_an_entry_that_cannot_be_read_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match="entry"):
+        from_text(text)
+    assert from_text(to_text(PERSON)) == PERSON
+
+
+# --- at the door
+
+
+@dataclass
+class Shared:
+    """A state that two doors share; `away`: it does not answer."""
+
+    entries: list[Entry] = field(default_factory=list)
+    away: bool = False
+
+
+class Site(SigningIn):
+    def __init__(self, shared: Shared, **more: Any) -> None:
+        super().__init__(state=True, **more)
+        self.shared = shared
+        self.read()
+
+    def read(self) -> None:
+        assert self.door.revocations is not None
+        self.door.revocations.replace([from_text(entry.text) for entry in self.shared.entries], self.now)
+
+    def outside(self, wish: Wish) -> Any:
+        if isinstance(wish, Keep | Recall) and self.shared.away:
+            raise StateUnavailable("away")
+        if isinstance(wish, Keep):
+            self.shared.entries.append(Entry(len(self.shared.entries) + 1, *wish))
+            self.read()
+            return None
+        if isinstance(wish, Recall):
+            return Recalled(tuple(self.shared.entries))
+        return super().outside(wish)
+
+
+def test_who_signed_out_here_is_signed_out_everywhere() -> None:
+    shared = Shared()
+    first, second = Site(shared), Site(shared)
+    browser, copied = Browser(first), Browser(second)
+    browser.sign_in("/users/ann/x")
+    copied.cookies = dict(browser.cookies)
+    assert isinstance(copied.go("/users/ann/x"), Serve)
+    browser.reply("/-/logout", "POST", origin=SITE)
+    second.read()
+    refused = copied.reply("/users/ann/x", sec_fetch_mode="cors", accept="*/*")
+    assert (refused.status, refused.reason) == (401, "revoked-session")
+    assert location(copied.reply("/users/ann/x")).startswith(f"{SITE}/-/login")
+    assert not copied.signed_in
+
+
+@pytest.mark.parametrize("way", ["cookie", "header", "session"])
+def test_a_person_who_was_taken_out_is_out_by_every_way(way: str) -> None:
+    site = Site(Shared())
+    mine = token(claims(iat=NOW))
+    browser = Browser(site)
+    browser.sign_in("/users/ann/x")
+    ways = {
+        "cookie": lambda: browser.go("/users/ann/x"),
+        "header": lambda: Browser(site).go("/users/ann/x", authorization=bearer(mine)),
+        "session": lambda: Browser(site).go("/-/session", "POST", authorization=bearer(mine)),
+    }
+    asked: Callable[[], Reply | Serve] = ways[way]
+    before = asked()
+    assert isinstance(before, Serve) or before.status == 204
+    site.shared.entries.append(Entry(1, "x", to_text(PERSON), END))
+    site.read()
+    after = asked()
+    assert isinstance(after, Reply)
+    assert after.status in (302, 401)
+    assert after.reason == "revoked-person"
+
+
+def test_who_was_taken_out_comes_back_by_a_new_sign_in_alone_and_not_while_barred() -> None:
+    site = Site(Shared())
+    site.shared.entries.append(Entry(1, "x", to_text(PERSON), END))
+    site.read()
+    browser = Browser(site)
+    answer = browser.reply(site.idp.sign_in(browser.begin("/users/ann/x")))
+    assert (answer.status, answer.reason, browser.signed_in) == (403, "revoked-person", False)
+    site.now += 5
+    site.idp.claims = {"iat": NOW + 5, "auth_time": NOW - 100}
+    assert browser.reply(site.idp.sign_in(browser.begin("/users/ann/x"))).reason == "revoked-person"
+    site.idp.claims = {"iat": NOW + 5, "auth_time": NOW + 5}
+    assert location(browser.reply(site.idp.sign_in(browser.begin("/users/ann/x")))) == f"{SITE}/users/ann/x"
+
+
+def test_an_unknown_state_closes_what_needs_a_caller_and_nothing_else() -> None:
+    site = Site(Shared())
+    browser = Browser(site)
+    browser.sign_in("/users/ann/x")
+    site.now += 301
+    answer = browser.reply("/users/ann/x")
+    assert (answer.status, answer.reason) == (503, "state-unavailable")
+    assert isinstance(browser.go("/public/a"), Serve)
+    site.read()
+    assert isinstance(browser.go("/users/ann/x"), Serve)
+
+
+def test_signing_out_while_the_state_is_away_still_removes_the_cookie() -> None:
+    site = Site(Shared(away=True))
+    browser = Browser(site)
+    browser.sign_in("/users/ann/x")
+    assert browser.reply("/-/logout", "POST", origin=SITE).status == 303
+    assert not browser.signed_in
+
+
+# --- back-channel logout
+
+
+EVENT = {"http://schemas.openid.net/event/backchannel-logout": {}}
+
+
+def logout_token(**more: Any) -> str:
+    fields = {"iat": NOW, "exp": NOW + 60, "jti": "l1", "events": EVENT, "sid": "op-1", **more}
+    return token(claims(**fields), typ="logout+jwt")
+
+
+def post(site: SigningIn, text: str, kind: str = "application/x-www-form-urlencoded") -> Reply:
+    answer = site.send("/-/backchannel-logout", f"logout_token={text}".encode(), content_type=kind)
+    assert isinstance(answer, Reply)
+    return answer
+
+
+def test_the_issuer_ends_its_session_here() -> None:
+    site = Site(Shared())
+    site.idp.claims = {"sid": "op-1"}
+    browser = Browser(site)
+    browser.sign_in("/users/ann/x")
+    assert post(site, logout_token(sid="op-2")).status == 200
+    assert isinstance(browser.go("/users/ann/x"), Serve)
+    answer = post(site, logout_token())
+    assert (answer.status, answer.body) == (200, b"")
+    assert dict(answer.headers)[b"cache-control"] == b"no-store"
+    assert browser.reply("/users/ann/x").reason == "revoked-session"
+
+
+def test_the_issuer_ends_all_sessions_of_a_person() -> None:
+    site = Site(Shared())
+    browser = Browser(site)
+    browser.sign_in("/users/ann/x")
+    assert post(site, logout_token(sid=..., sub="ann")).status == 200
+    assert browser.reply("/users/ann/x").reason == "revoked-person"
+
+
+BAD: Mapping[str, Callable[[], str]] = {
+    "none": lambda: f"{b64(json.dumps({'alg': 'none'}).encode())}.{logout_token().split('.')[1]}.",
+    "another key": lambda: token(claims(iat=NOW, jti="x", events=EVENT), rsa_signer(kid="rsa-1", bits=2049)),
+    "another algorithm": lambda: token(claims(iat=NOW, jti="x", events=EVENT), rsa_signer("RS384")),
+    "another audience": lambda: logout_token(aud="x"),
+    "another issuer": lambda: logout_token(iss="https://other.example"),
+    "another event": lambda: logout_token(events={"x": {}}),
+    "no event": lambda: logout_token(events=...),
+    "an event that is no object": lambda: logout_token(events={next(iter(EVENT)): True}),
+    "a nonce": lambda: logout_token(nonce="n"),
+    "an id token": lambda: token(claims(iat=NOW)),
+    "no iat": lambda: logout_token(iat=...),
+    "an old one": lambda: logout_token(iat=NOW - 1000, exp=...),
+    "one of the future": lambda: logout_token(iat=NOW + 1000),
+    "expired": lambda: logout_token(exp=NOW - 100),
+    "no jti": lambda: logout_token(jti=...),
+    "neither sub nor sid": lambda: logout_token(sub=..., sid=...),
+    "a sid that is no text": lambda: logout_token(sid=["op-1"]),
+    "an access token": lambda: token(claims(iat=NOW, jti="x", events=EVENT), typ="at+jwt"),
+    "nothing": lambda: "",
+    "no token": lambda: "x",
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_logout_token_ends_nothing(case: str) -> None:
+    site = Site(Shared())
+    answer = post(site, BAD[case]())
+    assert answer.status == 400
+    assert not site.shared.entries
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"logout_token=a&logout_token=b", "application/x-www-form-urlencoded"),
+        (b'{"logout_token": "a"}', "application/json"),
+        (b"", ""),
+        (b"\xff", "application/x-www-form-urlencoded"),
+    ],
+)
+def test_what_is_no_form_with_one_logout_token_is_refused(body: bytes, kind: str) -> None:
+    answer = Site(Shared()).send("/-/backchannel-logout", body, content_type=kind)
+    assert (answer.status, answer.reason) == (400, "body")
+
+
+# --- admins
+
+
+ADMIN = {"path": "**", "allow": {"groups": ["site-admins"]}}
+
+
+def admins(shared: Shared | None = None) -> Site:
+    return Site(shared or Shared(), admin=ADMIN)
+
+
+def admin_token() -> str:
+    return bearer(token(claims(sub="root", groups=["site-admins"], iat=NOW)))
+
+
+def test_an_admin_takes_access_back_and_sees_what_was_taken_back() -> None:
+    site = admins()
+    answer = site.send("/-/revocations", b'{"sub": "ann"}', authorization=admin_token())
+    assert answer.status == 201
+    assert json.loads(answer.body) == {
+        "sub": "ann",
+        "issuer": ISSUER,
+        "before": int(NOW),
+        "ends": int(NOW) + 366 * 86_400,
+    }
+    refused = Browser(site).reply("/users/ann/x", authorization=bearer(token(claims(iat=NOW))))
+    assert refused.reason == "revoked-person"
+    site.send("/-/revocations", b'{"sid": "s1"}', authorization=admin_token())
+    shown = json.loads(Browser(site).reply("/-/revocations", authorization=admin_token()).body)
+    assert [set(one) for one in shown["revocations"]] == [{"sub", "issuer", "before", "ends"}, {"sid", "ends"}]
+
+
+def test_nobody_else_takes_anything_back() -> None:
+    site = admins()
+    ask = site.send("/-/revocations", b'{"sub": "ann"}')
+    assert (ask.status, len(site.shared.entries)) == (401, 0)
+    ask = site.send("/-/revocations", b'{"sub": "ben"}', authorization=bearer(token(claims(iat=NOW))))
+    assert (ask.status, len(site.shared.entries)) == (403, 0)
+    for fields in ({"origin": "https://app.example"}, {"sec_fetch_site": "same-site"}):
+        ask = site.send("/-/revocations", b'{"sub": "ann"}', authorization=admin_token(), **fields)
+        assert (ask.status, ask.reason, len(site.shared.entries)) == (403, "origin", 0)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"{}", b'{"sub": ""}', b'{"sub": 1}', b'{"sub": "a", "sid": "b"}', b'{"jti": "a", "until": 1}'),
+        *(b'{"sub": "a", "until": "x"}', b'{"sub": "a", "issuer": "x"}', b'{"sub": "a", "more": 1}'),
+    ],
+)
+def test_what_is_not_understood_takes_nothing_back(body: bytes) -> None:
+    site = admins()
+    answer = site.send("/-/revocations", body, authorization=admin_token())
+    assert (answer.status, answer.reason, site.shared.entries) == (400, "body", [])
+
+
+def test_a_state_that_is_away_refuses_to_revoke_loudly() -> None:
+    site = admins(Shared(away=True))
+    answer = site.send("/-/revocations", b'{"sub": "ann"}', authorization=admin_token())
+    assert (answer.status, answer.reason) == (503, "state-unavailable")
+
+
+def test_without_state_or_admins_there_is_nothing_to_ask() -> None:
+    for site in (SigningIn(), SigningIn(admin=ADMIN), Site(Shared())):
+        assert site.send("/-/revocations", b"{}", authorization=admin_token()).reason == "revocations-inactive"
+    assert SigningIn().send("/-/backchannel-logout", b"").reason == "logout-inactive"
+
+
+def test_a_session_holds_what_makes_an_admin() -> None:
+    site = admins()
+    site.idp.person, site.idp.claims = "root", {"groups": ["site-admins", "others"]}
+    browser = Browser(site)
+    browser.sign_in("/users/root/x")
+    assert browser.reply("/-/revocations").status == 200
