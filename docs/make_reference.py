@@ -31,6 +31,8 @@ ABOUT: Mapping[str, str] = {
         "CloudFront-compatible signed URLs and cookies. With `public_keys` alone they are verified; with `key_id` and\n"
         "`private_key` they are issued, too. Keys are RSA with 2048 bits or ECDSA on P-256, PEM or DER."
     ),
+    "admin": "Who may take access back. The condition is written as in a rule.",
+    "state": "What the site itself remembers: what was taken back. Gateways of one site share it.",
     "catalogue": "Content ids and their keys, for `/-/contents/{id}`.",
     "gateway": "How `stagedoor serve` listens. `metrics` is checked, and **inactive** in this version.",
     "cors": "Which other origins may ask with scripts.",

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor import state as port
 from stagedoor.core.errors import StateUnavailable
-from stagedoor.state import State, open_state
+from stagedoor.state import open_state
+from stagedoor.state.port import State
 from tests.helpers.servers import free_port
 
 NOW = 1_700_000_000.0
@@ -153,7 +153,7 @@ def test_a_reader_who_goes_on_from_the_last_number_misses_nothing_that_others_ad
 
 
 def test_the_port_is_all_there_is() -> None:
-    assert {name for name in vars(port.State) if not name.startswith("_")} == {"put", "after", "close"}
+    assert {name for name in vars(State) if not name.startswith("_")} == {"put", "after", "close"}
 
 
 # --- SQLite

@@ -17,7 +17,7 @@ from .output import complain, remark, say, say_json
 if TYPE_CHECKING:
     from ..core.revocations import Kind, Revocation
     from ..settings import Settings
-    from ..state import State
+    from ..state.port import State
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 

@@ -14,7 +14,7 @@ from ..core.errors import StagedoorError, StateUnavailable
 from ..core.messages import Entry, Keep, Recall, Recalled
 from ..core.revocations import Revocation, Revocations, from_text
 from ..outside.threads import Threads
-from ..state import PAGE, State
+from ..state.port import PAGE, State
 
 READ_EVERY = 2.0
 """Seconds between two looks at what was added."""

@@ -31,7 +31,8 @@ SECRET = Parser("secret", Reader.text)
 SECRETS = Parser("secrets", Reader.texts)
 SECRET_TABLE = Parser("secret table", Reader.table)
 RULE = Parser("rule", Reader.get)
-"""The policy owns the syntax of rules."""
+CONDITIONS = Parser("table", Reader.get)
+"""The policy owns the syntax of rules and their conditions."""
 
 
 def choice(*choices: str) -> Parser[str]:

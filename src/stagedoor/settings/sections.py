@@ -142,10 +142,9 @@ def _session_cookie(url: str) -> str:
 
 def admin(reader: Reader, _: Built) -> Rule | None:
     """The condition of `[admin]`; None: nobody is an admin."""
-    section = reader.get("admin")
-    if section is None:
+    allow = reader.get("admin.allow")
+    if allow is None:
         return None
-    allow = section.get("allow") if isinstance(section, Mapping) else None
     if not isinstance(allow, Mapping):
         problem = "admins are named by conditions, and are not anyone"
         reader.fail("admin.allow", problem, 'allow = { groups = ["site-admins"] }')
@@ -158,8 +157,8 @@ def admin(reader: Reader, _: Built) -> Rule | None:
 def policy(reader: Reader, built: Built) -> Policy:
     """The `[[rules]]`, compiled."""
     try:
-        admin: Rule | None = built["admin"]
-        compiled = compile_rules(reader.tables("rules"), others=(admin,) if admin else ())
+        asked = admin(reader, built)
+        compiled = compile_rules(reader.tables("rules"), others=(asked,) if asked else ())
     except RuleError as error:
         name = f"rules[{error.index}]" + (f".{error.field}" if error.field else "")
         raise reader.error(name, str(error), error.mend) from error

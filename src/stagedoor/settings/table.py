@@ -24,6 +24,7 @@ from .parsers import (
     ADDRESS,
     AUTHORITIES,
     CATALOGUE,
+    CONDITIONS,
     DURATION,
     ENDPOINT,
     FILE_NAME,
@@ -163,10 +164,6 @@ class Settings:
         row("tokens.cookie", TEXT, _TOKENS.cookie, "Name of the cookie that carries a bare token."),
         row("tokens.query", TEXT, _TOKENS.query, "Name of the query parameter that carries a token."),
     )
-    admin: Rule | None = several(
-        sections.admin,
-        row("admin.allow", RULE, None, "Who may take access back: conditions as in a rule.", "(nobody)"),
-    )
     policy: Policy = several(
         sections.policy,
         row("rules.path", RULE, None, "Pattern of keys: `*`, `**`, `{claim}`, `{claim|sha256}`.", "(required)"),
@@ -233,6 +230,10 @@ class Settings:
     )
     stale: float = one(
         "state.stale", DURATION, "5m", "How long the last known revocations count while it cannot be asked; then 503."
+    )
+    admin: Rule | None = several(
+        sections.admin,
+        row("admin.allow", CONDITIONS, None, "Who may take access back: conditions as in a rule.", "(nobody)"),
     )
     listen: tuple[str, int] = one("gateway.listen", ADDRESS, "127.0.0.1:8080", "Address and port.")
     workers: int = one("gateway.workers", number(1024), 1, "Processes that answer requests.")

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core.errors import StateUnavailable, without_credentials
 from ..core.messages import Entry
-from . import MAX_ENTRIES, PAGE
+from .port import MAX_ENTRIES, PAGE
 
 WAIT = 2.0
 """Seconds for one question."""

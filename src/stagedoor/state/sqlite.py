@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..core.errors import StateUnavailable
 from ..core.messages import Entry
-from . import MAX_ENTRIES, PAGE
+from .port import MAX_ENTRIES, PAGE
 
 WAIT = 5.0
 """Seconds that a question waits for others who write; SQLite lets them in as it happens, not in their order."""
