@@ -209,7 +209,7 @@ def test_signing_out_while_the_state_is_away_still_removes_the_cookie() -> None:
 # --- back-channel logout
 
 
-EVENT = {"http://schemas.openid.net/event/backchannel-logout": {}}
+EVENT: Mapping[str, object] = {"http://schemas.openid.net/event/backchannel-logout": {}}
 
 
 def logout_token(**more: Any) -> str:
