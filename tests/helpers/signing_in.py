@@ -17,7 +17,7 @@ from stagedoor.core.endpoints.revocations import Admins
 from stagedoor.core.issuers import Issuer
 from stagedoor.core.login import Client, Login
 from stagedoor.core.messages import Answered, Fetch, Fetched, Reply, Serve, Wish
-from stagedoor.core.policy.decide import compile_rules
+from stagedoor.core.policy.decide import Policy
 from stagedoor.core.policy.rules import read_rules
 from stagedoor.core.revocations import Revocations
 from stagedoor.core.session import Sessions, signing_key
@@ -118,7 +118,7 @@ class SigningIn:
         self.now, self._random = NOW, 0
         tokens, seal = Tokens(tuple(issuers), signatures), Seal(SESSION_KEY)
         admin_rule = read_rules([admin])[0] if admin else None
-        policy = compile_rules(rules, others=(admin_rule,) if admin_rule else ())
+        policy = Policy(read_rules(rules), others=(admin_rule,) if admin_rule else ())
         clients = [Client(one, CLIENT) for one in issuers]
         self.sign_in = SignIn(
             Login(SITE, clients, tokens, lambda: seconds), Attempts(SITE, seal, self.entropy, "__Host-stagedoor", True)

@@ -6,6 +6,7 @@ if that could not be read for too long, nobody who needs to be somebody is let i
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple, TypeAlias
@@ -89,11 +90,16 @@ class Revocations:
             raise StateUnavailable("what was taken back could not be asked for too long")
         if not self._found:
             return
-        claims, issuer = caller.claims, caller.issuer_url
         self._check_person(caller, now)
-        for name, code in _names(claims, issuer):
-            if name in self._found and now < self._found[name][1]:
-                raise Revoked("it was ended or taken back", code=code)
+        if any(self._holds(name, now) for name in _sessions_of(caller)):
+            raise Revoked("the session was ended", code="revoked-session")
+        token = caller.claims.get("jti")
+        if isinstance(token, str) and self._holds(f"token {caller.issuer_url} {token}", now):
+            raise Revoked("the token was taken back", code="revoked-token")
+
+    def _holds(self, name: str, now: float) -> bool:
+        found = self._found.get(name)
+        return found is not None and now < found[1]
 
     def _check_person(self, caller: Caller, now: float) -> None:
         found = self._found.get(f"person {caller.issuer_url} {caller.subject}")
@@ -107,23 +113,18 @@ class Revocations:
             raise Revoked("this person may not come in for a time", code="revoked-person")
 
 
-def _names(claims: Mapping[str, object], issuer: str) -> Iterator[tuple[str, str]]:
-    """The names of entries that concern a session or token, with the code of each."""
-    for claim, name, code in (
-        ("sid", "session  ", "revoked-session"),
-        ("sid", f"session {issuer} ", "revoked-session"),
-        ("op_sid", f"session {issuer} ", "revoked-session"),
-        ("jti", f"token {issuer} ", "revoked-token"),
-    ):
-        value = claims.get(claim)
-        if isinstance(value, str):
-            yield name + value, code
+def _sessions_of(caller: Caller) -> Iterator[str]:
+    """The names of entries about the session of a caller: by our `sid`, and by the issuer's."""
+    ours, theirs = caller.claims.get("sid"), caller.claims.get("op_sid")
+    if isinstance(ours, str):
+        yield f"session  {ours}"
+        yield f"session {caller.issuer_url} {ours}"  # of a token
+    if isinstance(theirs, str):
+        yield f"session {caller.issuer_url} {theirs}"
 
 
 def to_text(one: Revocation) -> str:
     """An entry as a state keeps it."""
-    import json
-
     return json.dumps(one._asdict(), separators=(",", ":"), ensure_ascii=False)
 
 

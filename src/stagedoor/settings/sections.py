@@ -19,7 +19,7 @@ from ..core.issuers import Issuer, is_cognito, is_safe_url, parse_key_set
 from ..core.jose import ALGORITHMS, OTHER_NAMES
 from ..core.login import Client
 from ..core.policy import lint
-from ..core.policy.decide import Policy, compile_rules
+from ..core.policy.decide import Policy
 from ..core.policy.rules import Rule, read_rules
 from ..core.session import MIN_KEY_BYTES
 from ..keys import signatures
@@ -158,7 +158,7 @@ def policy(reader: Reader, built: Built) -> Policy:
     """The `[[rules]]`, compiled."""
     try:
         asked = admin(reader, built)
-        compiled = compile_rules(reader.tables("rules"), others=(asked,) if asked else ())
+        compiled = Policy(read_rules(reader.tables("rules")), others=(asked,) if asked else ())
     except RuleError as error:
         name = f"rules[{error.index}]" + (f".{error.field}" if error.field else "")
         raise reader.error(name, str(error), error.mend) from error

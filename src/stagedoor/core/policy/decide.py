@@ -59,20 +59,17 @@ class Explained(NamedTuple):
     reason: str
 
 
-def compile_rules(
-    tables: Sequence[Mapping[str, object]], *, remember: int = DECISIONS, others: Sequence[Rule] = ()
-) -> Policy:
+def compile_rules(tables: Sequence[Mapping[str, object]], *, remember: int = DECISIONS) -> Policy:
     """Compile rules from plain tables, as `[[rules]]` of stagedoor.toml holds them.
 
     Args:
         tables: one for each rule.
         remember: how many decisions are remembered, one for each pair of caller and key.
-        others: see `Policy`.
 
     Raises:
         RuleError: with attribute `index` set to the table's index.
     """
-    return Policy(read_rules(tables), remember, others)
+    return Policy(read_rules(tables), remember)
 
 
 class Policy:
