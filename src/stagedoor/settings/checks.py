@@ -69,6 +69,8 @@ def _refuse_what_is_served(reader: Reader, settings: Settings, secrets: list[tup
         files.append(("site.store", settings.source))
     if settings.catalogue is not None and settings.catalogue.startswith("sqlite:"):
         files.append(("catalogue.url", Path(unquote(urlsplit(settings.catalogue).path))))
+    if settings.state is not None and settings.state.startswith("sqlite:"):
+        files.append(("state.url", Path(unquote(urlsplit(settings.state).path))))
     for name, file in files:
         if file.resolve().is_relative_to(folder.resolve()):
             reader.fail(name, f"{file} lies in the folder that is served", "move it out, or serve another folder")

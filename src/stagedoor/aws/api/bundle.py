@@ -52,7 +52,7 @@ _NEVER_IMPORTED = frozenset(
     ("catalogue/sqlite.py", "store/cache.py", "store/folder.py", "store/memory.py", "store/s3.py")
 )
 """Modules for stores and catalogues that the function refuses."""
-_UNUSED_SECTIONS = ("gateway",)
+_UNUSED_SECTIONS = ("gateway", "state", "admin")
 _SECRETS = ("passes.private_key", "passes.passphrase", "login.session_keys")
 _PUBLIC_KEYS = "passes.public_keys"
 _OF_SIGN_IN = {"login": ("issuer", "client_id", "client_secret"), "issuers": ("client_id", "client_secret")}
