@@ -120,8 +120,7 @@ class Site(SigningIn):
         self.read()
 
     def read(self) -> None:
-        assert self.door.revocations is not None
-        self.door.revocations.replace([from_text(entry.text) for entry in self.shared.entries], self.now)
+        self.revocations.replace([from_text(entry.text) for entry in self.shared.entries], self.now)
 
     def outside(self, wish: Wish) -> Any:
         if isinstance(wish, Keep | Recall) and self.shared.away:

@@ -131,8 +131,9 @@ class SigningIn:
         endpoints = make_endpoints(
             policy, entropy=self.entropy, seal=seal, sign_in=self.sign_in, admins=admins, session=lifetime
         )
-        revocations = Revocations({one.url: one.leeway for one in issuers}, 300.0) if state else None
-        self.door = Door(site or Site(SITE, signs_in=True), policy, tokens, sessions, None, endpoints, revocations)
+        self.revocations = Revocations({one.url: one.leeway for one in issuers}, 300.0)
+        listed = self.revocations if state else None
+        self.door = Door(site or Site(SITE, signs_in=True), policy, tokens, sessions, None, endpoints, listed)
 
     @property
     def idp(self) -> Idp:

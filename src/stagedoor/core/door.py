@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import quote
 
 from . import cookies, credentials, paths, replies
@@ -34,7 +34,6 @@ from .policy.rules import GROUPS_LEFT_OUT, email_problem
 from .tokens import CallerCache, Tokens
 
 if TYPE_CHECKING:
-    from .revocations import Revocations
     from .session import Sessions  # an edge function without session keys starts without it
 
 OBJECT_METHODS = "GET, HEAD, OPTIONS"
@@ -79,6 +78,13 @@ class Site(NamedTuple):
     signs_in: bool = False
 
 
+class TakenBack(Protocol):
+    """Knows whose access was taken back: `revocations.Revocations`, which a door at the edge has no use for."""
+
+    def check(self, caller: Caller, now: float, /) -> None:
+        """Raise Revoked, or Unavailable where that is not known."""
+
+
 class Endpoint(NamedTuple):
     """An address of our own below `/-/`.
 
@@ -120,7 +126,7 @@ class Door:
         sessions: Sessions | None = None,
         passes: Passes | None = None,
         endpoints: Mapping[bytes, Endpoint] | None = None,
-        revocations: Revocations | None = None,
+        revocations: TakenBack | None = None,
     ) -> None:
         self.revocations = revocations
         self.passes = passes or Passes(site.url, {})

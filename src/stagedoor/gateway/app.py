@@ -161,9 +161,8 @@ class Gateway:
     def adopt(self, old: Gateway) -> None:
         """Take over what the gateway of earlier settings knows, so that a reload need not wait for it."""
         self.door.tokens.adopt(old.door.tokens)
-        revocations, known = self.door.revocations, old.door.revocations
-        if revocations is not None and known is not None and self.settings.state == old.settings.state:
-            revocations.adopt(known)
+        if self._memory is not None and old._memory is not None and self.settings.state == old.settings.state:
+            self._memory.revocations.adopt(old._memory.revocations)
 
     def start(self) -> None:
         """Begin to keep the issuers' keys fresh. A mounted app gets no lifespan messages: its first request does it."""

@@ -31,10 +31,13 @@ class Memory:
         state: that gateways share.
         revocations: the door's list.
         clock: epoch seconds.
+
+    Attributes:
+        was_read: the list has been read at least once.
     """
 
     def __init__(self, state: State, revocations: Revocations, clock: Callable[[], float]) -> None:
-        self._state, self._revocations, self._clock = state, revocations, clock
+        self._state, self.revocations, self._clock = state, revocations, clock
         self._threads = Threads(1, "state", StateUnavailable)
         self._sequence, self._all_read = 0, 0.0
         self._away = False
@@ -54,7 +57,7 @@ class Memory:
             await self._threads.call(self._read, 0 if whole else self._sequence, self._clock())
         except Exception as error:
             if not self._away:
-                _log.error("state: %s; the last known list is used for %g s", error, self._revocations.stale)
+                _log.error("state: %s; the last known list is used for %g s", error, self.revocations.stale)
             self._away = True
             return
         if self._away:
@@ -73,9 +76,9 @@ class Memory:
             if len(page) < PAGE:
                 break
         if after == 0:
-            self._revocations.replace(found, now)
+            self.revocations.replace(found, now)
         else:
-            self._revocations.add(found, now)
+            self.revocations.add(found, now)
         self._sequence = sequence
 
     async def keep(self, wish: Keep) -> None:
@@ -89,7 +92,7 @@ class Memory:
         except StagedoorError as error:
             _log.error("%s: %s; %s was not taken back", error.code, error, wish.name.partition(" ")[0])
             raise
-        self._revocations.add([from_text(wish.text)])
+        self.revocations.add([from_text(wish.text)])
 
     async def recall(self, wish: Recall) -> Recalled:
         """Return a page of what is remembered.

@@ -287,4 +287,6 @@ def test_credentials_are_those_that_this_site_looks_for() -> None:
 def test_what_anybody_may_ask_needs_nothing() -> None:
     for name, operation in OPERATIONS.items():
         public = operation.get("security") == []
-        assert public == name.endswith(("openapi.json", "healthz", "readyz", "login", "callback", "backchannel-logout")), name
+        assert public == name.endswith(
+            ("openapi.json", "healthz", "readyz", "login", "callback", "backchannel-logout")
+        ), name
