@@ -15,8 +15,23 @@ from stagedoor.core.door import Site
 from stagedoor.core.errors import InvalidTarget
 from stagedoor.core.messages import Fetch, Reply, Serve
 from stagedoor.core.policy.decide import Allow, Deny, Policy
+from stagedoor.core.revocations import Revocation
 from stagedoor.keys import signatures
-from tests.helpers.support import KEYS_URL, NOW, RULES, SITE, Visitor, Web, bearer, claims, field, rsa_signer, token
+from tests.helpers.signing_in import Browser, SigningIn
+from tests.helpers.support import (
+    ISSUER,
+    KEYS_URL,
+    NOW,
+    RULES,
+    SITE,
+    Visitor,
+    Web,
+    bearer,
+    claims,
+    field,
+    rsa_signer,
+    token,
+)
 
 ANN = bearer(token(claims(groups=["students"])))
 EVERYTHING = [{"path": "**", "allow": "anyone"}]
@@ -258,3 +273,26 @@ def test_8_every_wish_has_limits_of_time_and_size() -> None:
     assert 0 < wish.timeout <= 5
     assert 0 < wish.limit <= 1_048_576
     flow.close()
+
+
+# --- 9. What was taken back stays out.
+
+
+@pytest.mark.parametrize("way", ["header", "cookie", "session"])
+def test_9_what_was_taken_back_gets_nothing_and_neither_does_anybody_if_that_is_not_known(way: str) -> None:
+    site = SigningIn(state=True)
+    site.revocations.replace((), NOW)
+    mine = token(claims(iat=NOW))
+    browser = Browser(site)
+    if way == "session":
+        browser.sign_in("/users/ann/a")
+    asked = {"header": {"authorization": bearer(mine)}, "cookie": {"cookie": f"token={mine}"}, "session": {}}[way]
+    assert isinstance(browser.go("/users/ann/a", **asked), Serve)
+    site.revocations.add([Revocation("person", ISSUER, "ann", NOW, NOW + 900)])
+    for target in ("/users/ann/a", "/-/urls", "/-/session"):
+        method = "GET" if target == "/users/ann/a" else "POST"
+        answer = browser.reply(target, method, **{"sec_fetch_mode": "cors", "origin": SITE, **asked})
+        assert answer.status in (401, 404)
+    site.now += 301
+    assert browser.reply("/users/ann/a", **asked).status == 503
+    assert isinstance(browser.go("/public/a", **asked), Serve)

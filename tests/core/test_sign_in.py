@@ -320,6 +320,8 @@ def test_another_sites_attempt_does_not_count() -> None:
         ("HEAD", {}),
         ("GET", {"sec_purpose": "prefetch;prerender"}),
         ("GET", {"purpose": "prefetch"}),
+        ("GET", {"sec_fetch_mode": "cors"}),
+        ("GET", {"sec_fetch_mode": "no-cors", "sec_fetch_dest": "image"}),
         ("GET", {"user_agent": "Mozilla/4.0 (compatible; ms-office; MSOffice 16)"}),
         ("GET", {"sec_fetch_dest": "iframe"}),
         ("GET", {"sec_fetch_dest": "embed"}),

@@ -49,7 +49,10 @@ def inactive(door: Door, request: Request) -> Reply:
 
 def looks_only(request: Request) -> bool:
     """Does nobody see what is asked for, or only inside another page? Then no attempt may be spent on it."""
-    return request.method == "HEAD" or not replies.can_sign_in(request.headers)
+    mode = request.headers.get(b"sec-fetch-mode")
+    if request.method == "HEAD" or (mode is not None and mode != [b"navigate"]):
+        return True
+    return not replies.can_sign_in(request.headers)
 
 
 def begin(
@@ -86,7 +89,8 @@ def _answer(sign_in: SignIn | None, door: Door, request: Request, now: float) ->
         return replies.way_out_of_frame(_address(door, next_, chosen), door.name, "login-look", CHALLENGE)
     if looks_only(request):
         detail = "only a browser that shows this address can begin a sign-in with it"
-        return door.problem(request, 400, "login-look", detail, sign_in=_address(door, next_, chosen))
+        address = _address(door, next_, chosen)
+        return door.problem(request, 401, "login-look", detail, extra=CHALLENGE, sign_in=address)
     if len(clients) > 1:
         return _choice(door, clients, next_, _passed_on(request.query))
     return (yield from begin(sign_in, request, clients[0], next_, now))
