@@ -13,11 +13,11 @@ from stagedoor.core.caller import Caller
 from stagedoor.core.errors import Revoked, StateUnavailable
 from stagedoor.core.messages import Entry, Keep, Recall, Recalled, Reply, Serve, Wish
 from stagedoor.core.revocations import Revocation, Revocations, from_text, to_text
-from tests.helpers.signing_in import Browser, SigningIn, location
+from tests.helpers.signing_in import END, Browser, SigningIn, location
 from tests.helpers.support import ISSUER, NOW, SITE, b64, bearer, claims, rsa_signer, token
 
-END = NOW + 10_000
-PERSON = Revocation("person", ISSUER, "ann", NOW, END)
+LATER = NOW + 10_000
+PERSON = Revocation("person", ISSUER, "ann", NOW, LATER)
 
 
 def who(**claim: Any) -> Caller:
@@ -36,10 +36,10 @@ REFUSED: Mapping[str, tuple[Revocation, Caller, str]] = {
     "an iat that is no number": (PERSON, who(iat="9999999999"), "revoked-person"),
     "an older sign-in at the issuer": (PERSON, who(iat=NOW + 9, auth_time=NOW - 9), "revoked-person"),
     "a person who is barred": (PERSON._replace(before=NOW + 500), who(iat=NOW + 600), "revoked-person"),
-    "a session of ours": (Revocation("session", "", "s1", 0, END), who(sid="s1"), "revoked-session"),
-    "a session of the issuer": (Revocation("session", ISSUER, "o1", 0, END), who(op_sid="o1"), "revoked-session"),
-    "its token": (Revocation("session", ISSUER, "o1", 0, END), who(sid="o1"), "revoked-session"),
-    "a token": (Revocation("token", ISSUER, "j1", 0, END), who(jti="j1"), "revoked-token"),
+    "a session of ours": (Revocation("session", "", "s1", 0, LATER), who(sid="s1"), "revoked-session"),
+    "a session of the issuer": (Revocation("session", ISSUER, "o1", 0, LATER), who(op_sid="o1"), "revoked-session"),
+    "its token": (Revocation("session", ISSUER, "o1", 0, LATER), who(sid="o1"), "revoked-session"),
+    "a token": (Revocation("token", ISSUER, "j1", 0, LATER), who(jti="j1"), "revoked-token"),
 }
 
 
@@ -50,7 +50,7 @@ def test_what_was_taken_back_is_refused(case: str) -> None:
         listed(found).check(caller, NOW + 1)
     assert caught.value.code == code
     listed().check(caller, NOW + 1)
-    listed(found, stale=1e9).check(caller, END)
+    listed(found, stale=1e9).check(caller, LATER)
 
 
 PASSED: Mapping[str, tuple[Revocation, Caller]] = {
@@ -58,9 +58,9 @@ PASSED: Mapping[str, tuple[Revocation, Caller]] = {
     "a newer sign-in at the issuer": (PERSON, who(iat=NOW + 1, auth_time=NOW + 1)),
     "somebody else": (PERSON, who(sub="ben")),
     "the same sub of another issuer": (PERSON, Caller("x", "https://other.example", {"sub": "ann", "iat": 0})),
-    "another session": (Revocation("session", "", "s1", 0, END), who(sid="s2")),
-    "another's token": (Revocation("token", "https://other.example", "j1", 0, END), who(jti="j1")),
-    "a jti is no sid": (Revocation("token", ISSUER, "x", 0, END), who(sid="x")),
+    "another session": (Revocation("session", "", "s1", 0, LATER), who(sid="s2")),
+    "another's token": (Revocation("token", "https://other.example", "j1", 0, LATER), who(jti="j1")),
+    "a jti is no sid": (Revocation("token", ISSUER, "x", 0, LATER), who(sid="x")),
 }
 
 
@@ -91,7 +91,7 @@ def test_what_is_added_counts_at_once_and_what_is_over_is_forgotten() -> None:
     found.add([PERSON], NOW + 1)
     with pytest.raises(Revoked):
         found.check(who(), NOW + 1)
-    found.replace([PERSON], END + 1)
+    found.replace([PERSON], LATER + 1)
     assert len(found) == 0
 
 
@@ -145,6 +145,7 @@ def test_who_signed_out_here_is_signed_out_everywhere() -> None:
     second.read()
     refused = copied.reply("/users/ann/x", sec_fetch_mode="cors", accept="*/*")
     assert (refused.status, refused.reason) == (401, "revoked-session")
+    assert copied.reply("/-/callback?code=x&state=y").reason == "login-state"
     assert location(copied.reply("/users/ann/x")).startswith(f"{SITE}/-/login")
     assert not copied.signed_in
 
@@ -163,7 +164,7 @@ def test_a_person_who_was_taken_out_is_out_by_every_way(way: str) -> None:
     asked: Callable[[], Reply | Serve] = ways[way]
     before = asked()
     assert isinstance(before, Serve) or before.status == 204
-    site.shared.entries.append(Entry(1, "x", to_text(PERSON), END))
+    site.shared.entries.append(Entry(1, "x", to_text(PERSON), LATER))
     site.read()
     after = asked()
     assert isinstance(after, Reply)
@@ -173,7 +174,7 @@ def test_a_person_who_was_taken_out_is_out_by_every_way(way: str) -> None:
 
 def test_who_was_taken_out_comes_back_by_a_new_sign_in_alone_and_not_while_barred() -> None:
     site = Site(Shared())
-    site.shared.entries.append(Entry(1, "x", to_text(PERSON), END))
+    site.shared.entries.append(Entry(1, "x", to_text(PERSON), LATER))
     site.read()
     browser = Browser(site)
     answer = browser.reply(site.idp.sign_in(browser.begin("/users/ann/x")))
@@ -199,10 +200,14 @@ def test_an_unknown_state_closes_what_needs_a_caller_and_nothing_else() -> None:
 
 def test_signing_out_while_the_state_is_away_still_removes_the_cookie() -> None:
     site = Site(Shared(away=True))
-    browser = Browser(site)
-    browser.sign_in("/users/ann/x")
-    assert browser.reply("/-/logout", "POST", origin=SITE).status == 303
-    assert not browser.signed_in
+    for ahead in (0, 301):
+        browser = Browser(site)
+        browser.sign_in("/users/ann/x")
+        site.now += ahead
+        answer = browser.reply("/-/logout", "POST", origin=SITE)
+        assert answer.status == 303
+        assert location(answer).startswith(END)
+        assert not browser.signed_in
 
 
 # --- back-channel logout

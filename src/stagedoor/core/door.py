@@ -243,13 +243,13 @@ class Door:
         return caller, session._replace(beside_bad_token=isinstance(error, InvalidCredential))
 
     def session(self, request: Request, now: float) -> Caller | None:
-        """The caller of the session that a request brings; None if it brings none.
+        """The caller of the session that a request brings, also of one that was taken back; None if it brings none.
 
         Raises:
             InvalidCredential: it is not valid, or not any more.
         """
         found = credentials.find_session(request.headers, self.site.sources)
-        return None if found is None else self._known(found, now)
+        return None if found is None else self._verified(found, now)
 
     def verify(self, token: str, now: float) -> Flow[Caller]:
         """Find out who brings a bearer token of which nothing was taken back.

@@ -124,9 +124,12 @@ def _login_at(door: Door, next_: str) -> str:
 def _session_problem(door: Door, request: Request, now: float) -> str:
     """Why the session that the browser has sent is none; "" if it is good."""
     try:
-        return "" if door.session(request, now) is not None else "absent"
+        caller = door.session(request, now)
+        if caller is not None and door.revocations is not None:
+            door.revocations.check(caller, now)
     except InvalidCredential as error:
         return error.code
+    return "absent" if caller is None else ""
 
 
 # --- no circles
