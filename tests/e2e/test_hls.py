@@ -129,8 +129,8 @@ def test_a_viewer_jumps_to_a_later_segment(page: Page, site: Gateway) -> None:
 
 def test_two_courses_at_once_have_cookies_of_their_own(page: Page, site: Gateway) -> None:
     assert page.evaluate(COOKIES, [token_of("ann"), ["courses/7/", "courses/8/"]]) == 204
-    kept = {(cookie["name"], cookie["path"]) for cookie in page.context.cookies()}
-    assert {path for _, path in kept} == {"/courses/7/", "/courses/8/"}
+    kept = {cookie["path"] for cookie in page.context.cookies() if cookie["name"].startswith("CloudFront-")}
+    assert kept == {"/courses/7/", "/courses/8/"}
     assert play(page, site, FILMS[0]) == "160x90"
     assert play(page, site, FILMS[1]) == "160x90"
 

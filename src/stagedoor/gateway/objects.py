@@ -161,7 +161,10 @@ def _opened(serve: Serve, opened: Opened, partial: bool, request: Request, trust
 def _about(serve: Serve, meta: Meta, request: Request, trust_html: bool, length: int | None) -> Fields:
     """Header fields of every answer about an object; 304 has all but the length and the type (RFC 9110 §15.4.5)."""
     saved_as = serve.key.rpartition("/")[2] if request.query and _wants_download(request.query) else None
-    modified = min(meta.modified, int(time.time()))  # no moment that is still to come (RFC 9110 §8.8.2.1)
+    now = int(time.time())
+    modified = (
+        meta.modified if meta.modified <= now else now - 1
+    )  # not after Date, which the server makes once a second
     return _fields(meta, modified, serve.public, serve.headers, trust_html, saved_as, length, _fresh_for(serve, meta))
 
 
