@@ -502,6 +502,17 @@ def test_sign_out_ends_the_session_here_and_at_the_issuer() -> None:
     assert location(browser.reply(ANN_FILE)).startswith(f"{SITE}/-/login")
 
 
+def test_the_page_after_sign_out_empties_the_cache_once_more_because_webkit_does_not_on_redirects() -> None:
+    browser = Browser(SigningIn())
+    browser.sign_in(ANN_FILE)
+    assert b"clear-site-data" not in dict(browser.reply("/-/logout").headers)  # only the button
+    browser.reply("/-/logout", "POST", origin=SITE)
+    assert dict(browser.reply("/-/logout").headers)[b"clear-site-data"] == b'"cache"'
+    picture = browser.reply("/-/logout", sec_fetch_mode="no-cors", sec_fetch_dest="image")
+    frame = browser.reply("/-/logout", sec_fetch_mode="navigate", sec_fetch_dest="iframe")
+    assert not any(b"clear-site-data" in dict(answer.headers) for answer in (picture, frame))
+
+
 def test_a_script_is_told_where_sign_out_goes_on() -> None:
     browser = Browser(SigningIn())
     browser.sign_in(ANN_FILE)

@@ -424,9 +424,10 @@ def sign_out_cross_site(visit: Visit) -> Iterator[Evidence]:
 
 
 def _ends_something(visit: Visit, answer: Answer) -> bool:
-    """Does an answer remove cookies or what is stored, or redirect to where the provider's session ends?"""
+    """Does an answer remove cookies, or redirect to where the provider's session ends? An empty cache ends nothing."""
     away = answer.status in REDIRECTS and not answer.field("location").startswith(("/", f"{visit.subject.origin}/"))
-    return away or bool(set_cookies.named(answer) or answer.values("clear-site-data"))
+    cleared = any(one in value for value in answer.values("clear-site-data") for one in ('"cookies"', '"*"'))
+    return away or cleared or bool(set_cookies.named(answer))
 
 
 def _is_known(visit: Visit, cookie: Fields) -> bool:

@@ -19,11 +19,14 @@ from ..login import LOGOUT
 from ..messages import Flow, Keep, Pairs, Reply, Request, keep
 from ..revocations import to_text
 from .arguments import check_origin
-from .login import SignIn
+from .login import SignIn, looks_only
 from .revocations import revocation
 
 MAX_REMEMBERED = 1024
 """Bytes of the cookie that remembers for which paths signed cookies were issued; the oldest are forgotten."""
+
+CLEAR_CACHE: Pairs = ((b"clear-site-data", b'"cache"'),)
+"""What the back button would show goes, too; WebKit obeys it on pages alone, not on redirects."""
 
 
 def endpoint(sign_in: SignIn | None, session: float) -> Endpoint:
@@ -33,7 +36,7 @@ def endpoint(sign_in: SignIn | None, session: float) -> Endpoint:
 def _answer(sign_in: SignIn | None, session: float, door: Door, request: Request, now: float) -> Flow[Reply]:
     caller = _signed_in(door, request, now)
     if request.method != "POST":
-        return (yield from _show(sign_in, door, caller, now))
+        return (yield from _show(sign_in, door, request, caller, now))
     check_origin(door, request)
     yield from _take_back(session, door, caller, now)
     fields = (*_forget_session(sign_in, door, request), *forget_person(door, request))
@@ -62,14 +65,16 @@ def _signed_in(door: Door, request: Request, now: float) -> Caller | None:
         return None
 
 
-def _show(sign_in: SignIn | None, door: Door, caller: Caller | None, now: float) -> Flow[Reply]:
+def _show(sign_in: SignIn | None, door: Door, request: Request, caller: Caller | None, now: float) -> Flow[Reply]:
     from ...pages import layout
     from ...pages import sign_in as pages
 
     home = "/" if door.site.index_file else ""
     if caller is None:
         again = f"{door.site.url}/-/login" if sign_in else door.site.login_page or ""
-        return replies.html(200, pages.signed_out(door.name, "", again, home), "logout-page")
+        shown = _is_form(request) and not looks_only(request)  # no picture or frame elsewhere empties the cache
+        extra = CLEAR_CACHE if shown else ()
+        return replies.html(200, pages.signed_out(door.name, "", again, home), "logout-page", extra)
     policy = layout.CONTENT_SECURITY_POLICY
     elsewhere = yield from _at_issuer(sign_in, caller, now)
     if elsewhere:
@@ -113,7 +118,7 @@ def _count_anew(door: Door, request: Request) -> Iterator[tuple[bytes, bytes]]:
 
 def forget_person(door: Door, request: Request) -> Pairs:
     """Remove from a browser what the person before left there besides the session: token, passes, cached objects."""
-    return (*door.token_removal, *_remove_passes(door, request), (b"clear-site-data", b'"cache"'))
+    return (*door.token_removal, *_remove_passes(door, request), *CLEAR_CACHE)
 
 
 def _paths_cookie(door: Door) -> str:
