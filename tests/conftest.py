@@ -16,7 +16,7 @@ from hypothesis import settings
 
 from stagedoor.outside import aws
 from stagedoor.store.names import forget_reported
-from tests.helpers import services
+from tests.helpers import services, sign_in_matrix
 
 _why_missing = cache(services.missing)
 
@@ -48,6 +48,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("needs"):
         for service in mark.args:
             require(service)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what came of sign-in in each browser at each provider."""
+    lines = sign_in_matrix.outcomes(terminalreporter.stats)
+    if lines:
+        terminalreporter.section("sign-in, tried")
+    for line in lines:
+        terminalreporter.write_line(line)
 
 
 def require(service: str) -> None:

@@ -34,7 +34,7 @@ def test_only_in_ci_is_it_an_error(
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)  # apt-get neither
     assert services.main() == code
     said = capsys.readouterr().err
-    assert "missing, and only root with apt can install it: chromium-headless-shell curl haproxy nginx" in said
+    assert "missing, and only root with apt can install it: chromium-headless-shell curl faketime firefox-esr" in said
     assert f"haproxy: there is no haproxy here; tests that need it {what}" in said
 
 

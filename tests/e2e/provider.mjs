@@ -2,7 +2,7 @@
 // forms, RS256 id tokens, JWT access tokens for the resource that is asked for, groups in both.
 //
 // PORT: where it listens. KEY: file with its one private key as a JWK; another file is a rotation.
-// CLIENTS: JSON, client id -> redirect URI. AUDIENCE: of access tokens unless another resource is asked for.
+// CLIENTS: JSON, client id -> redirect URIs; a site's `/-/callback` has `/-/logout` beside it. AUDIENCE: of access tokens unless another resource is asked for.
 // A resource `urn:<audience>:<seconds>` gives tokens for that audience which live so long.
 import { readFileSync } from 'node:fs';
 import { Provider } from 'oidc-provider';
@@ -23,9 +23,10 @@ function resourceServer(_ctx, resource) {
 }
 
 const provider = new Provider(issuer, {
-  clients: Object.entries(JSON.parse(CLIENTS)).map(([client_id, uri]) => ({
+  clients: Object.entries(JSON.parse(CLIENTS)).map(([client_id, uris]) => ({
     client_id,
-    redirect_uris: [uri],
+    redirect_uris: uris,
+    post_logout_redirect_uris: uris.map(uri => uri.replace(/callback$/, 'logout')),
     response_types: ['code'],
     grant_types: ['authorization_code'],
     token_endpoint_auth_method: 'none',
@@ -54,6 +55,7 @@ const provider = new Provider(issuer, {
 provider.use(async (ctx, next) => {
   console.log(ctx.method, ctx.path);
   await next();
+  if (typeof ctx.body === 'string') ctx.body = ctx.body.replace(/@import url\(.+?\);/, ''); // a font from elsewhere
 });
 provider.on('server_error', (_ctx, error) => console.error(error));
 provider.listen(Number(PORT), '127.0.0.1', () => console.log('ready', issuer));

@@ -9,7 +9,6 @@ import base64
 import json
 import threading
 import time
-import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +21,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from stagedoor.keys.pass_keys import new_pair
 from tests.helpers import services
+from tests.helpers.pictures import png
 from tests.helpers.servers import HOST, Gateway, free_port
 from tests.helpers.support import key_set, rsa_signer, token
 
@@ -116,18 +116,6 @@ EVIL_HTML = f"<!doctype html><title>harmless</title><p id=seen>hello</p><script>
 EVIL_HTML += "<img src=/none.png onerror=\"document.cookie='marker=2; path=/'\">"
 EVIL_SVG = f"""<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9" onload="document.cookie='marker=3; path=/'">
 <rect width="9" height="9"/><script><![CDATA[{EVIL}]]></script></svg>"""
-
-
-def png(width: int, height: int) -> bytes:
-    """A picture of one colour (W3C PNG §5)."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        body = name + content
-        return len(content).to_bytes(4) + body + zlib.crc32(body).to_bytes(4)
-
-    head = width.to_bytes(4) + height.to_bytes(4) + bytes((8, 2, 0, 0, 0))
-    rows = zlib.compress((b"\0" + b"\x8a\x33\x24" * width) * height)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 def wav(seconds: int, rate: int = 48_000) -> bytes:

@@ -40,12 +40,13 @@ class Provider:
         """Begin to sign with, and publish, this key alone; it is made when first asked for."""
         key = self._folder / f"{kid}.json"
         if not key.exists():
-            key.write_text(json.dumps(_private_key(kid)), encoding="utf-8")
+            key.write_text(json.dumps(private_key(kid)), encoding="utf-8")
         node = shutil.which("node")
         assert node
         self._starts += 1
+        clients = {client: [callback] for client, callback in CLIENTS.items()}
         env = environment(
-            self._folder, PORT=str(self._port), KEY=str(key), CLIENTS=json.dumps(CLIENTS), AUDIENCE=AUDIENCE
+            self._folder, PORT=str(self._port), KEY=str(key), CLIENTS=json.dumps(clients), AUDIENCE=AUDIENCE
         )
         server = Server([node, str(HERE / "provider.mjs")], self._folder, env, f"provider-{self._starts}")
         server.until(lambda: "ready" in server.out)
@@ -129,7 +130,8 @@ class Form(HTMLParser):
             self.empty.add(found["name"])
 
 
-def _private_key(kid: str) -> dict[str, str]:
+def private_key(kid: str) -> dict[str, str]:
+    """A new key as a JWK (RFC 7517), the private half included."""
     numbers = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_numbers()
     public = numbers.public_numbers
     more = {"d": numbers.d, "p": numbers.p, "q": numbers.q, "dp": numbers.dmp1, "dq": numbers.dmq1, "qi": numbers.iqmp}

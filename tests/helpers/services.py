@@ -17,16 +17,24 @@ from pathlib import Path
 PACKAGES: Mapping[str, str] = {
     "chromium": "chromium-headless-shell",
     "curl": "curl",
+    "faketime": "faketime",
+    "firefox": "firefox-esr",
     "haproxy": "haproxy",
     "nginx": "nginx",
     "node": "nodejs",
     "npm": "npm",
     "redis": "redis-server",
+    "webkit": "webkit2gtk-driver",
+    "xvfb": "xvfb",
 }
 """Service -> Debian package."""
 PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "redis": ("redis-server",),
     "chromium": ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"),
+    "firefox": ("firefox-esr", "firefox"),
+    "webkit": ("WebKitWebDriver",),
+    "minibrowser": ("MiniBrowser",),
+    "xvfb": ("Xvfb",),
 }
 """Names of its program, best first, where it is not just the service's own."""
 OIDC_PROVIDER = "oidc-provider"
@@ -40,7 +48,10 @@ def program(service: str) -> str | None:
     """Path of a service's program; CHROMIUM=path names a browser of one's own."""
     if service == "chromium" and os.environ.get("CHROMIUM"):
         return shutil.which(os.environ["CHROMIUM"])
-    path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"  # where nginx and haproxy are
+    folders: tuple[str, ...] = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where nginx and haproxy are
+    if service == "minibrowser":
+        folders = tuple(map(str, Path("/usr/lib").glob("*/webkit2gtk-4.1")))
+    path = ":".join((os.environ.get("PATH", os.defpath), *folders))
     return next(filter(None, (shutil.which(name, path=path) for name in PROGRAMS.get(service, (service,)))), None)
 
 

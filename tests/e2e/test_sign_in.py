@@ -1,0 +1,470 @@
+"""Sign-in tried for real: what people do, with three browser engines, at three identity providers.
+
+Which test runs where stands in `sign_in_matrix`, and what came of it is printed at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.helpers import engines, providers, sign_in_matrix
+from tests.helpers.engines import Engine, Profile, Tab, text, until, until_text
+from tests.helpers.pictures import png
+from tests.helpers.providers import IdentityProvider
+from tests.helpers.servers import HOST, Gateway, Server, environment, free_port, poll
+from tests.helpers.sign_in_matrix import PAGE, SCENARIOS, Cell
+
+SETTINGS = """
+[site]
+url = "$SITE"
+store = "./files"
+trust_html = true
+$MORE
+
+[[issuers]]
+name = "staff"
+$ISSUER
+
+[[rules]]
+path = "users/{sub}/**"
+allow = "signed-in"
+
+[login]
+issuer = "staff"
+scopes = $SCOPES
+session = "$SESSION"
+
+[gateway]
+$TLS
+"""
+PICTURES = 30
+SECONDS_OF_PICTURES = 6
+SHORT = 3
+"""Seconds of a session that ends while the pictures load."""
+ODD = "users/ann/Über 1+2 (a&b)=c;d,e'f!~%41 ä.html"
+"""A key; `%41` are three characters of it."""
+LOADING = """<!doctype html><title>pictures</title><p>Ann's pictures</p><p id=said></p><a href="0.html">on</a><script>
+  const seen = {shown: 0, refused: 0};
+  function count(what) {
+    seen[what]++;
+    document.getElementById('said').textContent = `shown ${seen.shown}, refused ${seen.refused}`;
+  }
+  for (let n = 0; n < $PICTURES; n++) setTimeout(() => {
+    const picture = new Image();
+    picture.onload = () => count('shown');
+    picture.onerror = () => count('refused');
+    picture.src = `p${n}.png`;
+    document.body.append(picture);
+  }, n * $EVERY);
+</script>"""
+STATUS = "fetch({}, {{cache: 'force-cache'}}).then(answer => answer.status)"
+
+# Selenium warns of itself.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:selenium.*")
+
+
+def files() -> Iterator[tuple[str, bytes]]:
+    for person in ("ann", "ben"):
+        for n in range(PICTURES):
+            yield f"users/{person}/{n}.html", f"<!doctype html><title>{n}</title><p>page {n} of {person}".encode()
+            yield f"users/{person}/p{n}.png", png(8, 8)
+    yield ODD, b"<!doctype html><meta charset=utf-8><p id=said>the odd page</p>"
+    every = SECONDS_OF_PICTURES * 1000 // PICTURES
+    loading = LOADING.replace("$PICTURES", str(PICTURES)).replace("$EVERY", str(every))
+    yield "users/ann/pictures.html", loading.encode()
+
+
+class Stage:
+    """One provider, the sites that sign people in there, and a browser engine."""
+
+    def __init__(self, cell: Cell, folder: Path, engine: Callable[..., Engine]) -> None:
+        self.cell, self._folder, self._engine = cell, folder, engine
+        self._ports = {kind: free_port() for kind in ("main", "short", "late", "ahead", "behind")}
+        self._gateways: dict[str, Gateway] = {}
+        scheme = "https" if cell.provider == "cognito-local" else "http"
+        self._origins = {kind: f"{scheme}://{HOST}:{port}" for kind, port in self._ports.items()}
+        self.provider: IdentityProvider = providers.make(cell.provider, folder, [*self._origins.values()])
+        self.provider.start("key-1")
+        for name, content in files():
+            path = folder / "files" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+    def site(self, kind: str = "main") -> Gateway:
+        """A gateway: `main`, or one with `short` sessions, that starts `late`, whose clock is `ahead` or `behind`."""
+        if kind not in self._gateways:
+            text = SETTINGS.replace("$SITE", self._origins[kind])
+            text = text.replace("$MORE", self.provider.site).replace("$ISSUER", self.provider.settings)
+            text = text.replace("$TLS", self.provider.tls)
+            text = text.replace("$SCOPES", json.dumps([*self.provider.scopes]))
+            text = text.replace("$SESSION", f"{SHORT}s" if kind == "short" else "8h")
+            clock = {"ahead": "+1h", "behind": "-1h"}.get(kind)
+            env = {**self.provider.env, **(other_clock(clock) if clock else {})}
+            self._gateways[kind] = Gateway(self._folder, text, env=env, port=self._ports[kind])
+            self._gateways[kind].url = self._origins[kind]
+        return self._gateways[kind]
+
+    def profile(self, *, cookies: bool = True) -> Profile:
+        return self._engine(self.cell.engine, cookies=cookies).profile()
+
+    def sign_in(self, tab: Tab, url: str, person: str = "ann") -> None:
+        """Ask for a page of the site, and sign in at the form that comes instead."""
+        tab.goto(url)
+        self.answer_form(tab, person)
+
+    def answer_form(self, tab: Tab, person: str = "ann") -> None:
+        until(tab, lambda: self.provider.asks(tab), "the provider's form")
+        self.provider.sign_in(tab, person)
+
+    def close(self) -> None:
+        for gateway in self._gateways.values():
+            gateway.stop()
+        self.provider.stop()
+
+
+def other_clock(offset: str) -> dict[str, str]:
+    """Environment of a program whose clock is off by so much."""
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    return {"LD_PRELOAD": str(library), "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
+def session_name(site: Gateway) -> str:
+    return "__Host-stagedoor" if site.url.startswith("https") else f"stagedoor-{site.url.rpartition(':')[2]}"
+
+
+def asked(gateway: Gateway) -> list[Mapping[str, Any]]:
+    """The lines of a gateway's access log."""
+    return [json.loads(line) for line in gateway.out.splitlines() if line.startswith("{")]
+
+
+# --- what runs where
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "stage" not in metafunc.fixturenames:
+        return
+    scenario = metafunc.function.__name__.removeprefix("test_")
+    metafunc.parametrize("stage", [parameter(scenario, cell) for cell in sign_in_matrix.cells(scenario)], indirect=True)
+
+
+def parameter(scenario: str, cell: Cell) -> Any:
+    needs = [*NEEDS[cell.engine], "oidc-provider", *(["faketime"] if scenario == "wrong_clock" else [])]
+    marks = [pytest.mark.needs(*needs)]
+    if not cell.is_quick or scenario not in sign_in_matrix.QUICK:
+        marks.append(pytest.mark.thorough("the same in another browser, or half a minute of waiting"))
+    return pytest.param(cell, id=f"{cell.engine}-{cell.provider}", marks=marks)
+
+
+NEEDS = {"chromium": ("chromium",), "firefox": ("firefox",), "webkit": ("webkit", "xvfb")}
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Engine]]:
+    """Starts each engine when it is first asked for."""
+    started: dict[tuple[str, bool], Engine] = {}
+
+    def get(name: str, *, cookies: bool = True) -> Engine:
+        cookies = cookies or name == "chromium"
+        if (name, cookies) not in started:
+            started[name, cookies] = engines.start(name, tmp_path_factory.mktemp(name), cookies=cookies)
+        return started[name, cookies]
+
+    yield get
+    for one in started.values():
+        one.stop()
+
+
+@pytest.fixture(scope="module")
+def stages(
+    tmp_path_factory: pytest.TempPathFactory, engine: Callable[..., Engine]
+) -> Iterator[Callable[[Cell], Stage]]:
+    made: dict[Cell, Stage] = {}
+
+    def get(cell: Cell) -> Stage:
+        if cell not in made:
+            made[cell] = Stage(cell, tmp_path_factory.mktemp(cell.provider), engine)
+        return made[cell]
+
+    yield get
+    for stage in made.values():
+        stage.close()
+
+
+@pytest.fixture
+def stage(request: pytest.FixtureRequest, stages: Callable[[Cell], Stage]) -> Stage:
+    return stages(request.param)
+
+
+@pytest.fixture
+def profile(stage: Stage) -> Iterator[Profile]:
+    profile = stage.profile()
+    yield profile
+    profile.close()
+
+
+# --- the scenarios
+
+
+def test_first_sign_in(stage: Stage, profile: Profile) -> None:
+    tab, site = profile.tab(), stage.site()
+    stage.sign_in(tab, f"{site.url}/users/ann/1.html")
+    until_text(tab, "page 1 of ann")
+    assert tab.url() == f"{site.url}/users/ann/1.html"
+    assert session_name(site) in profile.cookies()
+    assert session_name(site) not in tab.script("document.cookie")
+    assert tab.script("fetch('/-/whoami').then(answer => answer.json())")["sub"] == "ann"
+    tab.goto(f"{site.url}/users/ann/2.html")
+    assert "page 2 of ann" in text(tab)
+    tab.goto(f"{site.url}/users/ben/1.html")
+    assert "ann" in until_text(tab, "This file is not shared with you")
+
+
+def test_deep_link(stage: Stage, profile: Profile) -> None:
+    tab, site = profile.tab(), stage.site()
+    link = f"{site.url}/{quote(ODD, safe='/+()&=;,!~')}?x=a%2Fb&y=%C3%BC+1&next=//elsewhere.example&state=s&code=c&z="
+    stage.sign_in(tab, link)
+    until_text(tab, "the odd page")
+    assert tab.url() == link
+
+
+def test_thirty_tabs(stage: Stage, profile: Profile) -> None:
+    site, first = stage.site(), profile.tab()
+    if stage.provider.remembers:  # as after a night: the session is over, the provider's is not
+        stage.sign_in(first, f"{site.url}/users/ann/1.html")
+        until_text(first, "page 1 of ann")
+        profile.forget_cookie(session_name(site))
+    tabs = [first, *(profile.tab() for _ in range(29))]
+    for n, tab in enumerate(tabs):
+        tab.goto("about:blank")
+        tab.script(f"void setTimeout(() => {{ location.href = '{site.url}/users/ann/{n}.html' }})")
+    for n, tab in enumerate(tabs):
+        arrive(stage, tab, f"page {n} of ann")
+        assert tab.url() == f"{site.url}/users/ann/{n}.html"
+
+
+def arrive(stage: Stage, tab: Tab, wanted: str) -> None:
+    """Fill in the form until a tab shows its page: twice at most, where other tabs have displaced its sign-in."""
+    for _ in range(3):
+        until(tab, lambda: wanted in text(tab) or stage.provider.asks(tab), wanted)
+        if wanted in text(tab):
+            return
+        tab.script("void (window.filledIn = true)")
+        stage.provider.sign_in(tab, "ann")
+        until(tab, lambda: is_new(tab), "a page after the form")
+    raise AssertionError(f"{tab.url()} asks again and again")
+
+
+def is_new(tab: Tab) -> bool:
+    try:
+        return tab.script("window.filledIn === undefined") is True
+    except engines.Busy:
+        return False
+
+
+def test_expiry(stage: Stage, profile: Profile) -> None:
+    tab, site = profile.tab(), stage.site("short")
+    stage.sign_in(tab, f"{site.url}/users/ann/pictures.html")
+    said = until_text(tab, "refused")
+    until(tab, lambda: sum(counts(text(tab))) == PICTURES, "all pictures")
+    shown, refused = counts(text(tab))
+    assert shown > 0
+    assert refused > 0, said
+    assert tab.url() == f"{site.url}/users/ann/pictures.html"
+    assert tab.script(STATUS.format("'p1.png?again'")) == 401
+    lines = poll(lambda: [line for line in asked(site) if "p1.png" in line["path"]], 5, "a line of the log")
+    assert {line["status"] for line in lines} <= {200, 401}
+    signs = [line for line in asked(site) if line["path"] == "/-/login"]
+    assert len(signs) == 1  # pictures do not begin one
+    tab.click("a")
+    if not stage.provider.remembers:
+        stage.answer_form(tab)
+    until_text(tab, "page 0 of ann")
+    assert tab.url() == f"{site.url}/users/ann/0.html"
+
+
+def counts(said: str) -> tuple[int, int]:
+    """How many pictures the page of pictures shows, and how many were refused."""
+    words = said.replace(",", "").split()
+    if "shown" not in words:
+        return 0, 0
+    return int(words[words.index("shown") + 1]), int(words[words.index("refused") + 1])
+
+
+def sign_out(stage: Stage, tab: Tab) -> None:
+    tab.goto(f"{stage.site().url}/-/logout")
+    tab.click("form button")
+    stage.provider.agree_to_sign_out(tab)
+    until_text(tab, "You are signed out")
+    assert tab.url() == f"{stage.site().url}/-/logout"
+
+
+def test_sign_out(stage: Stage, profile: Profile) -> None:
+    tab, site = profile.tab(), stage.site()
+    stage.sign_in(tab, f"{site.url}/users/ann/1.html")
+    until_text(tab, "page 1 of ann")
+    sign_out(stage, tab)
+    assert [name for name in profile.cookies() if "stagedoor" in name] == []
+    tab.goto(f"{site.url}/users/ann/1.html")
+    until(tab, lambda: stage.provider.asks(tab), "the provider's form")
+
+
+def test_another_person(stage: Stage, profile: Profile) -> None:
+    tab, site = profile.tab(), stage.site()
+    stage.sign_in(tab, f"{site.url}/users/ann/1.html")
+    until_text(tab, "page 1 of ann")
+    assert tab.script(STATUS.format("'/users/ann/p1.png'")) == 200
+    sign_out(stage, tab)
+    stage.sign_in(tab, f"{site.url}/users/ann/1.html", "ben")
+    assert "ben" in until_text(tab, "This file is not shared with you")
+    tab.goto(f"{site.url}/users/ben/1.html")
+    assert "page 1 of ben" in text(tab)
+    assert tab.script(STATUS.format("'/users/ann/p1.png'")) == 403
+    tab.goto(f"{site.url}/users/ann/1.html")
+    tab.click(".button")  # sign in as somebody else
+    stage.answer_form(tab, "ann")
+    until_text(tab, "page 1 of ann")
+    assert tab.script(STATUS.format("'/users/ben/p1.png'")) == 403
+
+
+def test_no_cookies(stage: Stage) -> None:
+    profile, site = stage.profile(cookies=False), stage.site()
+    tab = profile.tab()
+    if stage.cell.engine == "chromium":
+        engines.refuse_cookies(tab, session_name(site))
+    stage.sign_in(tab, f"{site.url}/users/ann/3.html")
+    if not stage.provider.remembers:  # the sign-in is begun again once by itself
+        stage.answer_form(tab)
+    until_text(tab, "let it keep cookies of this site")
+    assert tab.url().startswith(f"{site.url}/-/callback?")
+    profile.close()
+
+
+def test_foreign_frame(stage: Stage, profile: Profile, tmp_path: Path) -> None:
+    tab, site, port = profile.tab(), stage.site(), free_port()
+    framed = f'<!doctype html><title>elsewhere</title><iframe width=900 height=600 src="{site.url}/users/ann/4.html">'
+    (tmp_path / "index.html").write_text(framed, encoding="utf-8")
+    command = [sys.executable, "-m", "http.server", str(port), "--bind", HOST]
+    elsewhere = Server(command, tmp_path, environment(tmp_path, PYTHONUNBUFFERED="1"), "elsewhere")
+    try:
+        elsewhere.until(lambda: "Serving HTTP" in elsewhere.out)
+        tab.goto(f"http://localhost:{port}/")
+        assert "Please sign in" in tab.text_in_frame()
+        tab.click_in_frame("a")
+        stage.answer_form(tab)
+        until_text(tab, "page 4 of ann")
+        assert tab.url() == f"{site.url}/users/ann/4.html"
+    finally:
+        elsewhere.stop()
+
+
+def test_back_after_sign_out(stage: Stage, profile: Profile) -> None:
+    tab, site = profile.tab(), stage.site()
+    stage.sign_in(tab, f"{site.url}/users/ann/5.html")
+    until_text(tab, "page 5 of ann")
+    tab.goto(f"{site.url}/users/ann/6.html")
+    sign_out(stage, tab)
+    for _ in range(8):
+        tab.script("void setTimeout(() => history.back())")
+        time.sleep(0.5)
+        assert "of ann" not in text(tab), tab.url()
+
+
+def test_wrong_clock(stage: Stage, profile: Profile) -> None:
+    tab = profile.tab()
+    stage.sign_in(tab, f"{stage.site('behind').url}/users/ann/1.html")
+    until_text(tab, "clocks")
+    tab.goto("about:blank")
+    other = stage.site("ahead")
+    tab.goto(f"{other.url}/users/ann/1.html")
+    if not stage.provider.remembers:
+        stage.answer_form(tab)
+    until(tab, lambda: "clocks" in text(tab) or "page 1 of ann" in text(tab), "clocks, or no harm")
+
+
+def test_provider_down(stage: Stage, profile: Profile) -> None:
+    known, site = profile.tab(), stage.site()
+    stage.sign_in(known, f"{site.url}/users/ann/1.html")
+    until_text(known, "page 1 of ann")
+    stranger = stage.profile()
+    begun = stranger.tab()
+    begun.goto(f"{site.url}/users/ben/7.html")
+    until(begun, lambda: stage.provider.asks(begun), "the provider's form")
+    stage.provider.stop()
+    try:
+        late = stage.site("late")
+        begun.goto(f"{late.url}/users/ben/1.html")
+        assert "503" in until_text(begun, "This site cannot answer now")
+        known.goto(f"{site.url}/users/ann/2.html")
+        assert "page 2 of ann" in text(known)
+    finally:
+        stage.provider.start("key-1")
+    poll(lambda: known_again(stage, begun, late), 30, "sign-in again")
+    stranger.close()
+
+
+def known_again(stage: Stage, tab: Tab, site: Gateway) -> bool:
+    tab.goto(f"{site.url}/users/ben/1.html")
+    if not stage.provider.asks(tab):
+        return False
+    stage.provider.sign_in(tab, "ben")
+    until_text(tab, "page 1 of ben")
+    return True
+
+
+def test_key_rotation(stage: Stage, profile: Profile) -> None:
+    known, site = profile.tab(), stage.site()
+    stage.sign_in(known, f"{site.url}/users/ann/1.html")
+    until_text(known, "page 1 of ann")
+    stage.provider.stop()
+    stage.provider.start("key-2")
+    try:
+        stranger = stage.profile()
+        tab = stranger.tab()
+        tab.goto(f"{site.url}/users/ben/1.html")
+        try_again(stage, tab, "ben", "page 1 of ben")
+        known.goto(f"{site.url}/users/ann/2.html")
+        assert "page 2 of ann" in text(known)
+        stranger.close()
+    finally:
+        stage.provider.stop()
+        stage.provider.start("key-1")
+
+
+def try_again(stage: Stage, tab: Tab, person: str, wanted: str) -> None:
+    """Sign in, again and again as the page offers it: a key that came right after another is fetched 10 s later."""
+    for _ in range(10):
+        until(tab, lambda: stage.provider.asks(tab) or "Try again" in text(tab) or wanted in text(tab), wanted)
+        if wanted in text(tab):
+            return
+        tab.script("void (window.filledIn = true)")
+        if stage.provider.asks(tab):
+            stage.provider.sign_in(tab, person)
+        else:
+            time.sleep(2)
+            tab.click(".button")
+        until(tab, lambda: is_new(tab), "another page")
+    raise AssertionError(f"{tab.url()} shows: {text(tab)}")
+
+
+def test_the_page_of_the_docs_is_what_is_tried() -> None:
+    assert PAGE.read_text(encoding="utf-8") == sign_in_matrix.page(), "python -m tests.helpers.sign_in_matrix"
+    here = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
+    assert set(SCENARIOS) <= here
+
+
+def test_what_came_of_it_is_printed() -> None:
+    ran = SimpleNamespace(nodeid="tests/e2e/test_sign_in.py::test_deep_link[chromium-demo]")
+    other = SimpleNamespace(nodeid="tests/core/test_sign_in.py::test_deep_link[chromium-demo]")
+    lines = sign_in_matrix.outcomes({"passed": [ran], "failed": [other]})
+    (row,) = (line.split() for line in lines if line.startswith("deep_link"))
+    assert row == ["deep_link", *("-", "-", "passed"), *"------"]
+    assert sign_in_matrix.outcomes({"skipped": [ran], "failed": [other]}) == []
