@@ -163,9 +163,41 @@ def test_thirty_tabs_at_once_all_end_where_they_wanted_to() -> None:
             if isinstance(answer, Serve):
                 ended.append(f"/{answer.key}")
                 break
-            target = location(answer)
+            target = waited_for(answer) or location(answer)
             target = site.idp.sign_in(target) if target.startswith(AUTHORIZE) else target
     assert ended == wanted
+
+
+def waited_for(answer: Reply) -> str:
+    """Where a page goes by itself, which lets other tabs go first; "" for other answers."""
+    if answer.reason != "login-waits":
+        return ""
+    seconds, _, address = dict(answer.headers)[b"refresh"].decode().partition("; url=")
+    assert int(seconds) in (1, 2, 3)
+    assert address.startswith(f"{SITE}/-/callback?state=")
+    return address
+
+
+def test_displaced_tabs_wait_for_the_sign_in_of_another_instead_of_displacing_one_another_again() -> None:
+    """All come back before the first session begins."""
+    site = SigningIn()
+    browser = Browser(site)
+    back = [(f"/users/ann/{n}", site.idp.sign_in(browser.begin(f"/users/ann/{n}"))) for n in range(30)]
+    kept, waiting = list[str](), list[tuple[str, str]]()
+    before = dict(browser.cookies)
+    for wanted, target in back[:-1]:
+        mine = Browser(site)
+        mine.cookies = dict(before)
+        answer = mine.reply(target)
+        if address := waited_for(answer):
+            assert mine.cookies == before  # nothing of the others is lost
+            waiting.append((wanted, address))
+        else:
+            kept.append(location(answer))
+    assert (len(kept), len(waiting)) == (7, 22)
+    assert location(browser.reply(back[-1][1])) == SITE + back[-1][0]
+    for wanted, address in waiting:
+        assert location(browser.reply(address)) == SITE + wanted
 
 
 def test_a_displaced_tab_begins_again_by_itself_and_not_for_ever() -> None:
@@ -174,7 +206,7 @@ def test_a_displaced_tab_begins_again_by_itself_and_not_for_ever() -> None:
     target = site.idp.sign_in(browser.begin("/users/ann/lost"))
     browser.cookies.clear()
     browser.begin("/users/ann/other")
-    again = location(browser.reply(target))
+    again = location(browser.reply(waited_for(browser.reply(target))))
     assert again.startswith(AUTHORIZE)
     assert location(browser.reply(site.idp.sign_in(again))) == f"{SITE}/users/ann/lost"
     begun = 0

@@ -144,6 +144,10 @@ class Attempts:
         """Has the browser sent a cookie of any attempt, so that it cannot be one that keeps none?"""
         return bool(self._sent(headers))
 
+    def any_open(self, headers: Headers, now: float) -> bool:
+        """Has the browser begun a sign-in that may still end?"""
+        return any(self._open(self._sent(headers), now))
+
     def end(self, headers: Headers, attempt: Attempt, now: float, others: int = 0) -> Pairs:
         """Remove the cookie of an attempt, which is used up whatever comes of it.
 

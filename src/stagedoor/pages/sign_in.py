@@ -57,6 +57,17 @@ def signed_out(site: str, note: str, sign_in: str, home: str) -> bytes:
     return page("You are signed out", site, f"{said}{again}{_home(home)}")
 
 
+def wait(site: str, url: str) -> bytes:
+    """Say that another tab signs in, while this one waits.
+
+    Args:
+        site: name of the site.
+        url: where the page goes by itself.
+    """
+    body = "<p>You are signing in in another tab. This one goes on by itself in a moment.</p>" + button(url, "Go on")
+    return page("One moment, please", site, body)
+
+
 def again(site: str, why: str, ways: Sequence[tuple[str, str]]) -> bytes:
     """Break a circle: the sign-in worked, and yet it was asked for again and again.
 

@@ -95,7 +95,19 @@ def _without_attempt(
             "your browser does not send back the cookie with which this sign-in began; let it keep cookies of this site"
         )
         return door.problem(request, 400, "login-cookie", detail, sign_in=_login_at(door, returned.next))
+    if parameter(request.query, "waited") is None and sign_in.attempts.any_open(request.headers, now):
+        return _wait(door, parameter(request.query, "state") or "")
     return (yield from begin(sign_in, request._replace(query=b""), client, returned.next, now, returned.restarts + 1))
+
+
+def _wait(door: Door, state: str) -> Reply:
+    """Wait for the tab that displaced this one; many that begin again at once would displace each other without end."""
+    from ...pages import sign_in as pages
+
+    address = f"{door.site.url}/-/callback?state={state}&waited=1"  # of our alphabet, because it was unsealed
+    seconds = 1 + int(_mark(state), 16) % 3  # not all tabs at the same moment
+    refresh = ((b"refresh", f"{seconds}; url={address}".encode()),)
+    return replies.html(200, pages.wait(door.name, address), "login-waits", refresh)
 
 
 def _begin_session(
