@@ -140,8 +140,6 @@ None of them is a real Cognito, Entra or Keycloak.
 - At a provider without a session of its own, with more than eight forms open at once, the first ones ask twice, because
   their sign-ins were displaced ([why](../how-to/sign-in.md#many-tabs-at-once)).
 - A site whose clock is an hour ahead signs people in where id tokens live for an hour or longer; no harm comes of it.
-- A key that a provider publishes within ten seconds after the site has fetched its keys is not known before they are
-  over: a page says that no published key fits, and "Try again" works then.
 - WebKit obeys `Clear-Site-Data` on pages, not on redirects. So when somebody else signs in where nobody signed out, its
   back button can still show a page of the person before, as the open tab did.
 """
