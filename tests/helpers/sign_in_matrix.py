@@ -33,6 +33,7 @@ SCENARIOS: Mapping[str, str] = {
 AT_THE_SERVER = "the engine has no part in it"
 NOT_TRIED: Mapping[tuple[str, str, str], str] = {
     **{(name, engine, "*"): AT_THE_SERVER for name in ("wrong_clock", "key_rotation") for engine in ENGINES[1:]},
+    ("thirty_tabs", "firefox", "*"): "thirty pages of Firefox at once take minutes on two cores; it passed by hand",
     **{
         ("no_cookies", engine, "oidc-provider"): "it needs a cookie itself, and these engines block all or none"
         for engine in ENGINES[1:]

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
@@ -316,7 +317,7 @@ class Gateway:
     async def _finished(self, begun: Begun) -> tuple[Answer, Serve | None]:
         decision: Serve | Reply | None = begun.serve
         if decision is None:
-            decision = await arun(begun.flow, self._ask, begun.wish)
+            decision = await arun(begun.flow, self._asked_since(begun), begun.wish)
         if isinstance(decision, Reply):
             return of_reply(decision), None
         trust_html = self.settings.trust_html
@@ -326,10 +327,14 @@ class Gateway:
         """An answer that is not the door's, so that scripts which may read the door's can read it too."""
         return of_reply(reply._replace(headers=self.door.dressed(request, reply.headers)))
 
-    async def _ask(self, wish: Wish) -> Answered:
-        """Answer what the door wishes to know."""
+    def _asked_since(self, begun: Begun) -> Callable[[Wish], Awaitable[Answered]]:
+        """How the wishes of a request are answered, the first of which was made when it came."""
+        return lambda wish: self._ask(wish, begun.started if wish is begun.wish else math.inf)
+
+    async def _ask(self, wish: Wish, since: float = math.inf) -> Answered:
+        """Answer what the door wishes to know; `since`: when the wish was made, if that was before now."""
         if isinstance(wish, Fetch):
-            fetched = await self._fetch(wish)
+            fetched = await self._fetch(wish, since)
             if fetched.error and wish.form is not None:  # the owner's client secret, or the issuer, needs a look
                 _log.error("sign-in: %r: %s", wish, fetched.error)
             return fetched

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import ssl
+import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
@@ -21,6 +23,17 @@ SHARED_WITHIN = 5.0
 _SENT_AS_WRITTEN = "".join(map(chr, range(0x21, 0x7F)))
 
 
+KEPT_FOR = 1.0
+"""Seconds that an answer is kept for wishes that were made before it came."""
+
+
+class _Exchange:
+    """A GET that several may wait for; `at` is when the last of them had the answer."""
+
+    def __init__(self, task: asyncio.Task[Fetched]) -> None:
+        self.task, self.waiting, self.at = task, 0, -math.inf
+
+
 class Fetcher:
     """Answers wishes. Those that GET the same URL at the same time share one exchange.
 
@@ -31,26 +44,56 @@ class Fetcher:
     def __init__(self, trust: Callable[[], ssl.SSLContext] | None = None) -> None:
         self._trust = trust or tls_context
         self._tls: ssl.SSLContext | None = None
-        self._under_way: dict[str, asyncio.Task[Fetched]] = {}
+        self._under_way: dict[str, _Exchange] = {}
+        self._ended: dict[str, _Exchange] = {}
 
-    async def __call__(self, wish: Fetch) -> Fetched:
+    async def __call__(self, wish: Fetch, since: float = math.inf) -> Fetched:
+        """Answer a wish.
+
+        Args:
+            wish: what to fetch.
+            since: when it was made, by `time.perf_counter`, if that was before this call: an exchange that has ended
+                since then answers it, too.
+        """
         if wish.form is not None:  # what one client sends is nobody else's
             return await self._fetch(wish)
-        shared = wish._replace(timeout=max(wish.timeout, SHARED_WITHIN))
-        task = self._under_way.get(wish.url)
-        if task is None:
-            task = self._under_way[wish.url] = asyncio.create_task(self._fetch(shared))
-            task.add_done_callback(lambda _: self._under_way.pop(wish.url, None))
+        ended = self._ended.get(wish.url)
+        if ended is not None and since <= ended.at:
+            return ended.task.result()
+        exchange = self._under_way.get(wish.url) or self._begin(wish)
+        exchange.waiting += 1
         try:
             async with asyncio.timeout(wish.timeout):  # one who has less time than the others leaves earlier
                 # Shielded, so that a caller who hangs up does not end the exchange for the others.
-                return await asyncio.shield(task)
+                return await asyncio.shield(exchange.task)
         except TimeoutError:
             return _late(wish)
+        finally:
+            exchange.waiting -= 1
+            self._tidy(wish.url, exchange)
+
+    def _begin(self, wish: Fetch) -> _Exchange:
+        shared = wish._replace(timeout=max(wish.timeout, SHARED_WITHIN))
+        exchange = self._under_way[wish.url] = _Exchange(asyncio.create_task(self._fetch(shared)))
+        exchange.task.add_done_callback(lambda _: self._tidy(wish.url, exchange))
+        return exchange
+
+    def _tidy(self, url: str, exchange: _Exchange) -> None:
+        """Let others join no more, when the last of those who wait has the answer; until then it is news to some."""
+        if exchange.task.done() and not exchange.waiting and self._under_way.get(url) is exchange:
+            del self._under_way[url]
+            if not exchange.task.cancelled():
+                exchange.at = time.perf_counter()
+                self._ended[url] = exchange
+                asyncio.get_running_loop().call_later(KEPT_FOR, self._drop, url, exchange)
+
+    def _drop(self, url: str, exchange: _Exchange) -> None:
+        if self._ended.get(url) is exchange:
+            del self._ended[url]
 
     async def aclose(self) -> None:
         """Cancel exchanges that are under way."""
-        under_way = tuple(self._under_way.values())
+        under_way = tuple(exchange.task for exchange in self._under_way.values())
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)

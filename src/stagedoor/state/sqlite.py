@@ -53,10 +53,10 @@ class SqliteState:
             return put.lastrowid
 
     def after(self, sequence: int) -> Sequence[Entry]:
-        if not self._path.exists():  # nothing was ever remembered
-            if self._path.parent.is_dir():
-                return ()
+        if not self._path.parent.is_dir():
             raise StateUnavailable(f"there is no folder {self._path.parent}")
+        if not self._path.exists() or self._path.stat().st_size == 0:  # nothing was remembered yet
+            return ()
         with self._opened("ro") as db:
             asked = "SELECT sequence, name, text, ends FROM entries WHERE sequence > ? ORDER BY sequence LIMIT ?"
             return [Entry(*row) for row in db.execute(asked, (sequence, PAGE))]
