@@ -240,6 +240,17 @@ def test_the_issuer_ends_its_session_here() -> None:
     assert browser.reply("/users/ann/x").reason == "revoked-session"
 
 
+def test_the_issuer_ends_a_session_that_was_made_from_a_token_of_its_own() -> None:
+    """A cookie does not outlive what it was made from, whatever names it."""
+    site = Site(Shared())
+    browser = Browser(site)
+    mine = bearer(token(claims(iat=NOW, sid="op-1", jti="j1")))
+    browser.go("/-/session", "POST", authorization=mine)
+    assert isinstance(browser.go("/users/ann/x"), Serve)
+    assert post(site, logout_token()).status == 200
+    assert browser.reply("/users/ann/x").reason == "revoked-session"
+
+
 def test_the_issuer_ends_all_sessions_of_a_person() -> None:
     site = Site(Shared())
     browser = Browser(site)
@@ -305,7 +316,7 @@ def admins(shared: Shared | None = None) -> Site:
 
 
 def admin_token() -> str:
-    return bearer(token(claims(sub="root", groups=["site-admins"], iat=NOW)))
+    return bearer(token(claims(sub="boss", groups=["site-admins"], iat=NOW)))
 
 
 def test_an_admin_takes_access_back_and_sees_what_was_taken_back() -> None:
@@ -363,7 +374,7 @@ def test_without_state_or_admins_there_is_nothing_to_ask() -> None:
 
 def test_a_session_holds_what_makes_an_admin() -> None:
     site = admins()
-    site.idp.person, site.idp.claims = "root", {"groups": ["site-admins", "others"]}
+    site.idp.person, site.idp.claims = "boss", {"groups": ["site-admins", "others"]}
     browser = Browser(site)
-    browser.sign_in("/users/root/x")
+    browser.sign_in("/users/boss/x")
     assert browser.reply("/-/revocations").status == 200

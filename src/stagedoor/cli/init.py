@@ -68,16 +68,13 @@ def command(
       stagedoor init --store s3://my-bucket --issuer eu-central-1_AbC123 --client-id my-client-id
       stagedoor init --aws my-site
     """
-    in_the_way = next((place for place in (folder, *folder.parents) if place.exists() and not place.is_dir()), None)
-    if in_the_way is not None:
-        complain("error", f"{in_the_way} is a file\n  name the folder that stagedoor.toml belongs in")
+    target = folder / "stagedoor.toml"
+    obstacle = _obstacle(folder, None if aws or force else target)
+    if obstacle:
+        complain("error", obstacle)
         return 1
     if aws:
         return _copy_aws_app(folder, force=force)
-    target = folder / "stagedoor.toml"
-    if target.exists() and not force:
-        complain("error", f"{target} exists already\n  check it: stagedoor check; or overwrite it with --force")
-        return 1
     yes = yes or bool(issuer and client_id)
     setting, files = _ask_store(store, folder, yes)
     answers = new_site.Answers(
@@ -101,6 +98,16 @@ def command(
     _write(folder, answers)
     _say_next(target, answers, hello=files is not None and (files / HELLO).exists())
     return 0
+
+
+def _obstacle(folder: Path, target: Path | None) -> str:
+    """Why nothing can be written there; "" if it can. `target`: a file that must not exist yet."""
+    in_the_way = next((place for place in (folder, *folder.parents) if place.exists() and not place.is_dir()), None)
+    if in_the_way is not None:
+        return f"{in_the_way} is a file\n  name the folder that stagedoor.toml belongs in"
+    if target is not None and target.exists():
+        return f"{target} exists already\n  check it: stagedoor check; or overwrite it with --force"
+    return ""
 
 
 def _copy_aws_app(folder: Path, *, force: bool) -> int:

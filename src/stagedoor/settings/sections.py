@@ -248,17 +248,22 @@ def _login_secret(reader: Reader, name: str) -> str:
     text = reader.text(name)
     if text is None:
         return ""
-    secret = reader.secret(name, text)
-    if secret is None:
-        try:
-            secret = aws.read_secret(text, None if reader.text("site.endpoint") else reader.text("site.region"))
-        except StagedoorError as error:
-            reader.fail(name, str(error))
-    found = secret.strip().decode("ascii", "replace")
+    found = _fetched_secret(reader, name, text).strip().decode("ascii", "replace")
     if not found or not found.isascii() or not found.isprintable():
         problem = "there is nothing in it" if not found else "a client secret is one line of ASCII text"
         reader.fail(name, problem, "copy it from the issuer's page again")
     return found
+
+
+def _fetched_secret(reader: Reader, name: str, text: str) -> bytes:
+    """The secret that a setting names, also where AWS keeps it."""
+    secret = reader.secret(name, text)
+    if secret is not None:
+        return secret
+    try:
+        return aws.read_secret(text, None if reader.text("site.endpoint") else reader.text("site.region"))
+    except StagedoorError as error:
+        reader.fail(name, str(error))
 
 
 def _is_closed(reader: Reader, page: str, built: Built) -> bool:
@@ -297,13 +302,7 @@ def session_keys(reader: Reader, built: Built) -> tuple[bytes, ...]:
 
 
 def _session_key(reader: Reader, name: str, text: str) -> bytes:
-    key = reader.secret(name, text)
-    if key is None:
-        try:
-            key = aws.read_secret(text, None if reader.text("site.endpoint") else reader.text("site.region"))
-        except StagedoorError as error:
-            reader.fail(name, str(error))
-    key = key.strip()
+    key = _fetched_secret(reader, name, text).strip()
     if len(key) < MIN_KEY_BYTES:
         mend = "make one with: openssl rand -base64 48"
         reader.fail(name, f"a session key has at least {MIN_KEY_BYTES} bytes", mend)

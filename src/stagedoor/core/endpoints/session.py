@@ -39,9 +39,10 @@ def _answer(entropy: Callable[[int], bytes], door: Door, request: Request, now: 
 
 
 def _origin(caller: Caller) -> dict[str, object]:
-    """What names the token that a session was made from: when it was made, and its id."""
-    made, jti = number_of_seconds(caller.claims, "iat"), caller.claims.get("jti")
+    """What names the token that a session was made from, so that taking back the one takes back the other."""
+    made, jti, sid = number_of_seconds(caller.claims, "iat"), caller.claims.get("jti"), caller.claims.get("sid")
     return {
         **({} if made is None else {"iat": int(made)}),
         **({"jti": jti} if isinstance(jti, str) else {}),
+        **({"op_sid": sid} if isinstance(sid, str) else {}),
     }
