@@ -78,6 +78,13 @@ def test_nothing_of_an_attempt_can_be_read_in_its_cookie_or_state() -> None:
     assert len({attempt.secret, attempt.verifier, attempt.nonce, attempt.challenge, attempt.id}) == 5
 
 
+def test_no_two_attempts_share_anything_that_binds_them() -> None:
+    made = attempts()
+    one, other = (made.begin({}, "issuer", "/", NOW)[0] for _ in range(2))
+    for name in ("id", "secret", "verifier", "challenge", "nonce"):
+        assert getattr(one, name) != getattr(other, name)
+
+
 def test_pkce_is_that_of_the_rfc(monkeypatch: pytest.MonkeyPatch) -> None:
     """RFC 7636, Appendix B."""
     example = json.loads((VECTORS / "oidc_rp" / "pkce-appendix-b.json").read_text(encoding="utf-8"))

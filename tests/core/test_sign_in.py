@@ -316,6 +316,7 @@ def test_a_state_that_is_not_ours_is_refused(state: str) -> None:
     browser = Browser(SigningIn())
     answer = browser.reply(f"/-/callback?code=x&state={quote(state)}")
     assert (answer.status, answer.reason, browser.signed_in) == (400, "login-state", False)
+    assert dict(answer.headers)[b"referrer-policy"] == b"no-referrer"  # the query may hold a code
     assert "/-/login?next=%2F" in page(answer)
 
 
