@@ -17,7 +17,7 @@ import pytest
 
 import stagedoor
 from stagedoor import ANONYMOUS, Allow, Caller, Gateway, compile_rules, store
-from stagedoor.core import attempts, login, return_to, session
+from stagedoor.core import attempts, cookies, login, refresh_tokens, return_to, session
 from stagedoor.core.endpoints import callback
 from stagedoor.gateway import app
 from stagedoor.settings import parse
@@ -165,7 +165,8 @@ def test_find_out_why_names_every_code_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("reference/cookies.md", f"All together they stay below {attempts.MAX_OURS:,} bytes"),
+        ("reference/cookies.md", f"All together they stay below {cookies.MAX_OURS:,} bytes"),
+        ("how-to/sign-in.md", f"if it has {refresh_tokens.MAX_BYTES:,} bytes at most"),
         ("reference/cookies.md", f"`__Host-stagedoor-try-0` … `-try-{attempts.SLOTS - 1}`"),
         ("reference/cookies.md", f"{attempts.LIFETIME // 60} minutes, or until it ends"),
         ("reference/cookies.md", f"{attempts.MAX_BYTES:,} together"),

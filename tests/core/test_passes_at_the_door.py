@@ -289,7 +289,7 @@ POSTS = {"/-/urls": {"file": "public/a"}, "/-/cookies": {"prefix": "public/"}}
 def test_under_our_own_addresses_a_pass_is_no_credential() -> None:
     visitor = guarded(api_options={"signer": SIGNER, "catalogue": True})
     open_to_all = {b"/-/openapi.json", b"/-/session"}  # the latter looks at the header alone
-    open_to_all |= {b"/-/login", b"/-/callback", b"/-/logout"}  # which know sessions alone
+    open_to_all |= {b"/-/login", b"/-/callback", b"/-/renew", b"/-/logout"}  # which know sessions alone
     open_to_all |= {b"/-/backchannel-logout", b"/-/revocations"}  # the issuer's, and for admins
     assert {target.partition("?")[0].encode() for target in GETS if "contents" not in target} | {
         *(target.encode() for target in POSTS),

@@ -10,7 +10,8 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from stagedoor.core.attempts import LIFETIME, MAX_BYTES, MAX_OURS
+from stagedoor.core.attempts import LIFETIME, MAX_BYTES
+from stagedoor.core.cookies import MAX_OURS
 from stagedoor.core.door import Site
 from stagedoor.core.endpoints.callback import MAX_RESTARTS
 from stagedoor.core.messages import Reply, Serve

@@ -12,13 +12,15 @@ from stagedoor.core.attempts import Attempts
 from stagedoor.core.door import Door, Site
 from stagedoor.core.drivers import run
 from stagedoor.core.endpoints import make_endpoints
+from stagedoor.core.endpoints.issuing import Issuing
 from stagedoor.core.endpoints.login import SignIn
 from stagedoor.core.endpoints.revocations import Admins
 from stagedoor.core.issuers import Issuer
 from stagedoor.core.login import Client, Login
-from stagedoor.core.messages import Answered, Fetch, Fetched, Reply, Serve, Wish
+from stagedoor.core.messages import Answered, Fetch, Fetched, Keep, Reply, Serve, Wish
 from stagedoor.core.policy.decide import Policy
 from stagedoor.core.policy.rules import read_rules
+from stagedoor.core.refresh_tokens import RefreshTokens
 from stagedoor.core.revocations import Revocations
 from stagedoor.core.session import Sessions, signing_key
 from stagedoor.core.tokens import Tokens
@@ -52,13 +54,21 @@ class Idp(Web):
         person: `sub` of the next sign-in.
         claims: more claims of its id tokens; `...` takes one away.
         forms: of every token request, in order.
+        refreshes: it gives refresh tokens, and takes each once.
+        remembers: False: it signs nobody in without asking them.
+        answer: more members of its token answers; `...` takes one away.
+        failure: what it answers to every token request; None: what it should.
     """
 
     def __init__(self, url: str = ISSUER) -> None:
-        self.url, self.person = url, "ann"
+        self.url, self.person, self.now = url, "ann", NOW
         self.claims: dict[str, Any] = {}
         self.forms: list[dict[str, str]] = []
+        self.refreshes, self.remembers = False, True
+        self.answer: dict[str, Any] = {}
+        self.failure: Fetched | None = None
         self._codes: dict[str, dict[str, str]] = {}
+        self._refresh_tokens = 0
         metadata = {
             "issuer": url,
             "authorization_endpoint": f"{url}/authorize",
@@ -76,19 +86,38 @@ class Idp(Web):
         self.asked.append(wish.url)
         form = dict(parse_qsl(wish.form.decode()))
         self.forms.append(form)
-        asked = self._codes.pop(form["code"], None)
-        challenge = b64(hashlib.sha256(form["code_verifier"].encode()).digest())
-        if asked is None or challenge != asked["code_challenge"] or form["redirect_uri"] != asked["redirect_uri"]:
+        if self.failure is not None:
+            return self.failure
+        fields: dict[str, Any] = {
+            "iss": self.url,
+            "aud": CLIENT,
+            "sub": self.person,
+            "iat": self.now,
+            "exp": self.now + 600,
+        }
+        if form["grant_type"] == "refresh_token":
+            good = form["refresh_token"] == f"refresh-{self._refresh_tokens}"
+        else:
+            asked = self._codes.pop(form["code"], {})
+            challenge = b64(hashlib.sha256(form["code_verifier"].encode()).digest())
+            said = challenge, form["redirect_uri"]
+            good = said == (asked.get("code_challenge"), asked.get("redirect_uri"))
+            fields["nonce"] = asked.get("nonce")
+        if not good:
             return Fetched(b'{"error": "invalid_grant"}', "the answer was 400, not 200")
-        fields = {"iss": self.url, "aud": asked["client_id"], "sub": self.person, "nonce": asked["nonce"], "iat": NOW}
+        self._refresh_tokens += 1
         id_token = token(claims(**{**fields, **self.claims}))
-        return Fetched(json.dumps({"id_token": id_token, "access_token": "at", "token_type": "Bearer"}).encode())
+        more = {"refresh_token": f"refresh-{self._refresh_tokens}"} if self.refreshes else {}
+        answer = {"id_token": id_token, "access_token": "at", "token_type": "Bearer", **more, **self.answer}
+        return Fetched(json.dumps({name: value for name, value in answer.items() if value is not ...}).encode())
 
     def sign_in(self, address: str) -> str:
         """What a browser that follows this address is sent to at last: a target of the site."""
         parts = urlsplit(address)
         assert f"{parts.scheme}://{parts.netloc}{parts.path}" == f"{self.url}/authorize"
         asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        if asked.get("prompt") == "none" and not self.remembers:
+            return f"/-/callback?error=login_required&state={asked['state']}&iss={self.url}"
         code = b64(hashlib.sha256(asked["state"].encode()).digest())
         self._codes[code] = asked
         assert asked["redirect_uri"] == f"{SITE}/-/callback"
@@ -100,6 +129,7 @@ class SigningIn:
 
     Attributes:
         idps: the issuers, by URL.
+        kept: what it wants to be remembered, in order.
         now: epoch seconds.
     """
 
@@ -108,28 +138,40 @@ class SigningIn:
         rules: Rules = RULES,
         *,
         issuers: Sequence[Issuer] = (issuer(jwks=None),),
+        clients: Sequence[Issuer] = (),
         site: Site | None = None,
         lifetime: float = 3600.0,
+        renew: float = 86_400.0,
         seconds: float = 0.0,
         state: bool = False,
         admin: Mapping[str, object] | None = None,
+        issuing: Issuing | None = None,
     ) -> None:
         self.idps = {one.url: Idp(one.url) for one in issuers}
         self.now, self._random = NOW, 0
         tokens, seal = Tokens(tuple(issuers), signatures), Seal(SESSION_KEY)
         admin_rule = read_rules([admin])[0] if admin else None
         policy = Policy(read_rules(rules), others=(admin_rule,) if admin_rule else ())
-        clients = [Client(one, CLIENT) for one in issuers]
+        self.kept: list[Keep] = []
+        signs_in = [Client(one, CLIENT) for one in (clients or issuers)]
         self.sign_in = SignIn(
-            Login(SITE, clients, tokens, lambda: seconds), Attempts(SITE, seal, self.entropy, "__Host-stagedoor", True)
+            Login(SITE, signs_in, tokens, lambda: seconds),
+            Attempts(SITE, seal, self.entropy, "__Host-stagedoor", True),
+            RefreshTokens(SITE, seal, "__Host-stagedoor", True),
         )
-        sessions = Sessions(SITE, (signing_key(SESSION_KEY),), issuers, policy.rules, lifetime)
+        sessions = Sessions(SITE, (signing_key(SESSION_KEY),), issuers, policy.rules, lifetime, renew=renew)
         admins = None
         if admin_rule is not None:
             names = {name: one.url for one in issuers for name in (one.name, one.url)}
             admins = Admins(admin_rule.refusal, names, lifetime)
         endpoints = make_endpoints(
-            policy, entropy=self.entropy, seal=seal, sign_in=self.sign_in, admins=admins, session=lifetime
+            policy,
+            entropy=self.entropy,
+            seal=seal,
+            issuing=issuing,
+            sign_in=self.sign_in,
+            admins=admins,
+            session=lifetime,
         )
         self.revocations = Revocations({one.url: one.leeway for one in issuers}, 300.0)
         listed = self.revocations if state else None
@@ -152,8 +194,13 @@ class SigningIn:
         return hashlib.shake_256(str(self._random).encode()).digest(size)
 
     def outside(self, wish: Wish) -> Answered:
+        if isinstance(wish, Keep):
+            self.kept.append(wish)
+            return None
         assert isinstance(wish, Fetch)
-        return next(idp for url, idp in self.idps.items() if wish.url.startswith(url))(wish)
+        idp = next(idp for url, idp in self.idps.items() if wish.url.startswith(url))
+        idp.now = self.now
+        return idp(wish)
 
 
 class Browser:

@@ -1097,6 +1097,7 @@ EXAMPLES: dict[str, Any] = {
     "login.client_secret": '"env:NAME"',
     "login.scopes": '["openid"]',
     "login.session": '"1h"',
+    "login.renew": '"10m"',
     "login.session_keys": '["file:session.key"]',
     "passes.key_id": '"K"',
     "passes.private_key": '"file:locked.pem"',

@@ -15,14 +15,13 @@ from typing import NamedTuple
 
 from . import cookies
 from .messages import Headers, Pairs, Seal
+from .refresh_tokens import refresh_cookie
 
 SLOTS = 8
 LIFETIME = 600
 """Seconds that a sign-in may take."""
 MAX_BYTES = 4096
 """Of all the cookies of attempts together, names included."""
-MAX_OURS = 8000
-"""Of all cookies of ours together: API Gateway takes 10,240 bytes of request line and headers ("Quotas")."""
 MAX_IN_STATE = 256
 """Bytes of a return address that `state` repeats, in case its cookie is displaced; providers limit its length."""
 MAX_STATE = 2048
@@ -37,6 +36,7 @@ class Attempt(NamedTuple):
         issuer: `tag` of the issuer that is asked.
         next: where the visitor wants to go.
         begun: epoch seconds.
+        renews: `sid` of the session that it renews without a word to the visitor; "" for a sign-in.
         slot: number of its cookie.
     """
 
@@ -45,6 +45,7 @@ class Attempt(NamedTuple):
     issuer: str
     next: str
     begun: int
+    renews: str = ""
     slot: int = 0
 
     @property
@@ -96,12 +97,13 @@ class Attempts:
     def __init__(self, site: str, seal: Seal, entropy: Callable[[int], bytes], cookie: str, secure: bool) -> None:
         self._in_cookie, self._in_state = f"attempt {site}", f"state {site}"
         self._seal, self._entropy, self._secure = seal, entropy, secure
-        self._others = frozenset(f"{cookie}{end}".encode() for end in ("", "-done", "-paths"))
+        others = (cookie, f"{cookie}-done", f"{cookie}-paths", refresh_cookie(cookie))
+        self._others = frozenset(name.encode() for name in others)
         self._names = tuple(f"{cookie}-try-{slot}" for slot in range(SLOTS))
         self._wanted = frozenset(name.encode() for name in self._names)
 
     def begin(
-        self, headers: Headers, issuer: str, next_: str, now: float, restarts: int = 0
+        self, headers: Headers, issuer: str, next_: str, now: float, restarts: int = 0, renews: str = ""
     ) -> tuple[Attempt, str, Pairs]:
         """Begin a sign-in.
 
@@ -111,6 +113,7 @@ class Attempts:
             next_: where the visitor wants to go (`return_to`).
             now: epoch seconds.
             restarts: see `Returned`.
+            renews: see `Attempt`.
 
         Returns:
             The attempt, its `state`, and the Set-Cookie lines: a free cookie, or the oldest one, is taken for it, and
@@ -121,7 +124,7 @@ class Attempts:
         free = sorted(set(range(SLOTS)) - {attempt.slot for attempt in open_})
         slot = free[self._entropy(1)[0] % len(free)] if free else open_[0].slot  # tabs that ask at once differ
         id_, secret = _encode(self._entropy(16)), _encode(self._entropy(32))
-        attempt = Attempt(id_, secret, issuer, next_, int(now), slot)
+        attempt = Attempt(id_, secret, issuer, next_, int(now), renews, slot)
         value = self._seal.seal(json.dumps(attempt[:-1]), self._in_cookie)
         others = sum(len(name) + len(text) for name, text in cookies.read(headers.get(b"cookie", ()), self._others))
         taken = len(self._names[slot]) + len(value)
@@ -171,7 +174,7 @@ class Attempts:
     ) -> dict[int, tuple[bytes, bytes]]:
         """The Set-Cookie lines that remove all that were sent, but the newest of those that may be kept, by slot."""
         sizes = {one.slot: len(self._names[one.slot]) + len(sent[one.slot]) for one in kept}
-        room = min(MAX_BYTES, MAX_OURS - others) - taken
+        room = min(MAX_BYTES, cookies.MAX_OURS - others) - taken
         for one in kept:
             if sum(sizes.values()) > room:
                 del sizes[one.slot]

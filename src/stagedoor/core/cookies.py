@@ -12,6 +12,9 @@ from urllib.parse import urlsplit
 
 from .messages import Pairs
 
+MAX_OURS = 8000
+"""Bytes of all cookies of ours together: API Gateway takes 10,240 of request line and headers ("Quotas")."""
+
 
 def read(lines: Sequence[bytes], names: frozenset[bytes]) -> Iterator[tuple[bytes, bytes]]:
     """Name and value of each cookie of these names, as sent; 10,000 others cost next to nothing.

@@ -251,6 +251,17 @@ class Door:
         found = credentials.find_session(request.headers, self.site.sources)
         return None if found is None else self._verified(found, now)
 
+    def session_owner(self, request: Request, now: float) -> Caller | None:
+        """Whom the session that a request brings named once, even if it is stale, outdated or taken back; None: nobody.
+
+        Only to go on with the session, or to end it.
+        """
+        try:
+            found = credentials.find_session(request.headers, self.site.sources)
+            return self.sessions.read(found.value, now) if found and self.sessions else None
+        except InvalidCredential:
+            return None
+
     def verify(self, token: str, now: float) -> Flow[Caller]:
         """Find out who brings a bearer token of which nothing was taken back.
 
@@ -313,9 +324,23 @@ class Door:
             if credential.kind == "signed-cookies":
                 sets = credential.fields, now, credential.other_sets
                 return self._granted(key, self.passes.verify_cookies(request, *sets), _SAME_ORIGIN)
+            if self.is_due(caller, credential, now) and self._shows_pages(request):
+                return replies.redirect(self.renewal(request), "session-due", caller=caller.label)
             if credential.beside_bad_token:
                 return self._without_token(request, self._decided(request, key, caller))
         return self._decided(request, key, caller)
+
+    def is_due(self, caller: Caller, credential: Credential | None, now: float) -> bool:
+        """Is it time to ask the issuer again who the caller of a session is, and is that done here?"""
+        if credential is None or credential.kind != "session" or self.sessions is None:
+            return False
+        return self.site.signs_in and self.sessions.is_due(caller, now)
+
+    @staticmethod
+    def _shows_pages(request: Request) -> bool:
+        """Is there a window that can go to the issuer and back?"""
+        is_page = request.method == "GET" and replies.is_navigation("GET", request.headers)
+        return is_page and replies.can_sign_in(request.headers)
 
     def _opened(self, request: Request, key: str) -> Serve | None:
         """Serve what anybody may read before credentials are looked at, so that no bad one can close it.
@@ -384,7 +409,8 @@ class Door:
         elif other:
             code = "credential-scheme"
             detail = f"the Authorization header {other}; a token comes as 'Bearer <token>'"
-        sign_in, extra = self.sign_in(request), Pairs()
+        renews = self.site.signs_in and isinstance(error, OutdatedSession) and error.renewable
+        sign_in, extra = self.renewal(request) if renews else self.sign_in(request), Pairs()
         challenged: Pairs = ((b"www-authenticate", challenge.encode()),)
         if replies.is_navigation(request.method, request.headers):
             extra = self._removal(error)
@@ -428,11 +454,19 @@ class Door:
         page = self.site.login_page
         if request.path == self._sign_in_path or not (page or self.site.signs_in):
             return ""
-        query = credentials.strip_query(request.query, self.site.sources)
-        target = request.path + (b"?" + query if query else b"")
+        target = self._without_credential(request)
         if page is not None:
             return f"{page}{'&' if '?' in page else '?'}next={quote(self.site.url.encode() + target, safe='')}"
         return f"{self.site.url}/-/login?next={quote(target, safe='')}" + (f"&prompt={prompt}" if prompt else "")
+
+    def renewal(self, request: Request) -> str:
+        """The address at which a session goes on, with `next` as in `sign_in`."""
+        return f"{self.site.url}/-/renew?next={quote(self._without_credential(request), safe='')}"
+
+    def _without_credential(self, request: Request) -> bytes:
+        """The target of a request as it was sent, but for credentials in its query."""
+        query = credentials.strip_query(request.query, self.site.sources)
+        return request.path + (b"?" + query if query else b"")
 
     def page(self, request: Request) -> Signpost | None:
         """What the page of a refusal says about this site; None where a program asks."""

@@ -139,17 +139,18 @@ class InvalidSession(InvalidCredential):
 
 
 class OutdatedSession(InvalidCredential):
-    """A session that was made when its issuer's entry or the deny rules said something else; the cookie stays.
+    """A session whose claims may not hold any more: they are old, or settings have changed; the cookie stays.
 
     Attributes:
         is_new: made a moment ago, so that gateways with different settings must be answering.
+        renewable: the issuer can be asked again, at `/-/renew`.
     """
 
     code = "session-outdated"
 
-    def __init__(self, message: str, *, is_new: bool) -> None:
-        super().__init__(message)
-        self.is_new = is_new
+    def __init__(self, message: str, *, code: str | None = None, is_new: bool = False, renewable: bool = True) -> None:
+        super().__init__(message, code=code)
+        self.is_new, self.renewable = is_new, renewable
 
 
 class Revoked(InvalidCredential):

@@ -29,11 +29,13 @@ WITHIN = 5.0
 LEEWAY = 60.0
 """Seconds of clock difference that are forgiven at sign-in: the token was made a moment ago."""
 MAX_ANSWER_BYTES = 262_144
+MAX_HINT = 4096
+"""Bytes of an id token that is repeated in an address."""
 MAX_ID_TOKEN_BYTES = 65_536
 """More than clients may bring, because the issuer alone makes us read it, and some people are in 500 groups."""
 _ID_TOKEN_TYPES = ("", "jwt", "application/jwt")
 _HASHES = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.sha512}
-_PASSING = ("temporarily_unavailable", "server_error")
+PASSING = ("temporarily_unavailable", "server_error")
 """Errors of an issuer that has not judged the code (RFC 6749 §4.1.2.1)."""
 CALLBACK, LOGOUT = "/-/callback", "/-/logout"
 
@@ -81,11 +83,18 @@ class SignedIn(NamedTuple):
         caller: by the claims of the id token.
         op_sid: the issuer's name of its own session; "" if it gives none.
         auth_time: when they proved who they are, in epoch seconds; None if the issuer does not say.
+        refresh_token: with which the issuer can be asked again; "" if it gives none.
+        id_token: that says so.
     """
 
     caller: Caller
     op_sid: str = ""
     auth_time: int | None = None
+    refresh_token: str = ""
+    id_token: str = ""
+
+    def __repr__(self) -> str:
+        return f"SignedIn({self.caller!r})"
 
 
 class Login:
@@ -147,17 +156,66 @@ class Login:
         """
         return (yield from self._in_time(self._redeem(client, attempt, answer, now)))
 
+    def renew(self, client: Client, refresh_token: str, now: float) -> Flow[SignedIn | None]:
+        """Ask an issuer again who somebody is (OpenID Connect Core 1.0 §12).
+
+        Args:
+            client: at which issuer.
+            refresh_token: from it; an issuer that rotates them takes each once.
+            now: epoch seconds.
+
+        Returns:
+            Who they are; the caller of this compares that with who they were. The refresh token is the one to keep.
+            None: the token does not count any more, or brings no id token.
+
+        Raises:
+            LoginFailed: the answer does not count.
+            Unavailable: the issuer could not be asked.
+        """
+        return (yield from self._in_time(self._renew(client, refresh_token, now)))
+
     def _redeem(self, client: Client, attempt: Attempt, answer: Mapping[str, str], now: float) -> Flow[SignedIn]:
         metadata = yield from self._known[client.issuer.url].metadata(now)
         _check_response(client.issuer, metadata, answer)
         yield from self._have_keys(client.issuer, now)
-        wish = _token_request(client, metadata, attempt, answer["code"], self._site + CALLBACK)
-        tokens = _read_tokens((yield from fetch(wish)), metadata.token)
+        form = {  # OpenID Connect Core 1.0 §3.1.3.1, RFC 7636 §4.5
+            "grant_type": "authorization_code",
+            "code": answer["code"],
+            "redirect_uri": self._site + CALLBACK,
+            "code_verifier": attempt.verifier,
+        }
+        tokens = _read_tokens((yield from fetch(_token_request(client, metadata, form))), metadata.token)
+        if "id_token" not in tokens:
+            problem = "the issuer's answer has no id token; the scopes of [login] must hold openid"
+            raise LoginFailed(problem, code="login-answer")
+        return (yield from self._signed_in(client, tokens, now, nonce=attempt.nonce, c_hash=answer["code"]))
+
+    def _renew(self, client: Client, refresh_token: str, now: float) -> Flow[SignedIn | None]:
+        metadata = yield from self._known[client.issuer.url].metadata(now)
+        yield from self._have_keys(client.issuer, now)  # a token that is spent for an answer nobody can check is lost
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+        fetched = yield from fetch(_token_request(client, metadata, form, shared=True))
+        try:
+            tokens = _read_tokens(fetched, metadata.token)
+        except LoginFailed as error:
+            if error.code == "login-code":
+                return None
+            raise
+        if "id_token" not in tokens:
+            return None
+        signed_in = yield from self._signed_in(client, tokens, now)
+        return signed_in._replace(refresh_token=signed_in.refresh_token or refresh_token)
+
+    def _signed_in(
+        self, client: Client, tokens: Mapping[str, str], now: float, *, nonce: str = "", c_hash: str = ""
+    ) -> Flow[SignedIn]:
+        """Who a token answer is about. That to a refresh has neither nonce nor code (OpenID Connect Core 1.0 §12.2)."""
         try:
             jws = split(tokens["id_token"], MAX_ID_TOKEN_BYTES)
             claims = yield from self._id_token(client, jws, now)
-            _check_binding(client, attempt, claims)
-            _check_hashes(jws.algorithm, claims, at_hash=tokens.get("access_token", ""), c_hash=answer["code"])
+            _check_binding(client, nonce, claims)
+            hashed = {"at_hash": tokens.get("access_token", ""), **({"c_hash": c_hash} if c_hash else {})}
+            _check_hashes(jws.algorithm, claims, hashed)
             auth_time = None if claims.get("auth_time") is None else number_of_seconds(claims, "auth_time")
         except InvalidToken as error:
             if error.code in ("token-expired", "token-early"):  # it is new, so a clock must be wrong
@@ -169,7 +227,11 @@ class Login:
             raise LoginFailed("the issuer does not say who has signed in (sub)", code="login-token")
         op_sid = claims.get("sid")
         return SignedIn(
-            caller, op_sid if isinstance(op_sid, str) else "", None if auth_time is None else int(auth_time)
+            caller,
+            op_sid if isinstance(op_sid, str) else "",
+            None if auth_time is None else int(auth_time),
+            tokens.get("refresh_token", ""),
+            tokens["id_token"],
         )
 
     def _have_keys(self, issuer: Issuer, now: float) -> Flow[None]:
@@ -198,10 +260,15 @@ class Login:
             raise _clocks(f"the id token is made {math.ceil(made - now)} s from now")
         return claims
 
-    def end_session(self, client: Client, now: float) -> Flow[str]:
+    def end_session(self, client: Client, now: float, *, refresh_token: str = "") -> Flow[str]:
         """Make the URL that ends the session at the issuer; "" if it has none, or cannot be asked.
 
         Source: OpenID Connect RP-Initiated Logout 1.0 §2; for Cognito its "Logout endpoint".
+
+        Args:
+            client: at which issuer.
+            now: epoch seconds.
+            refresh_token: is spent for an id token that says whose session it is; without one some issuers ask.
         """
         try:
             metadata = yield from self._in_time(self._known[client.issuer.url].metadata(now))
@@ -209,8 +276,19 @@ class Login:
             return ""
         if not metadata.end_session:
             return ""
-        back = "logout_uri" if is_cognito(client.issuer.url) else "post_logout_redirect_uri"
-        return _with_query(metadata.end_session, {"client_id": client.id, back: self._site + LOGOUT})
+        asked = {"client_id": client.id}
+        if is_cognito(client.issuer.url):
+            return _with_query(metadata.end_session, {**asked, "logout_uri": self._site + LOGOUT})
+        hint = (yield from self._hint(client, refresh_token, now)) if refresh_token else {}
+        back = {"post_logout_redirect_uri": self._site + LOGOUT}
+        return _with_query(metadata.end_session, {**asked, **hint, **back})
+
+    def _hint(self, client: Client, refresh_token: str, now: float) -> Flow[Mapping[str, str]]:
+        try:
+            found = yield from self.renew(client, refresh_token, now)
+        except (LoginFailed, Unavailable):
+            return {}
+        return {"id_token_hint": found.id_token} if found and len(found.id_token) <= MAX_HINT else {}
 
     def _in_time(self, flow: Flow[T]) -> Flow[T]:
         """The same flow, all of whose fetches together take no longer than `WITHIN`."""
@@ -320,14 +398,8 @@ def shown(text: str) -> str:
     return plain if len(plain) <= 200 else f"{plain[:200]}…"
 
 
-def _token_request(client: Client, metadata: Metadata, attempt: Attempt, code: str, callback: str) -> Fetch:
-    """Trade the code (OpenID Connect Core 1.0 §3.1.3.1, RFC 7636 §4.5)."""
-    form = {
-        "grant_type": "authorization_code",
-        "code": code,
-        "redirect_uri": callback,
-        "code_verifier": attempt.verifier,
-    }
+def _token_request(client: Client, metadata: Metadata, form: dict[str, str], *, shared: bool = False) -> Fetch:
+    """Ask the token endpoint, and prove which client asks (RFC 6749 §2.3.1)."""
     authorization = ""
     if client.secret and _by_basic(client, metadata):
         pair = f"{quote_plus(client.id)}:{quote_plus(client.secret)}"  # RFC 6749 §2.3.1, Appendix B
@@ -337,7 +409,7 @@ def _token_request(client: Client, metadata: Metadata, attempt: Attempt, code: s
         if client.secret:
             form["client_secret"] = client.secret
     content = urlencode(form).encode()
-    return Fetch(metadata.token, WITHIN, MAX_ANSWER_BYTES, form=content, authorization=authorization)
+    return Fetch(metadata.token, WITHIN, MAX_ANSWER_BYTES, content, authorization, shared)
 
 
 def _by_basic(client: Client, metadata: Metadata) -> bool:
@@ -349,14 +421,14 @@ def _by_basic(client: Client, metadata: Metadata) -> bool:
 
 
 def _read_tokens(fetched: Fetched, url: str) -> Mapping[str, str]:
-    """The texts of a token answer (RFC 6749 §5.1), of which one is an id token."""
+    """The texts of a token answer (RFC 6749 §5.1)."""
     try:
         answer = json_object(fetched.body, "token answer")
     except InvalidToken:
         answer = None
     texts = {name: value for name, value in (answer or {}).items() if isinstance(value, str)}
     error, said = texts.get("error"), texts.get("error_description")
-    if error is not None and error not in _PASSING:
+    if error is not None and error not in PASSING:
         why = shown(error) + (f": {shown(said)}" if said else "")
         if error in ("invalid_client", "unauthorized_client"):
             problem = f"the issuer does not accept this site's client id or secret ({why})"
@@ -366,16 +438,19 @@ def _read_tokens(fetched: Fetched, url: str) -> Mapping[str, str]:
         raise IssuerUnavailable(f"{url}: {fetched.error or error}")
     if answer is None:
         raise LoginFailed("the issuer's answer is not JSON as it should be", code="login-answer")
-    if "id_token" not in texts:
-        problem = "the issuer's answer has no id token; the scopes of [login] must hold openid"
-        raise LoginFailed(problem, code="login-answer")
     return texts
 
 
-def _check_binding(client: Client, attempt: Attempt, claims: Mapping[str, object]) -> None:
-    """Check that an id token is of this sign-in (OpenID Connect Core 1.0 §3.1.3.7)."""
-    nonce = claims.get("nonce")
-    if not isinstance(nonce, str) or not hmac.compare_digest(_octets(nonce), _octets(attempt.nonce)):
+def _check_binding(client: Client, nonce: str, claims: Mapping[str, object]) -> None:
+    """Check that an id token is of this sign-in, and for this client (OpenID Connect Core 1.0 §3.1.3.7).
+
+    Args:
+        client: that asked.
+        nonce: of the sign-in; "" where the client proved itself with a refresh token.
+        claims: of the id token.
+    """
+    found = claims.get("nonce")
+    if nonce and (not isinstance(found, str) or not hmac.compare_digest(_octets(found), _octets(nonce))):
         raise LoginFailed("the id token is of another sign-in (nonce)", code="login-token")
     audience, party = claims.get("aud"), claims.get("azp")
     several = isinstance(audience, list) and len(audience) > 1
@@ -383,7 +458,7 @@ def _check_binding(client: Client, attempt: Attempt, claims: Mapping[str, object
         raise LoginFailed("the id token was issued to another client (azp)", code="login-token")
 
 
-def _check_hashes(algorithm: str, claims: Mapping[str, object], **texts: str) -> None:
+def _check_hashes(algorithm: str, claims: Mapping[str, object], texts: Mapping[str, str]) -> None:
     """Check that an id token belongs to what it came with, as far as it says so (OpenID Connect Core 1.0 §3.1.3.8).
 
     Args:

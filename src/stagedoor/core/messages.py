@@ -104,6 +104,7 @@ class Fetch(NamedTuple):
         limit: bytes; a longer body counts as a failure.
         form: content of a POST, `application/x-www-form-urlencoded`; None: a GET.
         authorization: value of the header field of this name; "" for none.
+        shared: those who send the same form at the same time get one answer; without a form they always do.
     """
 
     url: str
@@ -111,6 +112,7 @@ class Fetch(NamedTuple):
     limit: int = 1_048_576
     form: bytes | None = None
     authorization: str = ""
+    shared: bool = False
 
     def __repr__(self) -> str:
         """Without what may be secret: the query, the form and the authorization."""

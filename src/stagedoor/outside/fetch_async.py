@@ -1,4 +1,4 @@
-"""Answering a `Fetch` in an event loop: bounded in bytes and seconds; those that GET one URL share one exchange."""
+"""Answering a `Fetch` in an event loop: bounded in bytes and seconds; those that ask for the same share an exchange."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
 from ..core.issuers import host_to_connect, is_safe_url
@@ -27,15 +28,19 @@ KEPT_FOR = 1.0
 """Seconds that an answer is kept for wishes that were made before it came."""
 
 
+_Wanted: TypeAlias = tuple[str, bytes | None, str]
+"""URL, form and authorization: what is the same for those who share an exchange."""
+
+
 class _Exchange:
-    """A GET that several may wait for; `at` is when the last of them had the answer."""
+    """One that several may wait for; `at` is when the last of them had the answer."""
 
     def __init__(self, task: asyncio.Task[Fetched]) -> None:
         self.task, self.waiting, self.at = task, 0, -math.inf
 
 
 class Fetcher:
-    """Answers wishes. Those that GET the same URL at the same time share one exchange.
+    """Answers wishes. Those that GET the same URL, or may share a form, at the same time share one exchange.
 
     Args:
         trust: makes the TLS context when the first https address is asked; default: with the machine's own authorities.
@@ -44,8 +49,8 @@ class Fetcher:
     def __init__(self, trust: Callable[[], ssl.SSLContext] | None = None) -> None:
         self._trust = trust or tls_context
         self._tls: ssl.SSLContext | None = None
-        self._under_way: dict[str, _Exchange] = {}
-        self._ended: dict[str, _Exchange] = {}
+        self._under_way: dict[_Wanted, _Exchange] = {}
+        self._ended: dict[_Wanted, _Exchange] = {}
 
     async def __call__(self, wish: Fetch, since: float = math.inf) -> Fetched:
         """Answer a wish.
@@ -55,12 +60,13 @@ class Fetcher:
             since: when it was made, by `time.perf_counter`, if that was before this call: an exchange that has ended
                 since then answers it, too.
         """
-        if wish.form is not None:  # what one client sends is nobody else's
+        if wish.form is not None and not wish.shared:  # what one client sends is nobody else's
             return await self._fetch(wish)
-        ended = self._ended.get(wish.url)
+        wanted = (wish.url, wish.form, wish.authorization)
+        ended = self._ended.get(wanted)
         if ended is not None and since <= ended.at:
             return ended.task.result()
-        exchange = self._under_way.get(wish.url) or self._begin(wish)
+        exchange = self._under_way.get(wanted) or self._begin(wish, wanted)
         exchange.waiting += 1
         try:
             async with asyncio.timeout(wish.timeout):  # one who has less time than the others leaves earlier
@@ -70,26 +76,26 @@ class Fetcher:
             return _late(wish)
         finally:
             exchange.waiting -= 1
-            self._tidy(wish.url, exchange)
+            self._tidy(wanted, exchange)
 
-    def _begin(self, wish: Fetch) -> _Exchange:
-        shared = wish._replace(timeout=max(wish.timeout, SHARED_WITHIN))
-        exchange = self._under_way[wish.url] = _Exchange(asyncio.create_task(self._fetch(shared)))
-        exchange.task.add_done_callback(lambda _: self._tidy(wish.url, exchange))
+    def _begin(self, wish: Fetch, wanted: _Wanted) -> _Exchange:
+        longer = wish._replace(timeout=max(wish.timeout, SHARED_WITHIN))
+        exchange = self._under_way[wanted] = _Exchange(asyncio.create_task(self._fetch(longer)))
+        exchange.task.add_done_callback(lambda _: self._tidy(wanted, exchange))
         return exchange
 
-    def _tidy(self, url: str, exchange: _Exchange) -> None:
+    def _tidy(self, wanted: _Wanted, exchange: _Exchange) -> None:
         """Let others join no more, when the last of those who wait has the answer; until then it is news to some."""
-        if exchange.task.done() and not exchange.waiting and self._under_way.get(url) is exchange:
-            del self._under_way[url]
+        if exchange.task.done() and not exchange.waiting and self._under_way.get(wanted) is exchange:
+            del self._under_way[wanted]
             if not exchange.task.cancelled():
                 exchange.at = time.perf_counter()
-                self._ended[url] = exchange
-                asyncio.get_running_loop().call_later(KEPT_FOR, self._drop, url, exchange)
+                self._ended[wanted] = exchange
+                asyncio.get_running_loop().call_later(KEPT_FOR, self._drop, wanted, exchange)
 
-    def _drop(self, url: str, exchange: _Exchange) -> None:
-        if self._ended.get(url) is exchange:
-            del self._ended[url]
+    def _drop(self, wanted: _Wanted, exchange: _Exchange) -> None:
+        if self._ended.get(wanted) is exchange:
+            del self._ended[wanted]
 
     async def aclose(self) -> None:
         """Cancel exchanges that are under way."""

@@ -1,4 +1,4 @@
-"""What all pages of ours look like: one style sheet, one card, and nothing that a script could run in."""
+"""What all pages of ours look like: one style sheet, one card, and no script but those whose hash is told."""
 
 from __future__ import annotations
 
@@ -50,6 +50,12 @@ def posting_to(origin: str) -> str:
     Chromium holds each redirect after a form against `form-action`, and nobody knows all hops of a provider.
     """
     return _POLICY.format(style=_STYLE_HASH, form=f"'self' https: {origin}", frame="'none'")
+
+
+def renewing(script: str, origin: str) -> str:
+    """The same for a page with one script, which asks this site, and a form as in `posting_to`."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"{posting_to(origin)}; script-src 'sha256-{digest}'; connect-src 'self'"
 
 
 def page(title: str, site: str, body: str, *, status: str = "", code: str = "") -> bytes:

@@ -1,4 +1,4 @@
-"""The pages of sign-in and sign-out: where to sign in, a way out of frames, and the button that ends a session."""
+"""The pages of sign-in, renewal and sign-out: where to sign in, a way out of frames, and what goes on by itself."""
 
 from __future__ import annotations
 
@@ -66,6 +66,45 @@ def wait(site: str, url: str) -> bytes:
     """
     body = "<p>You are signing in in another tab. This one goes on by itself in a moment.</p>" + button(url, "Go on")
     return page("One moment, please", site, body)
+
+
+RENEW = """
+(async () => {
+  const form = document.forms[0], within = {signal: AbortSignal.timeout(15000)};
+  const often = () => {
+    try {
+      const [count, since] = JSON.parse(sessionStorage.renewals || "[0, 0]"), now = Date.now();
+      const recent = now - since < 10000;
+      sessionStorage.renewals = JSON.stringify(recent ? [count + 1, since] : [1, now]);
+      return recent && count >= 5;
+    } catch { return false; }
+  };
+  const renew = async () => {
+    const answer = await fetch(form.action, {method: "POST", ...within});
+    if (answer.status !== 204) throw answer.status;
+    location.replace(form.dataset.next);
+  };
+  if (often()) return;
+  try { await (navigator.locks ? navigator.locks.request("stagedoor-renew", within, renew) : renew()); }
+  catch { form.submit(); }
+})();
+"""
+"""One tab at a time renews the session; what it cannot do by itself, the form does. A circle waits for the visitor."""
+
+
+def renew(site: str, action: str, next_: str) -> bytes:
+    """Renew a session, and go on to where the visitor wants to go; without script, by a button.
+
+    Args:
+        site: name of the site.
+        action: where the form is sent.
+        next_: URL of the page that the visitor wants.
+    """
+    form = (
+        f'<form method="post" action="{escape(action)}" data-next="{escape(next_)}">'
+        f'<button class="button">Go on</button></form><script>{RENEW}</script>'
+    )
+    return page("One moment, please", site, f"<p>This site asks whether you are still signed in.</p>{form}")
 
 
 def again(site: str, why: str, ways: Sequence[tuple[str, str]]) -> bytes:

@@ -280,10 +280,10 @@ def _is_closed(reader: Reader, page: str, built: Built) -> bool:
 
 
 def _session(reader: Reader, name: str) -> float:
-    """How long a session lasts."""
+    """How long a session lasts, or what is known of its caller."""
     seconds = reader.duration(name)
     if seconds == 0:
-        reader.fail(name, "a session that lasts no time is none", 'for example "8h"')
+        reader.fail(name, "a session that lasts no time is none", 'for example "1h"')
     return seconds
 
 

@@ -19,6 +19,7 @@ from ..core.endpoints.login import SignIn
 from ..core.endpoints.revocations import Admins
 from ..core.login import Login
 from ..core.passes import Passes
+from ..core.refresh_tokens import RefreshTokens
 from ..core.revocations import Revocations
 from ..core.session import Sessions
 from ..core.steady_time import SteadyTime
@@ -81,6 +82,7 @@ def make_door(settings: Settings, revocations: Revocations | None = None) -> Doo
             settings.session,
             settings.token_sources.session,
             settings.secure,
+            settings.renew,
         )
     keys, signer = open_passes(settings.passes, settings.aws_region)
     tokens, seal = Tokens(settings.issuers, signatures, steady=SteadyTime(time.monotonic)), Seal(*settings.seal_secrets)
@@ -120,6 +122,7 @@ def _sign_in(settings: Settings, tokens: Tokens, seal: Seal) -> SignIn:
     return SignIn(
         Login(settings.url, settings.clients, tokens, time.monotonic),
         Attempts(settings.url, seal, secrets.token_bytes, cookie, settings.secure),
+        RefreshTokens(settings.url, seal, cookie, settings.secure),
     )
 
 

@@ -195,6 +195,12 @@ class Settings:
         "8h",
         "How long a session lasts; one that was made from a token ends with it at the latest.",
     )
+    renew: float = one(
+        "login.renew",
+        sections.SESSION,
+        "1h",
+        "How old claims may get until a navigation asks the issuer again; after twice that they open nothing.",
+    )
     passes: PassSettings = several(
         sections.passes,
         row("passes.key_id", TEXT, None, "Id of the public key at CloudFront.", "(none)"),

@@ -241,7 +241,7 @@ def test_the_pattern_of_content_ids_is_what_the_catalogue_takes(text: str) -> No
 @pytest.mark.parametrize("name", login.PASSED_ON)
 @given(text=st.text(st.sampled_from("ab_ :@+/-9\n\u00e4"), max_size=30))
 def test_the_patterns_of_what_is_passed_on_are_what_the_code_takes(name: str, text: str) -> None:
-    schemas = {one["name"]: one["schema"] for one in PATHS["/-/login"]["get"]["parameters"]}
+    schemas = {one["name"]: one["schema"] for one in PATHS["/-/login"]["get"]["parameters"] if "name" in one}
     assert valid(text, schemas[name]) == bool(login.PASSED_ON[name].fullmatch(text))
 
 

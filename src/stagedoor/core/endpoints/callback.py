@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from urllib.parse import quote
 
 from .. import cookies, replies
 from ..attempts import Attempt, Returned
-from ..caller import Caller
+from ..caller import ANONYMOUS, Caller
 from ..door import Door, Endpoint
 from ..errors import InvalidCredential, LoginFailed, Revoked, SessionTooLarge
 from ..login import SignedIn
 from ..messages import Flow, Pairs, Reply, Request
-from ..session import Sessions
+from ..session import Sessions, name_of
 from .arguments import parameter
-from .login import SignIn, begin, inactive, looks_only
+from .login import SignIn, begin, inactive, login_at, looks_only, status_of
 from .logout import MAX_REMEMBERED, forget_person
+from .renew import by_issuer
 
 MAX_RESTARTS = 3
 """How often a sign-in is begun again by itself, where other tabs displaced its cookie."""
@@ -33,12 +33,12 @@ _DONE = re.compile(rb"\.([0-9a-f]{6})-([0-9a-f]{1,12})(?=\.|\Z)")
 _ANSWER = ("code", "iss", "error", "error_description")
 
 
-def endpoint(sign_in: SignIn | None, entropy: Callable[[int], bytes]) -> Endpoint:
-    return Endpoint(("GET",), partial(_answer, sign_in, entropy))
+def endpoint(sign_in: SignIn | None, entropy: Callable[[int], bytes], session: float) -> Endpoint:
+    return Endpoint(("GET",), partial(_answer, sign_in, entropy, session))
 
 
 def _answer(
-    sign_in: SignIn | None, entropy: Callable[[int], bytes], door: Door, request: Request, now: float
+    sign_in: SignIn | None, entropy: Callable[[int], bytes], seconds: float, door: Door, request: Request, now: float
 ) -> Flow[Reply]:
     sessions = door.sessions
     if sign_in is None or sessions is None:
@@ -52,24 +52,30 @@ def _answer(
         return (yield from _without_attempt(sign_in, door, request, returned, now))
     attempt, client = returned.attempt, sign_in.login.clients.get(returned.issuer)
     used_up = sign_in.attempts.end(request.headers, attempt, now)
+    if door.revocations is not None:
+        door.revocations.check(ANONYMOUS, now)  # no code is spent while nobody knows what was taken back
+    if attempt.renews:
+        return (yield from by_issuer(sign_in, door, request, attempt, _said(request), used_up, seconds, now))
     try:
         if client is None or returned.issuer != attempt.issuer:
             raise LoginFailed("people do not sign in at this issuer any more", code="login-issuer")
-        found = {name: parameter(request.query, name) for name in _ANSWER}
-        answer = {name: value for name, value in found.items() if value is not None}
-        signed_in = yield from sign_in.login.redeem(client, attempt, answer, now)
+        signed_in = yield from sign_in.login.redeem(client, attempt, _said(request), now)
         if door.revocations is not None:
             door.revocations.check(signed_in.caller, now)
-        session = _begin_session(door, sessions, signed_in, entropy, now)
+        sid = entropy(16)
+        session = _begin_session(door, sessions, signed_in, sid, now)
     except (LoginFailed, Revoked) as error:
         return _failed(door, request, error, attempt, used_up)
     except SessionTooLarge as error:
-        other = f"{_login_at(door, attempt.next)}&prompt=login"
+        other = f"{login_at(door, attempt.next)}&prompt=login"
         return door.problem(request, 422, error.code, str(error), extra=used_up, sign_in=other)
     done = _Done(door, request, signed_in.caller, now)
     count = done.cookie(attempt.next, now)
+    others = len(session) + len(count) + MAX_REMEMBERED
+    kept = sign_in.refresh_tokens.keep(signed_in.refresh_token, signed_in.caller, name_of(sid), seconds, others)
     fields = (
-        *sign_in.attempts.end(request.headers, attempt, now, len(session) + len(count) + MAX_REMEMBERED),
+        *sign_in.attempts.end(request.headers, attempt, now, others + sum(len(value) for _, value in kept)),
+        *kept,
         (b"set-cookie", session.encode()),
         (b"set-cookie", count.encode()),
         *(door.token_removal if done.same_person else forget_person(door, request)),
@@ -88,13 +94,13 @@ def _without_attempt(
     client = sign_in.login.clients.get(returned.issuer) if returned else None
     if returned is None or client is None:
         detail = "this address does not belong to a sign-in that was begun at this site"
-        return door.problem(request, 400, "login-state", detail, sign_in=_login_at(door, "/"))
+        return door.problem(request, 400, "login-state", detail, sign_in=login_at(door, "/"))
     keeps_none = returned.restarts > 0 and not sign_in.attempts.any_cookie(request.headers)
     if keeps_none or returned.restarts >= MAX_RESTARTS:
         detail = (
             "your browser does not send back the cookie with which this sign-in began; let it keep cookies of this site"
         )
-        return door.problem(request, 400, "login-cookie", detail, sign_in=_login_at(door, returned.next))
+        return door.problem(request, 400, "login-cookie", detail, sign_in=login_at(door, returned.next))
     if parameter(request.query, "waited") is None and sign_in.attempts.any_open(request.headers, now):
         return _wait(door, parameter(request.query, "state") or "")
     return (yield from begin(sign_in, request._replace(query=b""), client, returned.next, now, returned.restarts + 1))
@@ -110,27 +116,27 @@ def _wait(door: Door, state: str) -> Reply:
     return replies.html(200, pages.wait(door.name, address), "login-waits", refresh)
 
 
-def _begin_session(
-    door: Door, sessions: Sessions, signed_in: SignedIn, entropy: Callable[[int], bytes], now: float
-) -> str:
+def _said(request: Request) -> Mapping[str, str]:
+    """What the issuer says in the address."""
+    found = {name: parameter(request.query, name) for name in _ANSWER}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _begin_session(door: Door, sessions: Sessions, signed_in: SignedIn, sid: bytes, now: float) -> str:
     """The Set-Cookie value of a session."""
     origin: dict[str, object] = {"iat": int(now)}
     if signed_in.op_sid:
         origin["op_sid"] = signed_in.op_sid
     if signed_in.auth_time is not None:
         origin["auth_time"] = signed_in.auth_time
-    return sessions.set_cookie(
-        signed_in.caller, door.policy.session_claims(signed_in.caller), entropy(16), now, origin=origin
-    )
+    claims = door.policy.session_claims(signed_in.caller)
+    return sessions.set_cookie(signed_in.caller, claims, sid, now, origin=origin, renews=True)
 
 
 def _failed(door: Door, request: Request, error: LoginFailed | Revoked, attempt: Attempt, extra: Pairs) -> Reply:
-    status = 502 if error.code in ("login-client", "login-answer") else 403
-    return door.problem(request, status, error.code, str(error), extra=extra, sign_in=_login_at(door, attempt.next))
-
-
-def _login_at(door: Door, next_: str) -> str:
-    return f"{door.site.url}/-/login?next={quote(next_, safe='')}"
+    return door.problem(
+        request, status_of(error), error.code, str(error), extra=extra, sign_in=login_at(door, attempt.next)
+    )
 
 
 def _session_problem(door: Door, request: Request, now: float) -> str:
@@ -192,10 +198,7 @@ def _mark(text: str) -> str:
 
 def _signed_in_before(door: Door, request: Request, now: float) -> str:
     """The mark of the person whose session the browser has sent; "" for nobody."""
-    try:
-        before = door.session(request, now)
-    except InvalidCredential:
-        return ""
+    before = door.session_owner(request, now)
     return _mark(f"{before.issuer_url} {before.subject}") if before else ""
 
 

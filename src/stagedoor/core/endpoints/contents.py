@@ -9,7 +9,7 @@ from ..door import Door, Endpoint
 from ..messages import Content, Flow, Lookup, Reply, Request, look_up
 from ..policy.reach import Reach
 from .arguments import flag, number
-from .issuing import Issuing, inactive
+from .issuing import Issuing, check_renewed, inactive
 
 
 def endpoint(issuing: Issuing | None, reach: Reach, *, active: bool) -> Endpoint:
@@ -22,7 +22,7 @@ def _answer(
     if not active:
         return door.problem(request, 404, "no-catalogue", "this site has no catalogue")
     id_ = paths.decode(request.path).rpartition("/")[2]
-    caller, _ = yield from door.caller(request, now)
+    caller, credential = yield from door.caller(request, now)
     if not caller.signed_in and not reach.prefixes(caller, ""):  # then no id is worth a question
         return door.unauthorized(request, None)
     content = (yield from look_up(Lookup(id_))) if id_ else None
@@ -36,6 +36,7 @@ def _answer(
     if signed:
         if issuing is None:
             return inactive(door, request)
+        check_renewed(door, caller, credential, now)
         expires = int(now) + issuing.lifetime(asked or issuing.max_lifetime)
         refused = issuing.too_many(door, request, caller, now)
         if refused is not None:

@@ -12,7 +12,7 @@ from ..messages import Flow, Pairs, Reply, Request
 from ..policy.reach import Reach
 from . import arguments
 from .arguments import check_origin, json_body
-from .issuing import Issuing, inactive
+from .issuing import Issuing, check_renewed, inactive
 from .logout import remember_paths
 
 MAX_PREFIXES = 8
@@ -46,7 +46,8 @@ def _answer(issuing: Issuing | None, reach: Reach, door: Door, request: Request,
     if issuing is None:
         return inactive(door, request)
     check_origin(door, request)
-    caller, _ = yield from door.caller(request, now)
+    caller, credential = yield from door.caller(request, now)
+    check_renewed(door, caller, credential, now)
     asked = json_body(request, "prefix", "?expires_in")
     folders = folders_of(asked["prefix"])
     for folder in folders:

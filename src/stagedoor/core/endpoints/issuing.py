@@ -6,8 +6,9 @@ import ipaddress
 
 from .. import paths
 from ..caller import Caller
+from ..credentials import Credential
 from ..door import Door
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, OutdatedSession
 from ..messages import Reply, Request
 from ..passes import Signer
 from ..rate_limit import RateLimit
@@ -50,6 +51,16 @@ class Issuing:
         after = ((b"retry-after", b"%d" % (int(wait) + 1)),)
         detail = f"{self._per_minute} passes a minute are issued to one caller"
         return door.problem(request, 429, "too-many-passes", detail, extra=after, caller=caller.label)
+
+
+def check_renewed(door: Door, caller: Caller, credential: Credential | None, now: float) -> None:
+    """Refuse to issue a pass, which may outlive what is known of the caller, while that is due to be renewed.
+
+    Raises:
+        OutdatedSession: it is.
+    """
+    if door.is_due(caller, credential, now):
+        raise OutdatedSession("passes are issued again after POST /-/renew", code="session-due")
 
 
 def inactive(door: Door, request: Request) -> Reply:

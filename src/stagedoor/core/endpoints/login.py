@@ -13,9 +13,10 @@ from urllib.parse import quote
 from .. import credentials, replies
 from ..attempts import Attempts, tag
 from ..door import CHALLENGE, Door, Endpoint
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, StagedoorError
 from ..login import Client, Login
 from ..messages import Flow, Pairs, Reply, Request
+from ..refresh_tokens import RefreshTokens
 from ..return_to import return_to
 from .arguments import parameter
 
@@ -32,10 +33,12 @@ class SignIn(NamedTuple):
     Attributes:
         login: asks issuers.
         attempts: sign-ins that have begun.
+        refresh_tokens: of those who are signed in.
     """
 
     login: Login
     attempts: Attempts
+    refresh_tokens: RefreshTokens
 
 
 def endpoint(sign_in: SignIn | None) -> Endpoint:
@@ -47,6 +50,16 @@ def inactive(door: Door, request: Request) -> Reply:
     return door.problem(request, 404, "login-inactive", "nobody can sign in at this site itself; [login] is not set")
 
 
+def login_at(door: Door, next_: str) -> str:
+    """The address that begins a sign-in for an address of this site."""
+    return f"{door.site.url}/-/login?next={quote(next_, safe='')}"
+
+
+def status_of(failed: StagedoorError) -> int:
+    """The status of a page that says why nobody has signed in: whose fault is it?"""
+    return 502 if failed.code in ("login-client", "login-answer") else 403
+
+
 def looks_only(request: Request) -> bool:
     """Does nobody see what is asked for, or only inside another page? Then no attempt may be spent on it."""
     mode = request.headers.get(b"sec-fetch-mode")
@@ -56,7 +69,15 @@ def looks_only(request: Request) -> bool:
 
 
 def begin(
-    sign_in: SignIn, request: Request, client: Client, next_: str, now: float, restarts: int = 0, *, extra: Pairs = ()
+    sign_in: SignIn,
+    request: Request,
+    client: Client,
+    next_: str,
+    now: float,
+    restarts: int = 0,
+    *,
+    renews: str = "",
+    extra: Pairs = (),
 ) -> Flow[Reply]:
     """Begin a sign-in, and send the browser to the issuer.
 
@@ -67,10 +88,11 @@ def begin(
         next_: where the visitor wants to go (`return_to`).
         now: epoch seconds.
         restarts: how often this sign-in was begun before.
+        renews: `sid` of a session that is renewed without a word to the visitor.
         extra: further header fields.
     """
-    issuer, passed_on = tag(client.issuer.url), _passed_on(request.query)
-    attempt, state, fields = sign_in.attempts.begin(request.headers, issuer, next_, now, restarts)
+    issuer, passed_on = tag(client.issuer.url), {"prompt": "none"} if renews else _passed_on(request.query)
+    attempt, state, fields = sign_in.attempts.begin(request.headers, issuer, next_, now, restarts, renews)
     address = yield from sign_in.login.address(client, attempt, state, passed_on, now)
     return replies.redirect(address, "login", (*extra, *fields))
 

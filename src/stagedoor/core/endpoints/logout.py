@@ -14,7 +14,7 @@ from ..attempts import tag
 from ..caller import Caller
 from ..credentials import PASS_COOKIES
 from ..door import Door, Endpoint, who
-from ..errors import InvalidCredential, StateUnavailable
+from ..errors import StateUnavailable
 from ..login import LOGOUT
 from ..messages import Flow, Keep, Pairs, Reply, Request, keep
 from ..revocations import to_text
@@ -34,13 +34,14 @@ def endpoint(sign_in: SignIn | None, session: float) -> Endpoint:
 
 
 def _answer(sign_in: SignIn | None, session: float, door: Door, request: Request, now: float) -> Flow[Reply]:
-    caller = _signed_in(door, request, now)
+    caller = door.session_owner(request, now)  # what cannot be read is ended by its cookie's end
     if request.method != "POST":
         return (yield from _show(sign_in, door, request, caller, now))
     check_origin(door, request)
-    yield from _take_back(session, door, caller, now)
-    fields = (*_forget_session(sign_in, door, request), *forget_person(door, request))
-    elsewhere = yield from _at_issuer(sign_in, caller, now)
+    yield from take_back(session, door, caller, now)
+    fields = (*forget_session(sign_in, door, request), *forget_person(door, request))
+    refresh_token = sign_in.refresh_tokens.find(request.headers, caller) if sign_in and caller else ""
+    elsewhere = yield from _at_issuer(sign_in, caller, now, refresh_token)
     label = caller.label if caller else ""
     if not _is_form(request):
         reply = replies.document(200, {"continue": elsewhere or None}, "signed-out", caller=label)
@@ -48,7 +49,7 @@ def _answer(sign_in: SignIn | None, session: float, door: Door, request: Request
     return replies.redirect(elsewhere or door.site.url + LOGOUT, "signed-out", fields, status=303, caller=label)
 
 
-def _take_back(session: float, door: Door, caller: Caller | None, now: float) -> Flow[None]:
+def take_back(session: float, door: Door, caller: Caller | None, now: float) -> Flow[None]:
     """Take the session back, so that a copy of its cookie opens nothing. If that fails the driver logs it."""
     sid = caller.claims.get("sid") if caller else None
     if door.revocations is None or not isinstance(sid, str):
@@ -56,13 +57,6 @@ def _take_back(session: float, door: Door, caller: Caller | None, now: float) ->
     found = revocation("session", "", sid, now, session=session)
     with contextlib.suppress(StateUnavailable):
         yield from keep(Keep(found.name, to_text(found), found.ends))
-
-
-def _signed_in(door: Door, request: Request, now: float) -> Caller | None:
-    try:
-        return door.session(request, now)
-    except InvalidCredential:  # there is nothing to end but the cookie
-        return None
 
 
 def _show(sign_in: SignIn | None, door: Door, request: Request, caller: Caller | None, now: float) -> Flow[Reply]:
@@ -84,12 +78,12 @@ def _show(sign_in: SignIn | None, door: Door, request: Request, caller: Caller |
     return replies.html(200, page, "logout-page", policy=policy, caller=caller.label)
 
 
-def _at_issuer(sign_in: SignIn | None, caller: Caller | None, now: float) -> Flow[str]:
+def _at_issuer(sign_in: SignIn | None, caller: Caller | None, now: float, refresh_token: str = "") -> Flow[str]:
     """Where the session at the issuer is ended; "" if that is not possible."""
     client = sign_in.login.clients.get(tag(caller.issuer_url)) if sign_in and caller else None
     if sign_in is None or client is None:
         return ""
-    return (yield from sign_in.login.end_session(client, now))
+    return (yield from sign_in.login.end_session(client, now, refresh_token=refresh_token))
 
 
 def _is_form(request: Request) -> bool:
@@ -100,8 +94,9 @@ def _is_form(request: Request) -> bool:
 # --- what is forgotten
 
 
-def _forget_session(sign_in: SignIn | None, door: Door, request: Request) -> Pairs:
-    fields = sign_in.attempts.end_all(request.headers) if sign_in else ()
+def forget_session(sign_in: SignIn | None, door: Door, request: Request) -> Pairs:
+    """Remove from a browser what signs somebody in: session, refresh token, and sign-ins that have begun."""
+    fields = (*sign_in.attempts.end_all(request.headers), *sign_in.refresh_tokens.forget()) if sign_in else ()
     if door.sessions is not None:
         fields += ((b"set-cookie", door.sessions.clear_cookie().encode()),)
     return (*fields, *_count_anew(door, request))

@@ -9,7 +9,7 @@ from ..door import Door, Endpoint
 from ..errors import InvalidRequest
 from ..messages import Flow, Reply, Request
 from .arguments import check_origin, json_body, object_key
-from .issuing import Issuing, inactive
+from .issuing import Issuing, check_renewed, inactive
 
 
 def endpoint(issuing: Issuing | None) -> Endpoint:
@@ -20,7 +20,8 @@ def _answer(issuing: Issuing | None, door: Door, request: Request, now: float) -
     if issuing is None:
         return inactive(door, request)
     check_origin(door, request)
-    caller, _ = yield from door.caller(request, now)
+    caller, credential = yield from door.caller(request, now)
+    check_renewed(door, caller, credential, now)
     asked = json_body(request, "file", "?expires_in")
     key = _object(door, asked["file"])
     if not door.policy.decide(caller, key):

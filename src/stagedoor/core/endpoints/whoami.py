@@ -24,4 +24,6 @@ def _answer(door: Door, request: Request, now: float) -> Flow[Reply]:
         "expires": int(caller.expires),
         "credential": credential.kind,
     }
+    if door.sessions is not None and credential.kind == "session":
+        about |= door.sessions.times(caller)
     return replies.document(200, about, "whoami", caller=caller.label)
