@@ -176,6 +176,14 @@ def test_a_session_opens_what_its_caller_may_read(edge: Edge) -> None:
     assert f'<p class="site">{SITE[8:]}</p>' in page["body"]
 
 
+def test_stale_claims_open_nothing_at_the_edge_either(edge: Edge) -> None:
+    made = Sessions(SITE, (signing_key(SESSION_KEY),), (ENTRY,), (), 86_400.0, renew=3600.0)
+    for before, status in ((7000.0, None), (7200.0, "401")):
+        line = made.set_cookie(caller(), {"sub": ["ann"]}, b"r" * 16, NOW - before, renews=True)
+        answer = edge.objects(event("/users/ann/a", cookie=line.partition(";")[0]))
+        assert answer.get("status") == status
+
+
 def test_an_index_stands_for_its_folder(with_page: Edge) -> None:
     assert with_page.objects(event("/public/docs/"))["uri"] == "/public/docs/index.html"
 

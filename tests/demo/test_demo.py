@@ -27,6 +27,7 @@ import pytest
 
 from stagedoor.core.drivers import run
 from stagedoor.core.issuers import Issuer
+from stagedoor.core.jose import split
 from stagedoor.core.messages import Fetch, Fetched, Wish
 from stagedoor.core.tokens import Tokens
 from stagedoor.demo import FILES, _listen, make_site
@@ -170,6 +171,23 @@ async def test_nobody_is_remembered_so_nobody_is_signed_in_without_a_page(
     back = came_back(await client.request(method, "/authorize", **sent))  # type: ignore[arg-type]
     assert (back["error"], back["state"], "code" in back) == (error, REQUEST["state"], False)
     assert (await client.get("/authorize", params={**REQUEST, "prompt": "login"})).status_code == 200
+
+
+async def test_a_refresh_token_counts_once_and_tells_when_the_person_signed_in(
+    client: httpx.AsyncClient, clock: Clock
+) -> None:
+    code = (await sign_in(client))["code"]
+    first = (await redeem(client, code)).json()
+    form = {"grant_type": "refresh_token", "client_id": CLIENT_ID, "refresh_token": first["refresh_token"]}
+    clock.now += 300
+    second = (await client.post("/token", data=form)).json()
+    before, after = (json.loads(split(one["id_token"]).payload) for one in (first, second))
+    assert after["iat"] == before["iat"] + 300
+    assert (after["sub"], after["auth_time"]) == (before["sub"], before["auth_time"])
+    assert "nonce" not in after
+    assert (await client.post("/token", data=form)).json()["error"] == "invalid_grant"
+    other = {**form, "client_id": "another", "refresh_token": second["refresh_token"]}
+    assert (await client.post("/token", data=other)).json()["error"] == "invalid_client"
 
 
 async def test_another_site_signs_in_at_its_own_address(client: httpx.AsyncClient) -> None:

@@ -212,3 +212,17 @@ async def test_no_secret_is_shown(caplog: pytest.LogCaptureFixture, capfd: pytes
 @each_way
 async def test_a_form_goes_to_https_or_this_machine_alone(fetching: Fetching) -> None:
     assert (await fetching(post("http://id.example.com/token"))).error == "this is not an https address"
+
+
+async def test_those_who_may_share_a_form_ask_once_at_the_same_time_and_others_do_not() -> None:
+    """A refresh token that counts once, and two tabs that send it at the same moment."""
+    fetcher = Fetcher()
+    async with endpoint(plain_answer("200 OK", b"{}"), plain_answer("400 Bad Request", b"{}")) as (url, asked):
+        form = post(url, timeout=4.0)._replace(shared=True)
+        answers = await asyncio.gather(*(fetcher(form._replace(timeout=4.0 + number)) for number in range(5)))
+        assert (answers, len(asked)) == ([Fetched(b"{}")] * 5, 1)
+        other = await asyncio.gather(
+            fetcher(form), fetcher(form._replace(form=b"refresh_token=another")), fetcher(form._replace(shared=False))
+        )
+        assert (len(asked), [one.error != "" for one in other]) == (4, [True] * 3)
+    await fetcher.aclose()

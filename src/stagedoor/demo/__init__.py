@@ -84,6 +84,7 @@ audience = ["{client}"]
 [login]                         # people sign in at the provider above; it knows {site}/-/callback
 client_id = "{client}"
 session   = "1h"
+renew     = "5m"                # the provider gives refresh tokens, so nobody notices
 
 [log]
 access = "off"                  # request lines would hide what the demo prints

@@ -16,7 +16,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple, TypeAlias
@@ -85,7 +85,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What was granted with an authorization code."""
+    """What was granted with an authorization code, and goes on with refresh tokens."""
 
     person: Person
     redirect_uri: str
@@ -93,6 +93,7 @@ class Grant:
     nonce: str
     scope: str
     expires: float
+    signed_in: int
 
 
 class Provider:
@@ -124,6 +125,7 @@ class Provider:
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._kid = secrets.token_hex(8)
         self._codes: dict[str, Grant] = {}
+        self._refresh_tokens: dict[str, Grant] = {}
         self._routes: Mapping[tuple[str, str], Callable[[Form], Answer]] = {
             ("GET", "/.well-known/openid-configuration"): lambda _: _json(200, self.discovery()),
             ("GET", "/jwks.json"): lambda _: _json(200, self.jwks()),
@@ -154,7 +156,7 @@ class Provider:
             "end_session_endpoint": f"{self.issuer}/logout",
             "jwks_uri": f"{self.issuer}/jwks.json",
             "response_types_supported": ["code"],
-            "grant_types_supported": ["authorization_code"],
+            "grant_types_supported": ["authorization_code", "refresh_token"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["RS256"],
             "code_challenge_methods_supported": ["S256"],
@@ -175,10 +177,11 @@ class Provider:
         claims = {**person.claims(), "client_id": CLIENT_ID, "scope": scope, "jti": secrets.token_hex(16)}
         return self._sign("at+jwt", claims)
 
-    def id_token(self, person: Person, nonce: str = "") -> str:
+    def id_token(self, person: Person, nonce: str = "", signed_in: int | None = None) -> str:
         """An id token, for the site that asked for the sign-in (OpenID Connect Core 1.0 §2)."""
         extra = {"nonce": nonce} if nonce else {}
-        return self._sign("JWT", {**person.claims(), "auth_time": int(self._clock()), **extra})
+        auth_time = int(self._clock()) if signed_in is None else signed_in
+        return self._sign("JWT", {**person.claims(), "auth_time": auth_time, **extra})
 
     def _sign(self, typ: str, claims: Mapping[str, object]) -> str:
         now = int(self._clock())
@@ -247,6 +250,7 @@ class Provider:
             form.get("nonce", ""),
             form["scope"],
             now + CODE_LIFETIME,
+            int(now),
         )
         return self._back(form, {"code": code})
 
@@ -292,13 +296,38 @@ class Provider:
         state = f"?{urlencode({'state': form['state']})}" if "state" in form else ""
         return Answer(303, headers=((b"location", (back + state).encode()),))
 
-    # --- token endpoint (RFC 6749 §4.1.3, RFC 7636 §4.6)
+    # --- token endpoint (RFC 6749 §4.1.3 and §6, RFC 7636 §4.6)
 
     def _token(self, form: Form) -> Answer:
-        if form.get("grant_type") != "authorization_code":
-            raise Refused("unsupported_grant_type", "only authorization_code")
+        granted = {"authorization_code": self._by_code, "refresh_token": self._by_refresh_token}
+        find = granted.get(form.get("grant_type", ""))
+        if find is None:
+            raise Refused("unsupported_grant_type", f"only {' and '.join(granted)}")
         if form.get("client_id") != CLIENT_ID:
             raise Refused("invalid_client", "no such client")
+        grant = find(form)
+        tokens = {
+            "id_token": self.id_token(grant.person, grant.nonce, grant.signed_in),
+            "access_token": self.access_token(grant.person, grant.scope),
+            "refresh_token": self._refresh_token(grant),
+        }
+        return _json(200, {**tokens, "token_type": "Bearer", "expires_in": TOKEN_LIFETIME, "scope": grant.scope})
+
+    def _refresh_token(self, grant: Grant) -> str:
+        """A token that counts once; of too many the oldest is forgotten."""
+        while len(self._refresh_tokens) >= MAX_CODES:
+            del self._refresh_tokens[next(iter(self._refresh_tokens))]
+        token = secrets.token_urlsafe(32)
+        self._refresh_tokens[token] = grant
+        return token
+
+    def _by_refresh_token(self, form: Form) -> Grant:
+        grant = self._refresh_tokens.pop(form.get("refresh_token", ""), None)
+        if grant is None:
+            raise Refused("invalid_grant", "the refresh token is unknown or used")
+        return replace(grant, nonce="")
+
+    def _by_code(self, form: Form) -> Grant:
         grant = self._codes.pop(form.get("code", ""), None)  # used up, even if the request fails
         if grant is None or grant.expires <= self._clock():
             raise Refused("invalid_grant", "the code is unknown, used or too old")
@@ -308,11 +337,7 @@ class Provider:
         challenge = _b64(hashlib.sha256(verifier.encode()).digest())
         if not _VERIFIER.match(verifier) or not hmac.compare_digest(challenge, grant.challenge):
             raise Refused("invalid_grant", "code_verifier does not match the code_challenge")
-        tokens = {
-            "id_token": self.id_token(grant.person, grant.nonce),
-            "access_token": self.access_token(grant.person, grant.scope),
-        }
-        return _json(200, {**tokens, "token_type": "Bearer", "expires_in": TOKEN_LIFETIME, "scope": grant.scope})
+        return grant
 
 
 _HTML = ((b"content-type", b"text/html; charset=utf-8"),)

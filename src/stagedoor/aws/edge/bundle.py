@@ -77,7 +77,7 @@ def configuration(settings: Settings, keys: Mapping[str, bytes], *, own_domain: 
     }
     if not settings.session_keys_are_temporary:
         keys_in_hex = [key.hex() for key in settings.signing_keys]
-        content["sessions"] = {"keys": keys_in_hex, "lifetime": settings.session}
+        content["sessions"] = {"keys": keys_in_hex, "lifetime": settings.session, "renew": settings.renew}
     return {**content, "hash": packing.sha256(_json(content))[:12]}
 
 

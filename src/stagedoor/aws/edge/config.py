@@ -75,8 +75,9 @@ class Config:
         from ...core.session import Sessions  # many sites have no session keys here, and start without it
 
         keys = tuple(map(bytes.fromhex, self._sessions["keys"]))
-        lifetime, cookie = self._sessions["lifetime"], self._site["sources"]["session"]
-        return Sessions(url, keys, issuers, self._policy.rules, lifetime, cookie)
+        lifetime, renew = self._sessions["lifetime"], self._sessions["renew"]
+        cookie = self._site["sources"]["session"]
+        return Sessions(url, keys, issuers, self._policy.rules, lifetime, cookie, renew=renew)
 
 
 def _issuer(values: Mapping[str, Any]) -> Issuer:
