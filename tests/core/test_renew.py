@@ -147,7 +147,8 @@ def test_a_cookie_says_how_long_it_lasts() -> None:
 
 def test_what_is_not_due_asks_nobody() -> None:
     browser = due(after=RENEW - EARLY - 1)
-    assert post(browser).status == 204
+    answer = post(browser)
+    assert (answer.status, answer.reason) == (204, "renewal-early")
     assert location(browser.reply(f"/-/renew?next={quoted(ANN_FILE)}")) == SITE + ANN_FILE
     assert len(browser.site.idp.forms) == 1
     browser.site.now += 1  # the clock of the server that said so may be ahead
@@ -281,7 +282,8 @@ def test_the_issuer_cannot_be_asked_so_the_session_goes_on_for_a_while(silently:
 def test_what_says_nothing_about_the_person_takes_nothing_away(failure: Fetched) -> None:
     browser = due()
     browser.site.idp.failure = failure
-    assert post(browser).status == 204
+    answer = post(browser)
+    assert (answer.status, answer.reason) == (204, "renewal-later")
     assert session_of(browser)["made"] == NOW
     assert isinstance(browser.go(ANN_FILE), Serve)
 

@@ -148,7 +148,7 @@ def _answer(sign_in: SignIn | None, session: float, door: Door, request: Request
         error.place = "session"
         return door.unauthorized(asking_for(request, next_), None if error.code == "no-credential" else error)
     if found.lapsed is None and not found.sessions.is_due(found.session, now, early=True):
-        return _done(found, ())
+        return _done(found, (), reason="renewal-early")
     if type(found.session.claims.get("renew")) is not int:  # it was made from a token, and settings have changed
         return door.unauthorized(asking_for(request, next_), found.lapsed)
     if request.method != "POST":
@@ -197,13 +197,13 @@ def by_issuer(
     return answer._replace(headers=answer.headers + used_up)
 
 
-def _done(found: Renewal, fields: Pairs) -> Reply:
+def _done(found: Renewal, fields: Pairs, *, reason: str) -> Reply:
     """Go on: a browser to the page that the visitor wants, a script with what it was about."""
     label = found.session.label
     if found.request.method == "POST" and not replies.is_navigation("GET", found.request.headers):
-        return Reply(204, (*replies.base_headers(), *fields), b"", "renewed", label)
+        return Reply(204, (*replies.base_headers(), *fields), b"", reason, label)
     status = 303 if found.request.method == "POST" else 302
-    return replies.redirect(found.door.site.url + found.next, "renewed", fields, status=status, caller=label)
+    return replies.redirect(found.door.site.url + found.next, reason, fields, status=status, caller=label)
 
 
 def _page(found: Renewal) -> Reply:
@@ -246,7 +246,7 @@ def _renewed(found: Renewal, signed_in: SignedIn, session: float) -> Flow[Reply]
     if not found.is_of(signed_in):
         return (yield from found.end(session))
     try:
-        return _done(found, found.go_on(signed_in))
+        return _done(found, found.go_on(signed_in), reason="renewed")
     except SessionTooLarge as error:
         return found.problem(422, error.code, str(error), found.keep(signed_in))
 
@@ -267,4 +267,4 @@ def _later(found: Renewal) -> Reply:
     fields = found.postponed()
     if fields is None:
         raise IssuerUnavailable("the issuer cannot be asked who this person is")
-    return _done(found, fields)
+    return _done(found, fields, reason="renewal-later")
