@@ -87,7 +87,17 @@ def test_it_holds_only_what_is_needed() -> None:
             *(f"aws/edge/{name}" for name in ("__init__", "config", "event", "lambda_function")),
             *(
                 f"core/{name}"
-                for name in ("caller", "cookies", "credentials", "door", "drivers", "errors", "issuers", "jose")
+                for name in (
+                    "caller",
+                    "callers",
+                    "cookies",
+                    "credentials",
+                    "door",
+                    "drivers",
+                    "errors",
+                    "issuers",
+                    "jose",
+                )
             ),
             *(
                 f"core/{name}"

@@ -20,6 +20,8 @@ from .messages import Headers
 
 Source: TypeAlias = Literal["header", "cookie", "query"]
 Kind: TypeAlias = Literal["header", "cookie", "query", "session", "signed-url", "signed-cookies"]
+PASSES: tuple[Kind, ...] = ("signed-url", "signed-cookies")
+"""Kinds that open an object, and name nobody."""
 PassFields: TypeAlias = Mapping[str, str]
 """The fields of a pass, by the names of its URL parameters."""
 

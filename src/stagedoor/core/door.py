@@ -7,20 +7,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from . import cookies, credentials, paths, replies
 from .caller import ANONYMOUS, Caller
-from .credentials import Credential, Sources
+from .callers import Callers, TakenBack
+from .credentials import PASSES, Credential, Sources
 from .errors import (
     InvalidContent,
     InvalidCredential,
     InvalidPass,
     InvalidRequest,
     InvalidSession,
-    InvalidToken,
-    IssuerUnavailable,
     OutdatedSession,
     Revoked,
     StoreRefused,
@@ -31,7 +30,7 @@ from .messages import Flow, Pairs, Reply, Request, Serve, Signpost
 from .passes import MISSING_KEY, Grant, Passes
 from .policy.decide import Allow, Policy
 from .policy.rules import GROUPS_LEFT_OUT, email_problem
-from .tokens import CallerCache, Tokens
+from .tokens import Tokens
 
 if TYPE_CHECKING:
     from .session import Sessions  # an edge function without session keys starts without it
@@ -76,13 +75,6 @@ class Site(NamedTuple):
     asked_headers: tuple[str, ...] = ()
     https_only: bool = False
     signs_in: bool = False
-
-
-class TakenBack(Protocol):
-    """Knows whose access was taken back: `revocations.Revocations`, which a door at the edge has no use for."""
-
-    def check(self, caller: Caller, now: float, /) -> None:
-        """Raise Revoked, or Unavailable where that is not known."""
 
 
 class Endpoint(NamedTuple):
@@ -138,7 +130,7 @@ class Door:
         self.name = site.url.partition("//")[2]
         self._signpost = Signpost(self.name, "/" if site.index_file else "")
         self._sign_in_path = _path_at(site.login_page, site.url)
-        self._in_session = CallerCache(tokens.remember)
+        self.callers = Callers(site.sources, tokens, sessions, revocations)
         self._vary_origin = bool(site.origins)
         self._asked_headers = ", ".join((*ASKED_HEADERS, *site.asked_headers)).encode()
 
@@ -200,100 +192,10 @@ class Door:
             InvalidCredential: the credential that decides is bad, or a pass.
             Unavailable: it could not be checked.
         """
-        caller, credential = yield from self._identify(request, now)
-        if credential is not None and credential.kind in _PASSES:
+        caller, credential = yield from self.callers.identify(request, now)
+        if credential is not None and credential.kind in PASSES:
             raise InvalidPass("a pass opens objects, and nothing of the site's own", code="pass-resource")
         return caller, credential
-
-    def _identify(self, request: Request, now: float) -> Flow[tuple[Caller, Credential | None]]:
-        """The caller whom the deciding credential names; a pass, which names nobody, is only found here."""
-        credential = None
-        try:
-            credential = credentials.find(request.headers, request.query, self.site.sources)
-            if credential is None or credential.kind in _PASSES:
-                return ANONYMOUS, credential
-            caller = self._known(credential, now) or (yield from self.verify(credential.value, now))
-        except (InvalidCredential, IssuerUnavailable) as error:
-            place = credential.kind if credential is not None else getattr(error, "place", "")
-            if isinstance(error, InvalidCredential):
-                error.place = place
-            if place != "cookie":
-                raise
-            return self._beside(request, error, now)
-        return caller, credential
-
-    def _beside(
-        self, request: Request, error: InvalidCredential | IssuerUnavailable, now: float
-    ) -> tuple[Caller, Credential]:
-        """The caller of a good session beside a token cookie that does not verify: a neighbour could have planted it.
-
-        Raises:
-            InvalidCredential, IssuerUnavailable: the error, if there is none; an outdated session's comes first.
-        """
-        session = credentials.find_session(request.headers, self.site.sources)
-        if session is None:
-            raise error
-        try:
-            caller = self._known(session, now)
-        except OutdatedSession:
-            raise
-        except InvalidCredential:
-            raise error from None
-        assert caller is not None  # only an unknown token has none
-        return caller, session._replace(beside_bad_token=isinstance(error, InvalidCredential))
-
-    def session(self, request: Request, now: float) -> Caller | None:
-        """The caller of the session that a request brings, also of one that was taken back; None if it brings none.
-
-        Raises:
-            InvalidCredential: it is not valid, or not any more.
-        """
-        found = credentials.find_session(request.headers, self.site.sources)
-        return None if found is None else self._verified(found, now)
-
-    def session_owner(self, request: Request, now: float) -> Caller | None:
-        """Whom the session that a request brings named once, even if it is stale, outdated or taken back; None: nobody.
-
-        Only to go on with the session, or to end it.
-        """
-        try:
-            found = credentials.find_session(request.headers, self.site.sources)
-            return self.sessions.read(found.value, now) if found and self.sessions else None
-        except InvalidCredential:
-            return None
-
-    def verify(self, token: str, now: float) -> Flow[Caller]:
-        """Find out who brings a bearer token of which nothing was taken back.
-
-        Raises:
-            InvalidToken, Revoked: it proves nothing, or not any more.
-            Unavailable: it could not be checked.
-        """
-        caller = yield from self.tokens.verify(token, now)
-        if self.revocations is not None:
-            self.revocations.check(caller, now)
-        return caller
-
-    def _known(self, credential: Credential, now: float) -> Caller | None:
-        """The caller of a credential that can be checked without a wish; None for a token not seen before."""
-        caller = self._verified(credential, now)
-        if caller is not None and self.revocations is not None:
-            self.revocations.check(caller, now)
-        return caller
-
-    def _verified(self, credential: Credential, now: float) -> Caller | None:
-        if credential.kind != "session":
-            return self.tokens.known(credential.value, now)
-        if self.sessions is None:
-            raise InvalidCredential("sessions are not active on this site", code="session-inactive")
-        caller = self._in_session.get(credential.value, now)
-        if caller is None:
-            try:
-                caller = self.sessions.verify(credential.value, now)
-            except InvalidToken as error:
-                raise InvalidSession(str(error), code=error.code) from error
-            self._in_session.put(credential.value, caller)
-        return caller
 
     def _answer(self, request: Request, now: float) -> Flow[Serve | Reply]:
         method = request.method
@@ -316,7 +218,7 @@ class Door:
         opened = self._opened(request, key)
         if opened is not None:
             return opened
-        caller, credential = yield from self._identify(request, now)
+        caller, credential = yield from self.callers.identify(request, now)
         if credential is not None:
             if credential.kind == "signed-url":
                 grant = self.passes.verify_url(request, credential.fields, now)
@@ -546,7 +448,6 @@ _SAME_ORIGIN: Pairs = ((b"referrer-policy", b"same-origin"),)
 _HTTPS_ONLY: Pairs = ((b"strict-transport-security", b"max-age=31536000"),)
 """For a year, as at the edge; for this host alone, because others may not be ours."""
 _NO_REFERRER: Pairs = ((b"referrer-policy", b"no-referrer"),)
-_PASSES = ("signed-url", "signed-cookies")
 _CHALLENGE = 'Bearer realm="stagedoor"'
 CHALLENGE: Pairs = ((b"www-authenticate", _CHALLENGE.encode()),)
 """What every 401 carries (RFC 9110 §11.6.1)."""

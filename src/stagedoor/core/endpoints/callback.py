@@ -142,7 +142,7 @@ def _failed(door: Door, request: Request, error: LoginFailed | Revoked, attempt:
 def _session_problem(door: Door, request: Request, now: float) -> str:
     """Why the session that the browser has sent is none; "" if it is good."""
     try:
-        caller = door.session(request, now)
+        caller = door.callers.session(request, now)
         if caller is not None and door.revocations is not None:
             door.revocations.check(caller, now)
     except InvalidCredential as error:
@@ -198,7 +198,7 @@ def _mark(text: str) -> str:
 
 def _signed_in_before(door: Door, request: Request, now: float) -> str:
     """The mark of the person whose session the browser has sent; "" for nobody."""
-    before = door.session_owner(request, now)
+    before = door.callers.session_owner(request, now)
     return _mark(f"{before.issuer_url} {before.subject}") if before else ""
 
 

@@ -34,7 +34,7 @@ def endpoint(sign_in: SignIn | None, session: float) -> Endpoint:
 
 
 def _answer(sign_in: SignIn | None, session: float, door: Door, request: Request, now: float) -> Flow[Reply]:
-    caller = door.session_owner(request, now)  # what cannot be read is ended by its cookie's end
+    caller = door.callers.session_owner(request, now)  # what cannot be read is ended by its cookie's end
     if request.method != "POST":
         return (yield from _show(sign_in, door, request, caller, now))
     check_origin(door, request)

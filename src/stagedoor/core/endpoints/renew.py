@@ -113,11 +113,11 @@ def renewal(sign_in: SignIn, door: Door, request: Request, next_: str, now: floa
         InvalidCredential: there is none, it was taken back, or it was not signed in here.
         StateUnavailable: nobody knows whether it was taken back.
     """
-    session, lapsed = door.session_owner(request, now), None
+    session, lapsed = door.callers.session_owner(request, now), None
     if session is not None and door.revocations is not None:
         door.revocations.check(session, now)
     try:
-        door.session(request, now)
+        door.callers.session(request, now)
     except InvalidCredential as error:
         lapsed = error
     if session is None or door.sessions is None:

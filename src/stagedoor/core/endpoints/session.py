@@ -28,7 +28,7 @@ def _answer(entropy: Callable[[int], bytes], door: Door, request: Request, now: 
         return door.unauthorized(request, None)
     if door.sessions is None:
         return door.problem(request, 404, "session-inactive", "sessions are not active on this site")
-    caller = yield from door.verify(credential.value, now)
+    caller = yield from door.callers.verify(credential.value, now)
     try:
         claims, origin = door.policy.session_claims(caller), _origin(caller)
         cookie = door.sessions.set_cookie(caller, claims, entropy(16), now, origin=origin)
