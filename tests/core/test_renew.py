@@ -168,6 +168,14 @@ def test_a_session_from_a_token_has_nothing_to_renew() -> None:
     assert site.idp.forms == []
 
 
+def test_a_session_of_an_issuer_where_nobody_signs_in_has_nothing_to_renew_either() -> None:
+    second = issuer(jwks=None, url="https://second.example")
+    site = SigningIn(issuers=(issuer(jwks=None), second), clients=(second,))
+    browser = Browser(site)
+    assert browser.reply("/-/session", "POST", authorization=bearer(token(claims()))).status == 204
+    assert post(browser).status == 204
+
+
 def test_a_token_with_a_claim_of_that_name_is_no_session() -> None:
     site = SigningIn(renew=RENEW)
     browser = Browser(site)
@@ -209,6 +217,11 @@ def test_the_way_back_never_leaves_the_site(next_: str) -> None:
     answer = browser.reply(f"/-/renew?next={quoted(next_)}", "POST", origin=SITE)
     assert location(answer).startswith(f"{SITE}/")
     assert "/-/" not in location(answer)
+
+
+def test_no_credential_stays_in_the_address_bar() -> None:
+    answer = due().reply("/-/renew?next=%2Fusers%2Fann%2Fx%3Ftoken%3Dey.ey.x%26y%3D1", "POST", origin=SITE)
+    assert location(answer) == f"{SITE}/users/ann/x?y=1"
 
 
 def test_the_page_runs_one_script_and_may_lead_to_the_issuer() -> None:

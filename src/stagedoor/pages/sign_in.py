@@ -83,6 +83,7 @@ RENEW = """
     const answer = await fetch(form.action, {method: "POST", ...within});
     if (answer.status !== 204) throw answer.status;
     location.replace(form.dataset.next);
+    setTimeout(() => { document.querySelector("[hidden]").hidden = false; }, 3000);
   };
   if (often()) return;
   try { await (navigator.locks ? navigator.locks.request("stagedoor-renew", within, renew) : renew()); }
@@ -102,7 +103,9 @@ def renew(site: str, action: str, next_: str) -> bytes:
     """
     form = (
         f'<form method="post" action="{escape(action)}" data-next="{escape(next_)}">'
-        f'<button class="button">Go on</button></form><script>{RENEW}</script>'
+        '<button class="button">Go on</button></form>'
+        "<p hidden>If your browser has saved a file, you can go back, or close this tab.</p>"
+        f"<script>{RENEW}</script>"
     )
     return page("One moment, please", site, f"<p>This site asks whether you are still signed in.</p>{form}")
 

@@ -100,8 +100,7 @@ def begin(
 def _answer(sign_in: SignIn | None, door: Door, request: Request, now: float) -> Flow[Reply]:
     if sign_in is None:
         return inactive(door, request)
-    asked, chosen = parameter(request.query, "next"), parameter(request.query, "issuer")
-    next_ = _without_credential(door, return_to(asked, door.site.url))
+    next_, chosen = next_of(door, request), parameter(request.query, "issuer")
     clients = list(sign_in.login.clients.values())
     if chosen is not None:
         clients = [client for client in clients if chosen in (client.issuer.name, client.issuer.url)]
@@ -118,9 +117,12 @@ def _answer(sign_in: SignIn | None, door: Door, request: Request, now: float) ->
     return (yield from begin(sign_in, request, clients[0], next_, now))
 
 
-def _without_credential(door: Door, next_: str) -> str:
-    """The address without a token or pass in its query, which would be shown in the address bar for good."""
-    path, mark, rest = next_.partition("?")
+def next_of(door: Door, request: Request) -> str:
+    """Where the visitor wants to go afterwards, as `return_to` judges it.
+
+    A token or pass in its query is left out, because it would be shown in the address bar for good.
+    """
+    path, mark, rest = return_to(parameter(request.query, "next"), door.site.url).partition("?")
     query, hash_, fragment = rest.partition("#")
     kept = credentials.strip_query(query.encode(), door.site.sources).decode()
     return path + (mark if kept else "") + kept + hash_ + fragment

@@ -18,10 +18,9 @@ from ..door import Door, Endpoint
 from ..errors import InvalidCredential, InvalidSession, IssuerUnavailable, LoginFailed, SessionTooLarge, Unavailable
 from ..login import PASSING, Client, SignedIn
 from ..messages import Flow, Pairs, Reply, Request
-from ..return_to import return_to
 from ..session import Sessions
-from .arguments import check_origin, parameter
-from .login import SignIn, begin, inactive, login_at, status_of
+from .arguments import check_origin
+from .login import SignIn, begin, inactive, login_at, next_of, status_of
 from .logout import MAX_REMEMBERED, forget_person, forget_session, take_back
 
 NOT_ABOUT_THE_PERSON = ("login-client", "login-answer", "login-clock")
@@ -37,7 +36,6 @@ class Renewal(NamedTuple):
 
     Attributes:
         sign_in, door, sessions: of the site.
-        client: where the person was signed in.
         session: its caller, as `Sessions.read` returned it.
         request: that brings it.
         next: where the visitor wants to go.
@@ -48,7 +46,6 @@ class Renewal(NamedTuple):
     sign_in: SignIn
     door: Door
     sessions: Sessions
-    client: Client
     session: Caller
     request: Request
     next: str
@@ -58,6 +55,11 @@ class Renewal(NamedTuple):
     @property
     def sid(self) -> str:
         return str(self.session.claims["sid"])
+
+    @property
+    def client(self) -> Client | None:
+        """Where the person was signed in; None if people do not sign in there any more."""
+        return self.sign_in.login.clients.get(tag(self.session.issuer_url))
 
     def go_on(self, signed_in: SignedIn) -> Pairs:
         """Go on with the session, with what the issuer says now: the Set-Cookie lines.
@@ -110,7 +112,7 @@ def renewal(sign_in: SignIn, door: Door, request: Request, next_: str, now: floa
     """Find the session that a request wants to go on with.
 
     Raises:
-        InvalidCredential: there is none, it was taken back, or it was not signed in here.
+        InvalidCredential: there is none, or it was taken back.
         StateUnavailable: nobody knows whether it was taken back.
     """
     session, lapsed = door.callers.session_owner(request, now), None
@@ -122,10 +124,7 @@ def renewal(sign_in: SignIn, door: Door, request: Request, next_: str, now: floa
         lapsed = error
     if session is None or door.sessions is None:
         raise lapsed or InvalidSession("there is no session", code="no-credential")
-    client = sign_in.login.clients.get(tag(session.issuer_url))
-    if client is None:
-        raise InvalidSession("people do not sign in at the session's issuer any more", code="session-issuer")
-    return Renewal(sign_in, door, door.sessions, client, session, request, next_, lapsed, now)
+    return Renewal(sign_in, door, door.sessions, session, request, next_, lapsed, now)
 
 
 def asking_for(request: Request, next_: str) -> Request:
@@ -139,7 +138,7 @@ def asking_for(request: Request, next_: str) -> Request:
 def _answer(sign_in: SignIn | None, session: float, door: Door, request: Request, now: float) -> Flow[Reply]:
     if sign_in is None or door.sessions is None:
         return inactive(door, request)
-    next_ = return_to(parameter(request.query, "next"), door.site.url)
+    next_ = next_of(door, request)
     if request.method == "POST":
         check_origin(door, request)
     try:
@@ -149,11 +148,15 @@ def _answer(sign_in: SignIn | None, session: float, door: Door, request: Request
         return door.unauthorized(asking_for(request, next_), None if error.code == "no-credential" else error)
     if found.lapsed is None and not found.sessions.is_due(found.session, now, early=True):
         return _done(found, (), reason="renewal-early")
+    client = found.client
+    if client is None:
+        nowhere = InvalidSession("people do not sign in at the session's issuer any more", code="session-issuer")
+        return door.unauthorized(asking_for(request, next_), nowhere)
     if type(found.session.claims.get("renew")) is not int:  # it was made from a token, and settings have changed
         return door.unauthorized(asking_for(request, next_), found.lapsed)
     if request.method != "POST":
-        return _page(found)
-    return (yield from _renew(found, session))
+        return _page(found, client)
+    return (yield from _renew(found, client, session))
 
 
 def by_issuer(
@@ -181,10 +184,11 @@ def by_issuer(
         found = renewal(sign_in, door, request, attempt.next, now)
     except InvalidCredential:
         found = None
-    if found is None or (found.sid, tag(found.client.issuer.url)) != (attempt.renews, attempt.issuer):
+    client = found.client if found else None
+    if found is None or client is None or (found.sid, tag(client.issuer.url)) != (attempt.renews, attempt.issuer):
         return replies.redirect(door.site.url + attempt.next, "login-over", used_up)  # they signed out meanwhile
     try:
-        signed_in = yield from sign_in.login.redeem(found.client, attempt, said, now)
+        signed_in = yield from sign_in.login.redeem(client, attempt, said, now)
         answer = yield from _renewed(found, signed_in, session)
     except Unavailable:
         answer = _later(found)
@@ -192,7 +196,7 @@ def by_issuer(
         refused = said.get("error", "") if error.code == "login-refused" else ""
         if refused in WANTS_THE_VISITOR:
             asked = request._replace(query=b"")
-            return (yield from begin(sign_in, asked, found.client, attempt.next, now, extra=used_up))
+            return (yield from begin(sign_in, asked, client, attempt.next, now, extra=used_up))
         answer = _later(found) if refused in PASSING and found.lapsed is None else _failed(found, error, ())
     return answer._replace(headers=answer.headers + used_up)
 
@@ -206,23 +210,23 @@ def _done(found: Renewal, fields: Pairs, *, reason: str) -> Reply:
     return replies.redirect(found.door.site.url + found.next, reason, fields, status=status, caller=label)
 
 
-def _page(found: Renewal) -> Reply:
+def _page(found: Renewal, client: Client) -> Reply:
     from ...pages import layout
     from ...pages import sign_in as pages
 
-    issuer = urlsplit(found.client.issuer.url)
+    issuer = urlsplit(client.issuer.url)
     action = f"/-/renew?next={quote(found.next, safe='')}"
     body = pages.renew(found.door.name, action, found.door.site.url + found.next)
     policy = layout.renewing(pages.RENEW, f"{issuer.scheme}://{issuer.netloc}")
     return replies.html(200, body, "renew-page", policy=policy, caller=found.session.label)
 
 
-def _renew(found: Renewal, session: float) -> Flow[Reply]:
+def _renew(found: Renewal, client: Client, session: float) -> Flow[Reply]:
     """Ask with the refresh token if there is one, else let the browser ask."""
     forgotten, token = Pairs(), found.sign_in.refresh_tokens.find(found.request.headers, found.session)
     if token:
         try:
-            signed_in = yield from found.sign_in.login.renew(found.client, token, found.now)
+            signed_in = yield from found.sign_in.login.renew(client, token, found.now)
         except Unavailable:
             return _later(found)
         except LoginFailed as error:
@@ -235,7 +239,7 @@ def _renew(found: Renewal, session: float) -> Flow[Reply]:
         return found.problem(409, "renew-by-navigation", detail, forgotten)
     try:
         answer = yield from begin(
-            found.sign_in, found.request, found.client, found.next, found.now, renews=found.sid, extra=forgotten
+            found.sign_in, found.request, client, found.next, found.now, renews=found.sid, extra=forgotten
         )
     except Unavailable:
         return _later(found)
