@@ -775,7 +775,7 @@ def test_silence_is_no_unknown_id(aws: None, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_request_waits_a_few_seconds_at_most(aws: None) -> None:
     with closing(dynamodb.DynamoCatalogue("table")) as made:
-        config = made._connected().meta.config
+        config = made._table.connected().meta.config
     assert (config.connect_timeout, config.read_timeout) == (1, 3)
     assert config.retries == {"mode": "standard", "total_max_attempts": 2}
 

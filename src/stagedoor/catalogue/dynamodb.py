@@ -7,26 +7,14 @@ read unit instead of half of one. (A stale answer would be safe, because the pol
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeVar
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    NoCredentialsError,
-    ParamValidationError,
-    PartialCredentialsError,
-    SSOError,
-    TokenRetrievalError,
-)
-
 from ..core.errors import CatalogueUnavailable, InvalidContent, StagedoorError, StoreRefused
 from ..core.messages import Content
-from ..outside import aws
+from ..outside.dynamodb import NoTable, Table, TableInUse
 from .entry import checked, checked_fields, is_id
 
 T = TypeVar("T")
@@ -40,16 +28,6 @@ TABLE_WAIT = 60
 
 MAX_CONNECTIONS = 64
 """At least as many as the gateway has threads for the catalogue."""
-_NEVER_SENT = (
-    CredentialRetrievalError,
-    NoCredentialsError,
-    ParamValidationError,
-    PartialCredentialsError,
-    SSOError,
-    TokenRetrievalError,
-)
-"""Errors of botocore before it sends anything: no credentials, or a name that no table can have."""
-_JSON = "application/x-amz-json"
 
 
 class DynamoCatalogue:
@@ -62,14 +40,12 @@ class DynamoCatalogue:
     """
 
     def __init__(self, table: str, *, region: str | None = None, create: bool = False) -> None:
-        self._table, self._region, self._create = table, region, create
-        self._client: Any = None
-        self._starting = threading.Lock()
+        self._table, self._create = Table(table, region, CatalogueUnavailable, MAX_CONNECTIONS), create
 
     def find(self, content_id: str) -> Content | None:
         if not is_id(content_id):
             return None
-        item = self._call("get_item", Key={"id": {"S": content_id}}, ConsistentRead=True).get("Item")
+        item = self._table.call("get_item", Key={"id": {"S": content_id}}, ConsistentRead=True).get("Item")
         if item is None:
             return None
         entry = _entry(item)
@@ -81,7 +57,7 @@ class DynamoCatalogue:
         """Yield entries in no order. One that is written in the meantime may be missing."""
         start: dict[str, Any] = {}
         while True:
-            page = _retrying(lambda: self._call("scan", ConsistentRead=True, **start))  # noqa: B023 - called at once
+            page = _retrying(lambda: self._table.call("scan", ConsistentRead=True, **start))  # noqa: B023 - called at once
             yield from map(_entry, page.get("Items", ()))
             if not page.get("LastEvaluatedKey"):
                 return
@@ -106,55 +82,20 @@ class DynamoCatalogue:
         return count
 
     def remove(self, content_id: str) -> bool:
-        return "Attributes" in self._call("delete_item", Key={"id": {"S": content_id}}, ReturnValues="ALL_OLD")
+        return "Attributes" in self._table.call("delete_item", Key={"id": {"S": content_id}}, ReturnValues="ALL_OLD")
 
     def close(self) -> None:
-        if self._client is not None:
-            self._client.close()
-
-    def _call(self, verb: str, **arguments: Any) -> Any:
-        """Make one call about the table.
-
-        Raises:
-            CatalogueUnavailable: no answer in time, or one that asks to try again later.
-            StoreRefused: the credentials, the table or the call are wrong; another try would not help.
-        """
-        if verb != "batch_write_item":
-            arguments["TableName"] = self._table
-        try:
-            answer = getattr(self._connected(), verb)(**arguments)
-        except ClientError as error:
-            raise self._refusal(error) from error
-        except _NEVER_SENT as error:
-            raise StoreRefused(f"table {self._table} cannot be asked: {error}") from error
-        except BotoCoreError as error:
-            raise CatalogueUnavailable(f"table {self._table}: {type(error).__name__}: {error}") from error
-        if not answer["ResponseMetadata"]["HTTPHeaders"].get("content-type", "").startswith(_JSON):
-            # botocore would take a proxy's error page for a response without an item.
-            raise CatalogueUnavailable(f"table {self._table}: the answer is not from DynamoDB")
-        return answer
-
-    def _refusal(self, error: ClientError) -> StagedoorError:
-        why = aws.refusal(error)
-        message = f"table {self._table}: {why.status} {why.code} {why.message}".rstrip()
-        if why.is_temporary:
-            return CatalogueUnavailable(message)
-        if why.code == "ResourceNotFoundException":
-            region = self._client.meta.region_name
-            return _NoTable(f"there is no table {self._table} in this region and account ({region})")
-        if why.code == "ResourceInUseException":
-            return _TableInUse(message)
-        return StoreRefused(message)
+        self._table.close()
 
     def _write(self, batch: Iterable[Content]) -> None:
         left: list[Any] = [{"PutRequest": {"Item": _item(entry)}} for entry in batch]
 
         def attempt() -> None:
             nonlocal left
-            answer = self._call("batch_write_item", RequestItems={self._table: left})
-            left = answer.get("UnprocessedItems", {}).get(self._table, [])
+            answer = self._table.call("batch_write_item", RequestItems={self._table.name: left})
+            left = answer.get("UnprocessedItems", {}).get(self._table.name, [])
             if left:
-                raise CatalogueUnavailable(f"table {self._table} does not keep up with what is written to it")
+                raise CatalogueUnavailable(f"table {self._table.name} does not keep up with what is written to it")
 
         _retrying(attempt)
 
@@ -162,48 +103,28 @@ class DynamoCatalogue:
         """Create the table unless it exists, wait until it is ready, and check that it is for entries."""
         for attempt in range(TABLE_WAIT * 2):
             try:
-                table = self._call("describe_table")["Table"]
-            except _NoTable:
+                table = self._table.call("describe_table")["Table"]
+            except NoTable:
                 if attempt == 0:
                     self._create_table()
             else:
                 if table["KeySchema"] != [{"AttributeName": "id", "KeyType": "HASH"}]:
-                    raise StoreRefused(f"table {self._table} is not a catalogue: its key is not just `id`")
+                    raise StoreRefused(f"table {self._table.name} is not a catalogue: its key is not just `id`")
                 if table["TableStatus"] in ("ACTIVE", "UPDATING"):
                     return
             time.sleep(0.5)
-        raise CatalogueUnavailable(f"table {self._table} is still being made; try again in a minute")
+        raise CatalogueUnavailable(f"table {self._table.name} is still being made; try again in a minute")
 
     def _create_table(self) -> None:
         try:
-            self._call(
+            self._table.call(
                 "create_table",
                 KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
                 AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
                 BillingMode="PAY_PER_REQUEST",
             )
-        except _TableInUse:  # another process created it first
+        except TableInUse:  # another process created it first
             return
-
-    def _connected(self) -> Any:
-        with self._starting:  # all threads share one client
-            if self._client is None:
-                try:
-                    self._client = aws.client(
-                        "dynamodb", self._region, **aws.REQUEST_LIMITS, max_pool_connections=MAX_CONNECTIONS
-                    )
-                except (BotoCoreError, ValueError) as error:
-                    mend = "set AWS_DEFAULT_REGION, or a profile or role that can be used"
-                    raise StoreRefused(f"DynamoDB cannot be asked: {error}\n  {mend}") from error
-            return self._client
-
-
-class _NoTable(StoreRefused):
-    """There is no such table, or not yet."""
-
-
-class _TableInUse(StoreRefused):
-    """The table exists already, or is being changed."""
 
 
 def _retrying(call: Callable[[], T]) -> T:
