@@ -54,7 +54,7 @@ def command(
     if settings.state is None:
         complain("error", "nothing can be taken back at this site\n  name a place to remember it: [state] url")
         return 1
-    with closing(open_state(settings.state)) as state:
+    with closing(open_state(settings.state, region=settings.aws_region)) as state:
         if list_:
             return _list(state, as_json)
         moment = None if not until else _moment(until, time.time())

@@ -134,7 +134,7 @@ class Gateway:
         self._memory: Memory | None = None
         revocations = make_revocations(settings)
         if settings.state is not None and revocations is not None:
-            self._memory = Memory(open_state(settings.state), revocations, clock)
+            self._memory = Memory(open_state(settings.state, region=settings.aws_region), revocations, clock)
         self.settings, self.door = settings, make_door(settings, revocations)
         self.store = store or make_store(settings)
         self._catalogue = catalogue

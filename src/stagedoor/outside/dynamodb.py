@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from botocore.exceptions import (
@@ -40,7 +42,13 @@ class TableInUse(StoreRefused):
 
 
 class ConditionFailed(StoreRefused):
-    """The condition of a write does not hold."""
+    """The condition of a write does not hold, perhaps because an attempt before has written it and was not answered.
+
+    Attributes:
+        found: the item as it is, if that was asked for (`ReturnValuesOnConditionCheckFailure`).
+    """
+
+    found: Mapping[str, Any] = MappingProxyType({})
 
 
 class Table:
@@ -115,5 +123,7 @@ class Table:
         if why.code == "ResourceInUseException":
             return TableInUse(message)
         if why.code == "ConditionalCheckFailedException":
-            return ConditionFailed(message)
+            failed = ConditionFailed(message)
+            failed.found = error.response.get("Item", {})
+            return failed
         return StoreRefused(message)

@@ -21,6 +21,8 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 """RFC 9110 §5.6.2."""
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 
+_TABLE = r"dynamodb://[A-Za-z0-9_.-]{3,255}"
+
 TEXT = Parser("text", Reader.text)
 TEXTS = Parser("texts", Reader.texts)
 FLAG = Parser("flag", Reader.flag)
@@ -149,26 +151,26 @@ def _file_name(reader: Reader, name: str) -> str | None:
     return _key(reader, name)
 
 
-def _catalogue(reader: Reader, name: str) -> str | None:
-    """The catalogue's URL, with the absolute path of a database."""
+def _place(reader: Reader, name: str, what: str, scheme: str, mend: str) -> str | None:
+    """The URL of a catalogue or state, with the absolute path of a database; `scheme` matches those that stay."""
     url = reader.text(name)
-    if url is None or re.fullmatch(r"dynamodb://[A-Za-z0-9_.-]{3,255}", url):
+    if url is None or re.fullmatch(scheme, url):
         return url
     path = _database(reader, url)
     if path is None:
-        reader.fail(name, f"{url!r} is not a catalogue", '"sqlite:///catalogue.db" or "dynamodb://table"')
+        reader.fail(name, what, mend)
     return path
+
+
+def _catalogue(reader: Reader, name: str) -> str | None:
+    url = reader.text(name)
+    return _place(reader, name, f"{url!r} is not a catalogue", _TABLE, '"sqlite:///catalogue.db" or "dynamodb://table"')
 
 
 def _state(reader: Reader, name: str) -> str | None:
-    """The state's URL, with the absolute path of a database."""
-    url = reader.text(name)
-    if url is None or re.fullmatch(r"rediss?://[^/?#\s]+(/\d{1,4})?", url):
-        return url
-    path = _database(reader, url)
-    if path is None:
-        reader.fail(name, "this is not a state", '"sqlite:///state.db" or "redis://host:6379/0"')
-    return path
+    """Its URL is not repeated in messages: it may hold a password."""
+    mend = '"sqlite:///state.db", "redis://host:6379/0" or "dynamodb://table"'
+    return _place(reader, name, "this is not a state", rf"{_TABLE}|rediss?://[^/?#\s]+(/\d{{1,4}})?", mend)
 
 
 def _database(reader: Reader, url: str) -> str | None:

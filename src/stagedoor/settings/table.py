@@ -231,7 +231,7 @@ class Settings:
         "state.url",
         STATE,
         None,
-        "`sqlite:///state.db`, or `redis://host:6379/0` for gateways on several machines.",
+        "`sqlite:///state.db`; for gateways on several machines `redis://host:6379/0` or `dynamodb://table`.",
         "(none: nothing can be taken back)",
     )
     stale: float = one(

@@ -11,17 +11,23 @@ from urllib.parse import unquote, urlsplit
 from .port import State
 
 
-def open_state(url: str) -> State:
+def open_state(url: str, *, region: str | None = None) -> State:
     """Open a state.
 
     Args:
-        url: `sqlite://` and the absolute path of a file, which is made if it is missing; or `redis://`, `rediss://`.
+        url: `sqlite://` and the absolute path of a file, which is made if it is missing; `redis://` or `rediss://`; or
+            `dynamodb://` and the name of a table.
+        region: of the DynamoDB table; found as AWS's own tools find it if None.
     """
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
         from .sqlite import SqliteState
 
         return SqliteState(unquote(parts.path))
+    if parts.scheme == "dynamodb":
+        from .dynamodb import DynamoState
+
+        return DynamoState(parts.netloc, region=region)
     from .redis import RedisState
 
     return RedisState(url)

@@ -100,7 +100,7 @@ def _issuer(admins: Admins, asked: object, name: str) -> str:
 
 
 def _list(request: Request, caller: Caller, now: float) -> Flow[Reply]:
-    after = number(request.query, "after", 1) - 1 if b"after" in request.query else 0
+    after = number(request.query, "after", 1, most=2**53) - 1 if b"after" in request.query else 0
     recalled = yield from recall(Recall(after))
     found = []
     for entry in recalled.found:
