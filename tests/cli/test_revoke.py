@@ -72,6 +72,16 @@ def test_the_list_shows_what_is_still_alive(site: Path, revoke: Revoke) -> None:
     assert [(one["kind"], one["id"]) for one in shown] == [("person", "ann")]
 
 
+def test_the_list_names_what_cannot_be_read_and_shows_the_rest(site: Path, revoke: Revoke) -> None:
+    from stagedoor.state import open_state
+
+    number = open_state(f"sqlite://{site}/state.db").put("x", '{"kind": "planet"}', time.time() + 60, time.time())
+    revoke("ann")
+    said = revoke("--list")
+    assert "person ann" in said.out
+    assert f"entry {number} cannot be read" in said.err
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -12,7 +12,7 @@ import pytest
 from stagedoor.core.caller import Caller
 from stagedoor.core.errors import Revoked, StateUnavailable
 from stagedoor.core.messages import Entry, Keep, Recall, Recalled, Reply, Serve, Wish
-from stagedoor.core.revocations import Revocation, Revocations, from_text, to_text
+from stagedoor.core.revocations import MAX_PASSED, Revocation, Revocations, from_text, to_text
 from tests.helpers.signing_in import END, Browser, SigningIn, location
 from tests.helpers.support import ISSUER, NOW, SITE, b64, bearer, claims, rsa_signer, token
 
@@ -86,16 +86,71 @@ def test_a_list_that_is_too_old_lets_nobody_in() -> None:
         Revocations({}, 1e9).check(who(), NOW)
 
 
-def test_what_is_added_counts_at_once_and_what_is_over_is_forgotten() -> None:
+KINDS = {
+    "person": (PERSON, who()),
+    "session": (Revocation("session", "", "s1", 0, LATER), who(sid="s1")),
+    "token": (Revocation("token", ISSUER, "j1", 0, LATER), who(jti="j1")),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_added_counts_at_once_and_stays_until_it_is_over(kind: str) -> None:
+    """Also for a caller who was let in a moment ago."""
+    one, caller = KINDS[kind]
     found = listed()
-    found.add([PERSON], NOW + 1)
+    found.check(caller, NOW)
+    found.add([one], NOW + 1)
     with pytest.raises(Revoked):
-        found.check(who(), NOW + 1)
-    found.replace([PERSON], LATER + 1)
-    assert len(found) == 0
+        found.check(caller, NOW + 1)
+    assert (list(found), found.get(one)) == ([one], one)
+    found.forget([one._replace(ends=LATER - 1)])  # it has another end by now
+    assert len(found) == 1
+    found.forget([one])
+    assert (len(found), list(found), found.get(one)) == (0, [], None)
+    found.check(caller, NOW + 1)
 
 
-@pytest.mark.parametrize("text", ["", "x", "[]", "{}", '{"kind":"planet","issuer":"","id":"x","before":0,"ends":1}'])
+def test_a_newer_entry_of_a_person_takes_the_place_of_the_older() -> None:
+    found = listed(PERSON._replace(before=NOW + 500))
+    found.add([PERSON])
+    found.check(who(iat=NOW + 1), NOW + 2)
+    assert len(found) == 1
+
+
+def test_a_clock_that_is_put_back_does_not_let_in_who_is_in_the_list() -> None:
+    one = PERSON._replace(ends=NOW + 10)
+    found = listed(one)
+    found.check(who(), NOW + 10)
+    found.add((), NOW + 9)  # as the next reading says
+    with pytest.raises(Revoked):
+        found.check(who(), NOW + 9)
+
+
+def test_many_callers_take_no_more_memory_than_some() -> None:
+    found = listed(PERSON)
+    for number in range(2 * MAX_PASSED):
+        found.check(who(sub=str(number)), NOW)
+    assert len(found._passed) <= MAX_PASSED
+    with pytest.raises(Revoked):
+        found.check(who(), NOW)
+
+
+@pytest.mark.parametrize("id_", ["\ud800", "ü\n", '"', "\\ud800", "a b", ""])
+def test_any_id_is_remembered_as_it_is(id_: str) -> None:
+    """An issuer may call people and sessions whatever JSON can hold; no database holds half a character."""
+    one = Revocation("session", ISSUER, id_, 0.0, LATER)
+    assert from_text(to_text(one)) == one
+    assert (one.name + to_text(one)).encode().decode() == one.name + to_text(one)
+    others = [Revocation("session", ISSUER, other, 0.0, LATER).name for other in ("\ud801", "\\\\ud800", "ü", "x")]
+    assert one.name not in others
+
+
+HUGE = f'{{"kind":"person","issuer":"","id":"x","before":1{"0" * 400},"ends":1}}'
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "[]", "{}", '{"kind":"planet","issuer":"","id":"x","before":0,"ends":1}', HUGE]
+)
 def test_an_entry_that_cannot_be_read_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="entry"):
         from_text(text)

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
+from stagedoor.core.caller import Caller
 from stagedoor.core.endpoints.revocations import revocation
-from stagedoor.core.revocations import to_text
+from stagedoor.core.errors import Revoked, StateUnavailable
+from stagedoor.core.messages import Entry, Keep
+from stagedoor.core.revocations import Revocation, Revocations, from_text, to_text
 from stagedoor.gateway import memory
+from stagedoor.gateway.memory import Memory
 from stagedoor.state import open_state
+from stagedoor.state.port import MAX_ENTRIES, PAGE, State
 from tests.helpers.serving import InProcess, fresh_token, prepare, serving, settings_text
 from tests.helpers.support import ISSUER
 
@@ -148,3 +155,432 @@ async def test_an_entry_of_a_newer_version_is_not_passed_over(
     assert await status(gateway.port, **mine()) == 503
     assert await status(gateway.port, "/-/readyz") == 503
     assert await status(gateway.port, "/public/a.txt") == 200
+
+
+# --- one memory, and a state that does what a test wants
+
+
+class Shared(State):
+    """A state in memory.
+
+    Attributes:
+        fails, refuses: what every question raises, or those that add.
+        slow: seconds that a question takes.
+        puts: how often something was added.
+    """
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.fails: Exception | None = None
+        self.refuses: Exception | None = None
+        self.slow = 0.0
+        self.number = self.puts = 0
+        self.lock = threading.Lock()
+
+    def put_all(self, entries: Sequence[Keep], now: float, most: int = MAX_ENTRIES) -> int:
+        time.sleep(self.slow)
+        with self.lock:
+            self.puts += 1
+            if self.fails or self.refuses:
+                raise self.fails or self.refuses or AssertionError
+            if len({*self.entries, *(entry.name for entry in entries)}) > most:
+                raise StateUnavailable("full", code="state-full")
+            for entry in entries:
+                self.number += 1
+                self.entries.pop(entry.name, None)
+                self.entries[entry.name] = Entry(self.number, *entry)
+            return self.number
+
+    def after(self, sequence: int) -> Sequence[Entry]:
+        time.sleep(self.slow)
+        with self.lock:
+            if self.fails:
+                raise self.fails
+            return [entry for entry in self.entries.values() if entry.sequence > sequence][:PAGE]
+
+    def time(self) -> float:
+        if self.fails:
+            raise self.fails
+        return time.time()
+
+    def close(self) -> None: ...
+
+
+AWAY = StateUnavailable("it is away")
+FULL = StateUnavailable("it is full", code="state-full")
+
+
+class Site:
+    """Memories of several gateways that share a state."""
+
+    def __init__(self) -> None:
+        self.state = Shared()
+        self.made: list[Memory] = []
+
+    def gateway(self, ahead: float = 0.0) -> Memory:
+        clock = Clock()
+        clock.ahead = ahead
+        self.made.append(Memory(self.state, Revocations({ISSUER: 0.0}, 300.0), clock))
+        return self.made[-1]
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Site:
+    monkeypatch.setattr(memory, "PAUSE", 0.0)
+    return Site()
+
+
+def session(number: object = 1) -> Revocation:
+    return Revocation("session", "", f"s{number}", 0.0, time.time() + 3600)
+
+
+def person(before: float | None = None) -> Revocation:
+    return Revocation("person", ISSUER, "ann", time.time() if before is None else before, time.time() + 9999)
+
+
+def wish(one: Revocation) -> Keep:
+    return Keep(one.name, to_text(one), one.ends)
+
+
+def is_out(gateway: Memory, **claims: object) -> bool:
+    """Is a caller refused by this gateway now? By default one whose session is s1."""
+    caller = Caller("staff", ISSUER, {"sub": "ann", "iat": time.time() - 5, "sid": "s1", **claims})
+    try:
+        gateway.revocations.check(caller, gateway._clock())
+    except Revoked:
+        return True
+    return False
+
+
+async def written(gateway: Memory) -> None:
+    while gateway._writing is not None and not gateway._writing.done():
+        await gateway._writing
+
+
+@contextlib.contextmanager
+def lines(caplog: pytest.LogCaptureFixture, *expected: str) -> Iterator[None]:
+    """What is logged are these lines, each once, and no other."""
+    caplog.clear()
+    yield
+    said = [record.getMessage() for record in caplog.records if record.name == "stagedoor"]
+    assert len(said) == len(expected), said
+    for line, part in zip(said, expected, strict=True):
+        assert part in line
+
+
+async def test_what_is_taken_back_while_the_state_is_away_is_obeyed_here_and_written_when_it_answers(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    here, there = site.gateway(), site.gateway()
+    for one in (here, there):
+        await one.read()
+    with lines(caplog, "it is away; the last known list is used for 300 s"):
+        site.state.fails = AWAY
+        for number in (1, 1, 2, 3):
+            with pytest.raises(StateUnavailable):
+                await here.keep(wish(session(number)))
+        for _ in range(5):
+            await here.read()
+    assert is_out(here)
+    with lines(caplog, "it answers again"):
+        site.state.fails = None
+        await here.read()
+        await written(here)
+    await there.read()
+    assert is_out(there)
+    assert set(site.state.entries) == {session(number).name for number in (1, 2, 3)}
+
+
+async def test_a_state_that_can_be_read_and_not_written_is_one_line_until_it_takes_entries_again(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file that may not be written, or a disk that is full."""
+    here = site.gateway()
+    await here.read()
+    with lines(caplog, "obeyed here alone until it can be written"):
+        site.state.refuses = FULL
+        for number in range(20):
+            with pytest.raises(StateUnavailable) as caught:
+                await here.keep(wish(session(number)))
+            assert caught.value.code == "state-full"
+            await here.read()
+            await written(here)
+    assert is_out(here)
+    with lines(caplog, "it takes entries again"):
+        site.state.refuses = None
+        await here.read()
+        await written(here)
+    assert len(site.state.entries) == 20
+
+
+async def test_a_flood_of_sign_outs_is_few_writes_and_nothing_is_lost(site: Site) -> None:
+    here, there = site.gateway(), site.gateway()
+    await here.read()
+    site.state.slow = 0.02
+    asked = [here.keep(wish(session(number % 2000))) for number in range(4000)]
+    await asyncio.gather(*asked)
+    assert len(site.state.entries) == 2000
+    assert site.state.puts <= 25
+    puts = site.state.puts
+    await asyncio.gather(*(here.keep(wish(session(number))) for number in range(2000)))
+    assert site.state.puts == puts  # they were ended already
+    site.state.slow = 0.0
+    await there.read()
+    assert len(there.revocations) == 2000
+
+
+async def test_a_flood_while_the_state_is_away_takes_bounded_memory_and_is_written_later(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "MAX_UNSAVED", 50)
+    here = site.gateway()
+    await here.read()
+    site.state.fails = AWAY
+    kept = await asyncio.gather(*(here.keep(wish(session(n))) for n in range(120)), return_exceptions=True)
+    assert all(isinstance(one, StateUnavailable) for one in kept)
+    assert len(here._unsaved) == 50
+    site.state.fails = None
+    for _ in range(3):
+        await here.read()
+        await here.read_all()
+        await written(here)
+    assert len(site.state.entries) == 120
+
+
+async def test_however_many_sign_out_admins_have_room(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody can end as many sessions as they like to make."""
+    monkeypatch.setattr(memory, "MAX_SESSIONS", 10)
+    here = site.gateway()
+    await here.read()
+    for number in range(10):
+        await here.keep(wish(session(number)))
+    for number in range(10, 15):
+        with pytest.raises(StateUnavailable) as caught:
+            await here.keep(wish(session(number)))
+        assert caught.value.code == "state-full"
+    await here.keep(wish(person()))
+    assert person().name in site.state.entries
+    assert is_out(here, sid="s14")
+
+
+async def test_who_comes_while_a_failure_is_looked_into_is_answered_too(site: Site) -> None:
+    here = site.gateway()
+    await here.read()
+    site.state.refuses, site.state.slow = AWAY, 0.05
+    asked = [asyncio.create_task(here.keep(wish(session(0))))]
+
+    async def is_looked_into() -> bool:
+        return here._reading.locked()
+
+    await eventually(is_looked_into)
+    asked.append(asyncio.create_task(here.keep(wish(session(1)))))
+    await asyncio.wait(asked, timeout=memory.KEEP_WITHIN - 1)
+    assert [str(one.exception()) for one in asked] == [str(AWAY)] * 2
+
+
+async def test_requests_do_not_wait_long_for_a_state_that_is_slow(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(memory, "KEEP_WITHIN", 0.02)
+    monkeypatch.setattr(memory, "ASK_WITHIN", 0.05)
+    here = site.gateway()
+    await here.read()
+    site.state.slow = 0.3
+    with lines(caplog, "it did not answer within 0.05 s"):
+        with pytest.raises(StateUnavailable):
+            await here.keep(wish(session()))
+        await written(here)
+        await here.read()
+    assert is_out(here)
+    site.state.slow = 0.0
+    await eventually(lambda: caught_up(here))
+    await written(here)
+    assert session().name in site.state.entries
+
+
+async def caught_up(gateway: Memory) -> bool:
+    await gateway.read()
+    return not gateway._away
+
+
+@pytest.mark.parametrize("loss", ["everything", "the newest", "another version"])
+async def test_what_the_state_has_lost_stays_taken_back_and_is_written_again(
+    site: Site, loss: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A flush, a restart without its file, an older backup, a replica that lagged when it took over."""
+    here = site.gateway()
+    await here.read()
+    old, new = person(time.time() - 500), person()
+    await here.keep(wish(old))
+    backup = dict(site.state.entries)
+    await here.keep(wish(new))
+    for number in range(5):
+        await here.keep(wish(session(number)))
+    await here.read()
+    if loss == "everything":
+        site.state.entries = {}
+    elif loss == "the newest":
+        site.state.entries.pop(session().name)
+    else:
+        site.state.entries = backup
+    await here.read()
+    assert is_out(here)
+    with lines(caplog, "it has lost"):
+        for _ in range(3):
+            await here.read_all()
+            await written(here)
+            await here.read()
+    late = site.gateway()
+    await late.read()
+    assert set(late.revocations) == {new, *(r for r in here.revocations if r.kind == "session")}
+    assert is_out(late)
+
+
+async def test_two_gateways_do_not_go_on_to_write_again_what_both_know(site: Site) -> None:
+    here, there = site.gateway(), site.gateway()
+    for one in (here, there):
+        await one.read()
+    await here.keep(wish(session()))
+    for _ in range(3):
+        for one in (here, there):
+            await one.read()
+            await one.read_all()
+            await written(one)
+    assert site.state.puts == 1
+
+
+async def test_what_comes_while_the_whole_list_is_read_is_not_taken_for_lost(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(memory, "PAGE", 1)
+    monkeypatch.setattr("tests.gateway.test_memory.PAGE", 1)
+    here, there = site.gateway(), site.gateway()
+    await here.read()
+    await there.read()
+    for number in range(10):
+        await here.keep(wish(session(number)))
+    with lines(caplog):
+        reading = asyncio.create_task(here.read_all())
+        for number in range(20):
+            await there.keep(wish(session(f"there {number}")))
+            await here.keep(wish(session(f"here {number}")))
+            await here.keep(wish(person()))
+            await here.read()
+        await reading
+
+
+async def test_a_bar_that_was_lifted_stays_lifted_when_the_whole_list_is_read(site: Site) -> None:
+    here, there = site.gateway(), site.gateway()
+    for one in (here, there):
+        await one.read()
+    await there.keep(wish(person(time.time() + 5000)))
+    await there.keep(wish(person(time.time() - 100)))
+    for _ in range(2):
+        await here.read_all()
+        await here.read()
+    assert not is_out(here, iat=time.time())
+
+
+async def test_what_is_over_is_forgotten_a_day_later(site: Site) -> None:
+    here = site.gateway()
+    await here.read()
+    await here.keep(wish(session()._replace(ends=time.time() + 1)))
+    for ahead, left in ((0.0, 1), (86_000.0, 1), (86_500.0, 0)):
+        here._clock.ahead = ahead  # type: ignore[attr-defined]
+        await here.read_all()
+        assert len(here.revocations) == left
+
+
+async def test_a_clock_that_jumps_and_comes_back_loses_nothing(site: Site) -> None:
+    here = site.gateway()
+    await here.read()
+    await here.keep(wish(session()))
+    here._clock.ahead = 5000.0  # type: ignore[attr-defined]
+    await here.read()
+    await here.read_all()
+    assert not is_out(here)  # nor is the session alive then
+    here._clock.ahead = 0.0  # type: ignore[attr-defined]
+    await here.read()
+    assert is_out(here)
+
+
+async def test_a_gateway_whose_clock_is_behind_takes_back_what_was_proved_until_now(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By its own clock a token that others know is of the future."""
+    behind, right = site.gateway(ahead=-3600), site.gateway()
+    with lines(caplog, "this machine's clock is 3600 s behind the state's"):
+        for one in (behind, right, behind):
+            await one.read()
+            await one.read_all()
+    await behind.keep(wish(person(time.time() - 3600)))
+    await behind.keep(wish(session()._replace(ends=time.time() + 100 - 3600)))
+    await right.read()
+    assert is_out(right, iat=time.time() - 5, sid="x")
+    assert not is_out(right, iat=time.time() + 5, sid="x")
+    assert is_out(right, sub="ben")  # whose session lasts for 100 s
+
+
+async def test_a_bar_until_a_moment_is_for_that_moment_whatever_the_clock_says(site: Site) -> None:
+    behind = site.gateway(ahead=-3600)
+    await behind.read()
+    until = time.time() + 9000
+    await behind.keep(wish(person(until)))
+    (entry,) = site.state.entries.values()
+    assert from_text(entry.text).before == until
+
+
+async def test_beside_what_cannot_be_read_the_rest_counts_and_the_list_is_not_taken_for_whole(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = site.gateway()
+    await here.read()
+    site.state.put_all([Keep("x", '{"kind": "planet"}', time.time() + 60), wish(session())], time.time())
+    with lines(caplog, "cannot be read"):
+        for _ in range(3):
+            await here.read()
+            await here.read_all()
+    assert is_out(here)
+    here._clock.ahead = 301.0  # type: ignore[attr-defined]
+    with pytest.raises(StateUnavailable):
+        is_out(here)
+    await here.read()
+    site.state.entries.pop("x")
+    await here.read_all()
+    await here.read()
+    assert is_out(here)
+
+
+async def test_what_cannot_be_read_and_is_over_concerns_nobody(site: Site) -> None:
+    here = site.gateway()
+    site.state.put_all([Keep("x", "from the future", time.time() - 1)], time.time())
+    await here.read()
+    assert here.was_read
+
+
+async def test_a_state_that_is_away_at_the_start_is_read_when_it_comes(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = site.gateway()
+    site.state.put_all([wish(session())], time.time())
+    site.state.fails = AWAY
+    with lines(caplog, "it is away"):
+        for _ in range(5):
+            await here.read()
+            await here.read_all()
+    with pytest.raises(StateUnavailable):
+        is_out(here)
+    site.state.fails = None
+    with lines(caplog, "it answers again"):
+        await here.read()
+    assert is_out(here)
+
+
+async def test_what_was_never_remembered_is_said_at_the_end(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    here = site.gateway()
+    await here.read()
+    site.state.fails = AWAY
+    with pytest.raises(StateUnavailable):
+        await here.keep(wish(session()))
+    with lines(caplog, "1 entries that were taken back here were never remembered"):
+        here.close()

@@ -72,7 +72,7 @@ def _revoke(
         raise WrongUsage("--until goes with SUB")
     kind: Kind = "person" if sub else "session" if sid else "token"
     url = "" if sid and not issuer else _issuer(settings, issuer)
-    now = time.time()
+    now = max(time.time(), state.time())  # a clock that is behind would let in what was proved since
     found = revocation(kind, url, sub or sid or jti, now, until=until, session=settings.session)
     state.put(found.name, to_text(found), found.ends, now)
     if as_json:
@@ -90,7 +90,11 @@ def _list(state: State, as_json: bool) -> int:
     while page := state.after(after):
         after = page[-1].sequence
         for entry in page:
-            found = from_text(entry.text)
+            try:
+                found = from_text(entry.text)
+            except ValueError as error:
+                complain("warning", f"entry {entry.sequence} cannot be read: {error}; is it of a newer version?")
+                continue
             if found.ends > now:
                 count += 1
                 say(json.dumps(found._asdict()) if as_json else _line(found))
