@@ -338,6 +338,9 @@ def asked(row: Row) -> Asked:
             cookies.append(f"__Host-stagedoor={SESSIONS[name]}")
         elif place == "cookie-lines":
             lines += [("cookie", "a=b"), ("cookie", f"token={value}"), ("cookie", "c=d")]
+        elif place == "beside-bytes":
+            lines += [("referer", "/fo\udceb"), ("x-name", "Zo\udceb")]
+            cookies.append(f"name=Zo\udceb; token={value}")
         else:
             cookies.append(_cookie(place, value))
     return Asked(target, lines + [("cookie", "; ".join(cookies))] * bool(cookies))
@@ -381,7 +384,7 @@ async def ask(gateway: Gateway, method: str, sent: Asked, body: bytes = b"") -> 
         "raw_path": path.encode(),
         "query_string": query.encode(),
         "root_path": "",
-        "headers": [(b"host", b"assets.example.com")] + [(n.encode(), v.encode()) for n, v in sent.lines],
+        "headers": [(b"host", b"assets.example.com"), *_bytes(sent.lines)],
         "client": (HERE, 5),
         "server": ("127.0.0.1", 8080),
     }
@@ -395,6 +398,11 @@ async def ask(gateway: Gateway, method: str, sent: Asked, body: bytes = b"") -> 
 
     await gateway(scope, receive, send)
     return Answered(heard[0]["status"], heard[0]["headers"], b"".join(one.get("body", b"") for one in heard[1:]))
+
+
+def _bytes(lines: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    """Fields as they are on the wire, where half a character of the table is one byte."""
+    return [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in lines]
 
 
 def through_gateway(gateway: Gateway, by_length: Mapping[int, str]) -> Callable[[Row, Asked], Any]:

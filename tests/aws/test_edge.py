@@ -342,7 +342,7 @@ def broken() -> Iterator[tuple[str, object]]:
             asked = event()
             if value is ...:
                 del request_of(asked)[name]
-            elif (name == "headers" and value == {}) or (name == "method" and value == "\ud800"):
+            elif (name == "headers" and value == {}) or (name in ("method", "clientIp") and value == "\ud800"):
                 continue
             else:
                 request_of(asked)[name] = value
@@ -354,7 +354,6 @@ def broken() -> Iterator[tuple[str, object]]:
         [{}],
         [{"key": "A"}],
         [{"key": "A", "value": None}],
-        [{"value": "\udc00"}],
     )
     for fields in bad:
         asked = event()

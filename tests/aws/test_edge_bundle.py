@@ -6,6 +6,7 @@ import ast
 import hashlib
 import io
 import json
+import re
 import stat
 import subprocess
 import sys
@@ -229,7 +230,17 @@ def test_an_issuer_whose_keys_cannot_be_checked_is_refused(tmp_path: Path, algor
     assert (error.setting, error.line) == ("issuers[0].algorithms", 7)
     assert error.source == str(tmp_path / "stagedoor.toml")
     assert algorithm in error.problem
-    assert "RS256" in error.mend
+    assert error.mend.startswith('algorithms = ["RS256"], if')
+    (mended,) = re.findall(r"algorithms = \[.*?\]", error.mend)
+    edge = Edge(unpacked(make(TEXT.replace("jwks =", f"{mended}\njwks =")).content, tmp_path / "edge"), NOW)
+    assert edge.objects(event("/users/ann/a", authorization=bearer(token())))["uri"] == "/users/ann/a"
+
+
+def test_an_issuer_none_of_whose_keys_can_be_checked_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    error = refusal(TEXT.replace("jwks =", 'algorithms = ["ES256", "EdDSA"]\njwks ='), tmp_path)
+    assert "ES256, EdDSA" in error.problem
+    assert "sign with RS256" in error.mend
+    assert "the passes door" in error.mend
 
 
 def test_keys_of_passes_on_curves_are_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ One zip holds an issuer for each way to write keys and claims. Nothing is fetche
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
@@ -35,6 +36,9 @@ KEY_SETS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "a key for encryption first": [{**rsa_signer(kid="enc").jwk, "use": "enc", "alg": "RSA-OAEP"}, RSA],
     "an elliptic curve beside it": [ec_signer().jwk, RSA],
     "an elliptic curve under the same kid": [{**ec_signer().jwk, "kid": "rsa-1"}, RSA],
+    "Ed25519 beside it": [{"kty": "OKP", "crv": "Ed25519", "x": b64(b"\1" * 32), "kid": "ed-1", "alg": "Ed25519"}, RSA],
+    "Ed25519 under the same kid": [{"kty": "OKP", "crv": "Ed25519", "x": b64(b"\1" * 32), "kid": "rsa-1"}, RSA],
+    "a key for RSA-PSS under the same kid": [{**rsa_signer(kid="pss").jwk, "kid": "rsa-1", "alg": "PS256"}, RSA],
     "a key without kty beside it": [{"kid": "x", "n": "AQAB"}, RSA],
     "a key of 1024 bits beside it": [rsa_signer(kid="small", bits=1024).jwk, RSA],
     "e is 1 beside it": [{**rsa_signer(kid="odd").jwk, "e": "AQ"}, RSA],
@@ -187,6 +191,15 @@ CREDENTIALS: Mapping[str, tuple[Mapping[str, str], bool]] = {
     "a cookie without =": ({"cookie": f"flag; token={ANN}"}, True),
     "Latin-1 in another cookie": ({"cookie": f"name=Zoë; token={ANN}"}, True),
     "what was no UTF-8 in another cookie": ({"cookie": f"name=Zo\ufffd; token={ANN}"}, True),
+    "half a character in another cookie": ({"cookie": f"name=Zo\udceb; token={ANN}"}, True),
+    "half a character in another field": ({"referer": "/fo\ud83d", "cookie": f"token={ANN}"}, True),
+    "half a character in an Authorization of others": (
+        {"authorization": "Basic Zo\udceb", "cookie": f"token={ANN}"},
+        True,
+    ),
+    "half a character in the token": ({"cookie": f"token={ANN[:-2]}\udceb"}, False),
+    "half a character behind Bearer": ({"authorization": f"Bearer {ANN}\udceb"}, False),
+    "half a character in the name": ({"cookie": f"tok\udceben=1; token\udceb={ANN}"}, False),
     "a quotation mark that nothing ends": ({"cookie": f'a="x; token={ANN}'}, True),
     "a longer name": ({"cookie": f"xtoken={ANN}"}, False),
     "twice the same": ({"cookie": f"token={ANN}; token={ANN}"}, True),
@@ -199,6 +212,10 @@ CREDENTIALS: Mapping[str, tuple[Mapping[str, str], bool]] = {
 def test_credentials_are_found_among_what_others_have_set(edge: Edge, fields: Mapping[str, str], open_: bool) -> None:
     assert opens(edge.objects(event("/users/ann/a", **fields))) is open_
     assert opens(edge.objects(event("/public/a", **fields))), "what anybody may read stays open"
+    sent = edge.api(event("/-/whoami", **fields))["headers"]
+    assert {name: one[0]["value"] for name, one in sent.items() if name != "host"} == {
+        name: re.sub("[\ud800-\udfff]", "?", value) for name, value in fields.items()
+    }, "the API gets what can be written"
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def request_of(asked: Event) -> Event:
 
 def check(asked: object, answer: object) -> Event:
     """Return an answer that CloudFront would accept; for any other, where CloudFront answers 502, raise an error."""
-    json.dumps(answer, ensure_ascii=True)  # it leaves the function as JSON
+    json.dumps(answer, ensure_ascii=False).encode()  # as Lambda's runtime of Python 3.12 and later writes it
     assert isinstance(answer, dict)
     if "status" in answer:
         _check_response(asked, answer)

@@ -20,6 +20,15 @@ def text(value: object) -> str:
     return value
 
 
+def mended(value: str) -> str:
+    """Return the value of a header field with a question mark for each half of a surrogate pair.
+
+    A field may hold any bytes (RFC 9110 §5.5), and what is no UTF-8 has no place in JSON. Such a half cannot be
+    written as UTF-8, so a function that sent it on would fail.
+    """
+    return value.encode("utf-8", "replace").decode()
+
+
 def malformed(problem: str) -> InvalidRequest:
     """The error for an event that cannot be answered otherwise."""
     return InvalidRequest(problem, code="event")

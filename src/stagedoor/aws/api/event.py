@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from ...core import paths
 from ...core.errors import InvalidTarget
 from ...core.messages import Headers, Reply, Request, collect
-from ..events import Event, malformed, text
+from ..events import Event, malformed, mended, text
 
 ENTRANCE = b"x-stagedoor-entrance"
 """Header field with a secret, which CloudFront adds to its requests to this origin."""
@@ -102,7 +102,7 @@ def write(reply: Reply, method: str = "") -> Event:
 def _lines(event: Mapping[str, Any]) -> Iterator[tuple[bytes, bytes]]:
     """The header field lines. API Gateway joins those of one name with commas, except cookies."""
     for name, value in event["headers"].items():
-        lower, raw = text(name).lower().encode("ascii"), text(value).encode()
+        lower, raw = text(name).lower().encode("ascii"), mended(text(value)).encode()
         # No token holds a comma (RFC 6750 §2.1), so there were several lines; the core refuses those that differ.
         for part in raw.split(b",") if lower == b"authorization" else (raw,):
             yield lower, part.strip(b" \t")
@@ -110,7 +110,7 @@ def _lines(event: Mapping[str, Any]) -> Iterator[tuple[bytes, bytes]]:
     if not isinstance(cookies, list):
         raise TypeError
     for cookie in cookies:
-        yield b"cookie", text(cookie).encode()
+        yield b"cookie", mended(text(cookie)).encode()
 
 
 def _body(event: Mapping[str, Any]) -> bytes:

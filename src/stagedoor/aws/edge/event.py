@@ -9,7 +9,7 @@ import json
 
 from ...core import replies
 from ...core.messages import Reply, Request, collect
-from ..events import Event, malformed, text
+from ..events import Event, malformed, mended, text
 
 MAX_ANSWER_BYTES = 40_960
 """Limit of an answer made at viewer-request, header fields included."""
@@ -30,7 +30,7 @@ def read(event: object) -> tuple[Request, Event, str]:
     """
     try:
         cf = event["Records"][0]["cf"]  # type: ignore[index]  # of any other type it is refused below
-        raw, config = cf["request"], cf["config"]
+        raw, config = _mended(cf["request"]), cf["config"]
         kind, domain = text(config["eventType"]), text(config["distributionDomainName"])
         lines = [
             (name.lower().encode("latin-1"), text(field["value"]).encode())
@@ -44,6 +44,17 @@ def read(event: object) -> tuple[Request, Event, str]:
     if kind != "viewer-request":  # behind the cache only the first caller would be checked
         raise malformed("attach this function to viewer-request, and to no other event")
     return request, raw, domain
+
+
+def _mended(raw: Event) -> Event:
+    """The request with header fields that can be read and sent on; nearly always, that is the same request."""
+    if all(text(field["value"]).isascii() for fields in raw["headers"].values() for field in fields):
+        return raw
+    headers = {
+        name: [{**field, "value": mended(field["value"])} for field in fields]
+        for name, fields in raw["headers"].items()
+    }
+    return {**raw, "headers": headers}
 
 
 def write(reply: Reply, method: str) -> Event:
