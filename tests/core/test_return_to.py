@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from itertools import product
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 from hypothesis import example, given, settings
@@ -55,6 +56,8 @@ HOME = [
     "/-/x/.%2e/login",
     "/../../-/login?x",
     "/-/./logout#a",
+    "/./-/login/.",
+    "/./-/login/x/..",
 ]
 
 
@@ -90,3 +93,13 @@ def test_whatever_is_asked_for_the_site_stays_the_same(asked: str) -> None:
     assert not set(found) & set("\r\n\t \x00")
     assert urlsplit(SITE + found).netloc == urlsplit(SITE).netloc
     assert not resolved(found.partition("?")[0].partition("#")[0]).startswith(("/-/login/", "/-/logout/"))
+
+
+@pytest.mark.parametrize("length", range(1, 6))
+def test_dot_segments_lead_where_the_standard_library_goes(length: int) -> None:
+    """RFC 3986 §5.2.4, whose answers are the browsers' for paths without empty segments and backslashes."""
+    for segments in product((".", "..", "-", "login"), repeat=length):
+        path = "/" + "/".join(segments)
+        wanted = urlsplit(urljoin(SITE, path)).path
+        assert resolved(path) == wanted, path
+        assert resolved(path.replace("..", "%2e%2E").replace("/.", "\\%2e")) == wanted, path

@@ -46,13 +46,13 @@ def resolved(path: str) -> str:
     """The path that a browser asks for: without dot segments, `\\` read as a slash (URL Standard §4.4, path state)."""
     kept: list[str] = []
     segments = path.replace("\\", "/").split("/")[1:]
-    for segment in segments:
+    for number, segment in enumerate(segments, 1):
         plain = _DOT.sub(".", segment) if len(segment) <= len("%2e%2e") else segment
         if plain == "..":
             del kept[-1:]
         elif plain != ".":
             kept.append(segment)
             continue
-        if segment is segments[-1]:
+        if number == len(segments):
             kept.append("")
     return "/" + "/".join(kept)
