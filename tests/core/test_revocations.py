@@ -433,3 +433,161 @@ def test_a_session_holds_what_makes_an_admin() -> None:
     browser = Browser(site)
     browser.sign_in("/users/boss/x")
     assert browser.reply("/-/revocations").status == 200
+
+
+# --- more of the same, each of which a breakage of one place would change
+
+
+class Pages(Site):
+    """A state that answers two entries at a time, as a real one answers a thousand."""
+
+    asked: list[int]
+
+    def outside(self, wish: Wish) -> Any:
+        if isinstance(wish, Recall):
+            self.asked = [*getattr(self, "asked", []), wish.after]
+            left = [entry for entry in self.shared.entries if entry.sequence > wish.after]
+            return Recalled(tuple(left[:2]), len(left) > 2)
+        return super().outside(wish)
+
+
+def test_a_long_list_comes_in_pages_without_what_is_over_or_not_understood() -> None:
+    site = Pages(Shared(), admin=ADMIN)
+    kept = [Revocation("token", ISSUER, f"j{number}", 0, LATER) for number in range(3)]
+    over = kept[0]._replace(ends=NOW)
+    texts = [to_text(kept[0]), '{"kind": "planet"}', to_text(over), to_text(kept[1]), to_text(kept[2])]
+    site.shared.entries += [Entry(7 + number, text, text, LATER) for number, text in enumerate(texts)]
+    target, found = "/-/revocations", []
+    while target:
+        answer = json.loads(Browser(site).reply(target, authorization=admin_token()).body)
+        found.append([one["jti"] for one in answer["revocations"]])
+        target = f"/-/revocations?after={answer['after']}" if answer["after"] else ""
+    assert (found, site.asked) == ([["j0"], ["j1"], ["j2"]], [0, 8, 10])
+    assert Browser(site).reply("/-/revocations?after=0", authorization=admin_token()).status == 400
+
+
+@pytest.mark.parametrize(("until", "before"), [(NOW + 500, NOW + 500), (NOW - 500, NOW), (None, NOW)])
+def test_a_person_is_barred_until_a_moment_that_is_not_over(until: float | None, before: float) -> None:
+    site = admins()
+    body = json.dumps({"sub": "ann", **({} if until is None else {"until": until})}).encode()
+    answer = json.loads(site.send("/-/revocations", body, authorization=admin_token()).body)
+    assert (answer["before"], answer["ends"]) == (int(before), int(before) + 366 * 86_400)
+    (entry,) = site.shared.entries
+    assert (entry.name, entry.ends) == (f"person {ISSUER} ann", before + 366 * 86_400)
+
+
+@pytest.mark.parametrize(
+    ("body", "lasts"),
+    [
+        ({"sid": "s"}, 3600),
+        ({"sid": "s", "issuer": ISSUER}, 366 * 86_400),
+        ({"jti": "j", "issuer": "staff"}, 366 * 86_400),
+    ],
+)
+def test_an_entry_lasts_as_long_as_what_it_concerns(body: Mapping[str, str], lasts: float) -> None:
+    """A session of ours is over sooner than a token may be, and a token of the issuer may name the issuer's `sid`."""
+    site = admins()
+    assert site.send("/-/revocations", json.dumps(body).encode(), authorization=admin_token()).status == 201
+    (entry,) = site.shared.entries
+    made = from_text(entry.text)
+    assert (made.ends, made.before, made.issuer) == (NOW + lasts, 0, ISSUER if "issuer" in body else "")
+
+
+def test_sign_out_is_remembered_as_long_as_a_session_lasts() -> None:
+    site = Site(Shared())
+    browser = Browser(site)
+    browser.sign_in("/users/ann/x")
+    browser.reply("/-/logout", "POST", origin=SITE)
+    (entry,) = site.shared.entries
+    assert (from_text(entry.text).kind, entry.ends) == ("session", NOW + 3600)
+
+
+def test_a_longer_session_is_remembered_longer_than_a_token() -> None:
+    site = Site(Shared(), admin=ADMIN, lifetime=400 * 86_400.0)
+    site.send("/-/revocations", b'{"sub": "ann"}', authorization=admin_token())
+    assert site.shared.entries[0].ends == NOW + 400 * 86_400
+
+
+@pytest.mark.parametrize(
+    "fields", [{"origin": SITE}, {"sec_fetch_site": "same-origin"}, {"origin": SITE, "sec_fetch_site": "none"}]
+)
+def test_the_sites_own_pages_take_access_back(fields: Mapping[str, str]) -> None:
+    assert admins().send("/-/revocations", b'{"sid": "s"}', authorization=admin_token(), **fields).status == 201
+
+
+@pytest.mark.parametrize("length", [255, 256])
+def test_what_is_named_has_up_to_255_characters(length: int) -> None:
+    answer = admins().send("/-/revocations", json.dumps({"sid": "s" * length}).encode(), authorization=admin_token())
+    assert answer.status == (201 if length == 255 else 400)
+
+
+@pytest.mark.parametrize("until", ["true", '"1"', "[]"])
+def test_until_is_a_number(until: str) -> None:
+    site = admins()
+    answer = site.send("/-/revocations", f'{{"sub": "a", "until": {until}}}'.encode(), authorization=admin_token())
+    assert (answer.status, answer.reason, site.shared.entries) == (400, "body", [])
+
+
+GOOD: Mapping[str, Callable[[], str]] = {
+    "without exp": lambda: logout_token(exp=...),
+    "of an older provider": lambda: token(claims(iat=NOW, jti="l", events=EVENT, sid="op-1"), typ="JWT"),
+    "without typ": lambda: token(claims(iat=NOW, jti="l", events=EVENT, sid="op-1"), typ=...),
+    "with the long typ": lambda: token(
+        claims(iat=NOW, jti="l", events=EVENT, sid="op-1"), typ="application/logout+jwt"
+    ),
+    "ten minutes old": lambda: logout_token(iat=NOW - 600),
+    "a minute ahead": lambda: logout_token(iat=NOW + 60),
+    "without sub": lambda: logout_token(sub=...),
+    "with members in its event": lambda: logout_token(events={**EVENT, next(iter(EVENT)): {"x": 1}, "more": {}}),
+}
+
+
+@pytest.mark.parametrize("case", GOOD)
+def test_a_good_logout_token_ends_one_session(case: str) -> None:
+    site = Site(Shared())
+    assert post(site, GOOD[case](), "Application/X-WWW-Form-URLencoded; charset=utf-8").status == 200
+    (entry,) = site.shared.entries
+    assert (entry.name, entry.ends) == (f"session {ISSUER} op-1", NOW + 366 * 86_400)
+
+
+@pytest.mark.parametrize(("iat", "status"), [(NOW - 601, 400), (NOW + 61, 400)])
+def test_a_logout_token_is_of_now(iat: float, status: int) -> None:
+    assert post(Site(Shared()), logout_token(iat=iat)).status == status
+
+
+def test_what_is_older_than_a_newer_entry_of_the_same_person_is_refused() -> None:
+    found = listed(PERSON._replace(before=NOW - 100))
+    found.check(who(), NOW)
+    found.add([PERSON])
+    with pytest.raises(Revoked):
+        found.check(who(), NOW)
+
+
+def test_settings_that_are_read_again_keep_the_list_and_its_age() -> None:
+    old, new = listed(PERSON, stale=10), Revocations({}, 10)
+    new.adopt(old)
+    with pytest.raises(Revoked):
+        new.check(who(), NOW + 10)
+    with pytest.raises(StateUnavailable):
+        new.check(who(sub="ben"), NOW + 11)
+    new.replace([], NOW + 1)
+    assert len(old) == 1, "they share nothing"
+
+
+def test_what_is_added_without_being_read_makes_the_list_no_younger() -> None:
+    found = listed(stale=10)
+    found.add([PERSON])
+    with pytest.raises(StateUnavailable):
+        found.check(who(sub="ben"), NOW + 11)
+    found.add([], NOW + 5)
+    found.check(who(sub="ben"), NOW + 15)
+
+
+def test_an_entry_keeps_any_text_and_no_other_members() -> None:
+    odd = Revocation("person", "https://id.example.com/é", 'a"b\\\n\u2028', 1.5, 2.5)
+    assert from_text(to_text(odd)) == odd
+    good = json.loads(to_text(PERSON))
+    for name in good:
+        for value in ([], None, True if name in ("kind", "issuer", "id") else "1"):
+            with pytest.raises(ValueError, match="entry"):
+                from_text(json.dumps({**good, name: value}))
