@@ -172,8 +172,8 @@ def test_machines_get_stable_keys(stage: Path, capsys: pytest.CaptureFixture[str
 
     checked = answer("check", "--online", code=0)
     assert set(checked) == {
-        *("ok", "errors", "settings", "site", "listen", "store", "issuers", "rules", "signIn", "passes", "catalogue"),
-        *("warnings", "inactive", "online"),
+        *("ok", "errors", "settings", "site", "listen", "store", "issuers", "rules", "signIn", "passes"),
+        *("takesBack", "catalogue", "warnings", "inactive", "online"),
     }
     assert set(answer("explain", "--as", "ann.json", "users/bob/x", code=1)) == {
         *("key", "allowed", "rule", "reason", "caller", "rules", "notes")

@@ -14,6 +14,7 @@ import typer
 from ..core.errors import SettingsError
 from .options import AsJson, SettingsFile, load_settings
 from .output import complain, ok, say, say_json, say_table
+from .take_back import doors
 
 if TYPE_CHECKING:
     from ..core.login import Client
@@ -35,7 +36,7 @@ def command(
     file: SettingsFile = None,
     online: Annotated[
         bool,
-        typer.Option("--online", help="also ask issuers, store, AWS and catalogue, and try sign-in"),
+        typer.Option("--online", help="also ask issuers, store, AWS, catalogue and state, and try sign-in"),
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="fail on warnings, too")] = False,
     as_json: AsJson = False,
@@ -110,6 +111,7 @@ def _summary(settings: Settings) -> dict[str, Any]:
         ],
         "signIn": _sign_in(settings),
         "passes": _passes(settings),
+        "takesBack": [one._asdict() | {"words": one.words} for one in doors(settings)],
         "catalogue": settings.catalogue,
         "warnings": list(settings.warnings),
         "inactive": list(settings.inactive),
@@ -134,6 +136,7 @@ def _sign_in(settings: Settings) -> dict[str, Any] | None:
         ],
         "callback": settings.url + CALLBACK,
         "signedOut": settings.url + LOGOUT,
+        "backchannelLogout": None if settings.state is None else settings.url + "/-/backchannel-logout",
     }
     return {
         "page": settings.login_page,
@@ -186,6 +189,8 @@ def _say_summary(summary: Mapping[str, Any], found: list[Found]) -> None:
     rows += [("inactive", f"{name}, which does nothing in this version") for name in summary["inactive"]]
     say_table(rows)
     width = max(len(name) for name, _ in rows)
+    takes_back = [(one["door"], ", ".join(one["what"]), one["words"]) for one in summary["takesBack"]]
+    _say_section("revoke", width, takes_back)
     _say_section("rules", width, [(one["rule"], one["effect"], one["path"], one["who"]) for one in summary["rules"]])
     _say_section("online", width, [(ok(one.ok), one.name, one.detail) for one in found])
 
@@ -203,6 +208,8 @@ def _sign_in_rows(sign_in: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows[-1] += ", and end when stagedoor does, because there are no session_keys"
     if sign_in["clients"]:
         rows.append(f"callback URL {sign_in['callback']}, after sign-out {sign_in['signedOut']}")
+        if sign_in["backchannelLogout"]:
+            rows.append(f"back-channel logout URL {sign_in['backchannelLogout']}")
         shared = "do not count there" if sign_in["keysMadeAtStart"] else "count there, with the same session_keys"
         rows.append(f"by the gateway alone: on AWS nobody signs in yet, and sessions made here {shared}")
     return [("" if number else "sign-in", row) for number, row in enumerate(rows)]
@@ -233,7 +240,7 @@ def _say_section(name: str, width: int, rows: Iterable[tuple[str, ...]]) -> None
 
 
 def _ask_services(settings: Settings) -> list[Found]:
-    from .services import catalogue_failure, passes_failure, refresh, store_failure
+    from .services import catalogue_failure, passes_failure, refresh, state_failure, store_failure
 
     found: list[Found] = []
 
@@ -249,6 +256,8 @@ def _ask_services(settings: Settings) -> list[Found]:
         add("passes", passes_failure(settings), "every key is usable")
     if settings.catalogue is not None:
         add("catalogue", catalogue_failure(settings), "ready")
+    if settings.state is not None:
+        add("state", state_failure(settings), "ready")
     return found
 
 

@@ -25,6 +25,7 @@ from ..outside.fetch_sync import fetch
 from ..outside.trust import context_for
 from ..settings import Settings
 from ..settings.site import make_store
+from ..state import open_state
 
 STORE_WITHIN = 15.0
 """Seconds that the store has to say that it is ready."""
@@ -114,6 +115,15 @@ def catalogue_failure(settings: Settings) -> str:
         assert settings.catalogue is not None
         with closing(open_catalogue(settings.catalogue, region=settings.aws_region)) as catalogue:
             catalogue.find("stagedoor-check")
+
+    return _failure(ask)
+
+
+def state_failure(settings: Settings) -> str:
+    def ask() -> None:
+        assert settings.state is not None
+        with closing(open_state(settings.state)) as state:
+            state.after(0)
 
     return _failure(ask)
 
