@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tests.helpers import services
+from tests.helpers import servers, services
 
 pytest_plugins = ("pytester",)
 
@@ -61,3 +62,18 @@ def test_what_is_thorough_runs_in_ci(
     result = pytester.runpytest("-rs", "-p", "no:asyncio")
     result.assert_outcomes(**{outcome: 1})
     assert ("with CI=true alone: half a minute" in result.stdout.str()) is (outcome == "skipped")
+
+
+def test_what_is_waited_for_may_come_after_the_machine_stood_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, pauses = [0.0], iter((0.1, 60.0, 0.1))
+
+    def sleep(_seconds: float) -> None:
+        clock[0] += next(pauses)
+
+    monkeypatch.setattr(servers, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
+    assert servers.poll(lambda: clock[0] > 60.15, 5, "an answer")
+
+
+def test_waiting_ends() -> None:
+    with pytest.raises(AssertionError, match=r"an answer: not within 0\.02 s"):
+        servers.poll(lambda: False, 0.02, "an answer", every=0.01)

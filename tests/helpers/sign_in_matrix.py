@@ -31,12 +31,8 @@ SCENARIOS: Mapping[str, str] = {
 }
 """Name of the test -> what happens."""
 AT_THE_SERVER = "the engine has no part in it"
-NOT_STEADY = (
-    "in CI; by hand it mostly passed, and sometimes a hidden tab waited for longer than the 40 seconds of the test"
-)
 NOT_TRIED: Mapping[tuple[str, str, str], str] = {
     **{(name, engine, "*"): AT_THE_SERVER for name in ("wrong_clock", "key_rotation") for engine in ENGINES[1:]},
-    **{("thirty_tabs", engine, "*"): NOT_STEADY for engine in ENGINES[1:]},
     **{
         ("no_cookies", engine, "oidc-provider"): "it needs a cookie itself, and these engines block all or none"
         for engine in ENGINES[1:]
