@@ -241,6 +241,29 @@ def test_who_was_taken_out_comes_back_by_a_new_sign_in_alone_and_not_while_barre
     assert location(browser.reply(site.idp.sign_in(browser.begin("/users/ann/x")))) == f"{SITE}/users/ann/x"
 
 
+TOO_OLD: Mapping[str, Mapping[str, Any]] = {
+    "no iat": {"iat": ...},
+    "an iat that is no number": {"iat": "9999999999"},
+    "an older sign-in at the issuer": {"auth_time": NOW - 100},
+    "a sign-in at no moment": {"auth_time": None},
+}
+
+
+@pytest.mark.parametrize("why", TOO_OLD)
+def test_a_gateway_that_lags_launders_no_token(why: str) -> None:
+    """A session that is made there has to be refused where the token itself is refused."""
+    lagging, knowing = Site(Shared()), Site(Shared([Entry(1, "x", to_text(PERSON), LATER)]))
+    lagging.now = knowing.now = NOW + 100
+    knowing.read()
+    mine = bearer(token(claims(**{"iat": NOW + 100, **TOO_OLD[why]})))
+    browser = Browser(lagging)
+    browser.reply("/-/session", "POST", authorization=mine)
+    copied = Browser(knowing)
+    copied.cookies = dict(browser.cookies)
+    assert Browser(knowing).reply("/users/ann/x", authorization=mine).reason == "revoked-person"
+    assert copied.reply("/users/ann/x", sec_fetch_mode="cors", accept="*/*").reason == "revoked-person"
+
+
 def test_an_unknown_state_closes_what_needs_a_caller_and_nothing_else() -> None:
     site = Site(Shared())
     browser = Browser(site)

@@ -11,7 +11,6 @@ from ..credentials import Sources
 from ..door import Door, Endpoint
 from ..errors import SessionTooLarge
 from ..messages import Flow, Reply, Request
-from ..tokens import number_of_seconds
 from .arguments import check_origin
 
 _HEADER_ONLY = Sources(("header",), session="")
@@ -40,9 +39,16 @@ def _answer(entropy: Callable[[int], bytes], door: Door, request: Request, now: 
 
 def _origin(caller: Caller) -> dict[str, object]:
     """What names the token that a session was made from, so that taking back the one takes back the other."""
-    made, jti, sid = number_of_seconds(caller.claims, "iat"), caller.claims.get("jti"), caller.claims.get("sid")
+    jti, sid = caller.claims.get("jti"), caller.claims.get("sid")
     return {
-        **({} if made is None else {"iat": int(made)}),
+        "iat": _moment(caller, "iat"),
+        **({"auth_time": _moment(caller, "auth_time")} if "auth_time" in caller.claims else {}),
         **({"jti": jti} if isinstance(jti, str) else {}),
         **({"op_sid": sid} if isinstance(sid, str) else {}),
     }
+
+
+def _moment(caller: Caller, name: str) -> int:
+    """A moment in the token. One that it does not say, or not by a number, counts as old, as for the token itself."""
+    found = caller.claims.get(name)
+    return int(found) if isinstance(found, int | float) and 0 <= found < 2**53 else 0
