@@ -17,14 +17,16 @@ from stagedoor.aws.api import driver, lambda_function
 from stagedoor.aws.api.event import ENTRANCE, read, write
 from stagedoor.aws.api.lambda_function import Function, handler, start
 from stagedoor.catalogue import open_catalogue
-from stagedoor.core.errors import InvalidKey, SettingsError, StagedoorError
+from stagedoor.core.errors import InvalidKey, SettingsError, StagedoorError, StateUnavailable
 from stagedoor.core.messages import Content, Reply
+from stagedoor.core.revocations import Revocation, to_text
 from stagedoor.settings import parse
+from stagedoor.state.dynamodb import DynamoState
 from tests.helpers import issuer_server
 from tests.helpers.http_api import PEER, event, pairs
 from tests.helpers.servers import free_port
 from tests.helpers.serving import SITE, ask, bearer_line, prepare, serving, settings_text
-from tests.helpers.stores import client, endpoint, let_in, new_bucket
+from tests.helpers.stores import client, endpoint, let_in, new_bucket, state_table
 from tests.helpers.support import ISSUER, NOW, VECTORS, claims, key_set, rsa_signer, token
 
 REGION = "eu-central-1"
@@ -206,6 +208,82 @@ def fields_of_ours(fields: Any) -> list[tuple[str, str]]:
     """Header fields without those that a server adds, with a placeholder for the session."""
     kept = [(name, value) for name, value in fields if name not in ("content-length", "date", "connection", "server")]
     return sorted((name, re.sub(r"^(stagedoor-\d+)=[^;]+", r"\1=…", value)) for name, value in kept)
+
+
+# --- what was taken back
+
+
+@pytest.fixture
+def remembering(folder: Path, text: str) -> Iterator[tuple[Function, DynamoState]]:
+    """The function with a state, and the state as gateways and `stagedoor revoke` have it."""
+    name = state_table(boto3.client("dynamodb"))
+    more = f'[state]\nurl = "dynamodb://{name}"\n[admin]\nallow = {{ claims = {{ sub = "ben" }} }}'
+    with closing(DynamoState(name)) as state:
+        for function in running(folder, f"{text}\n{more}"):
+            yield function, state
+
+
+def revoked(state: DynamoState, one: Revocation) -> None:
+    state.put(one.name, to_text(one), one.ends, NOW)
+
+
+def test_what_was_taken_back_gets_nothing_at_the_function_with_the_next_request(
+    remembering: tuple[Function, DynamoState],
+) -> None:
+    function, state = remembering
+
+    def status(now: float = NOW) -> tuple[int, str]:
+        line = bearer_line(token(claims(jti="t1", sid="s1")))
+        answer = answered(function, "/-/urls", "POST", line, JSON, body=b'{"file": "users/ann/1"}', now=now)
+        return answer["statusCode"], content(answer).get("code", "")
+
+    assert status() == (201, "")
+    for kind, id_ in (("token", "t1"), ("session", "s1"), ("person", "ann")):
+        one = Revocation(kind, ISSUER, id_, NOW, NOW + 3600)  # type: ignore[arg-type]
+        revoked(state, one)
+        assert status() == (401, f"revoked-{kind}")
+        revoked(state, one._replace(ends=NOW + 1))
+        assert status(NOW + 2) == (201, "")
+    assert (
+        answered(function, "/-/urls", "POST", bearer_line(BEN), JSON, body=b'{"file": "users/ben/1"}')["statusCode"]
+        == 201
+    )
+
+
+def test_an_admin_takes_back_and_signing_out_does_at_the_function(remembering: tuple[Function, DynamoState]) -> None:
+    function, state = remembering
+    made = answered(function, "/-/session", "POST", bearer_line(ANN), body=b"")
+    cookie = f"Cookie: {made['cookies'][0].partition(';')[0]}"
+    assert answered(function, "/-/whoami", "GET", cookie)["statusCode"] == 200
+    assert answered(function, "/-/logout", "POST", cookie, body=b"")["statusCode"] == 200
+    assert content(answered(function, "/-/whoami", "GET", cookie))["code"] == "revoked-session"
+    refused = answered(function, "/-/revocations", "POST", bearer_line(ANN), JSON, body=b'{"sub": "ann"}')
+    assert refused["statusCode"] == 403
+    assert (
+        answered(function, "/-/revocations", "POST", bearer_line(BEN), JSON, body=b'{"sub": "ann"}')["statusCode"]
+        == 201
+    )
+    assert content(answered(function, "/-/whoami", "GET", bearer_line(ANN)))["code"] == "revoked-person"
+    listed = content(answered(function, "/-/revocations", "GET", bearer_line(BEN)))["revocations"]
+    assert [one.get("sub") for one in listed] == [None, "ann"]
+    assert len(state.after(0)) == 2
+
+
+def test_without_an_answer_of_the_state_the_function_knows_nobody(
+    remembering: tuple[Function, DynamoState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function, state = remembering
+    state.put(f"person {ISSUER} ann", '{"of": "a newer version"}', NOW + 60, NOW)
+    assert answered(function, "/-/whoami", "GET", bearer_line(ANN))["statusCode"] == 503
+    assert answered(function, "/-/whoami", "GET", bearer_line(BEN))["statusCode"] == 200
+
+    def away(*_: object) -> NoReturn:
+        raise StateUnavailable("no answer")
+
+    monkeypatch.setattr(DynamoState, "named", away)
+    answer = answered(function, "/-/whoami", "GET", bearer_line(BEN))
+    assert (answer["statusCode"], content(answer)["code"]) == (503, "state-unavailable")
+    assert answered(function, "/-/whoami", "GET")["statusCode"] == 200  # nobody asks, and nothing is looked up
 
 
 async def test_the_function_answers_as_the_gateway_does(folder: Path, text: str, function: Function) -> None:

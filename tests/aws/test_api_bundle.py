@@ -160,6 +160,8 @@ def test_a_secret_in_a_file_is_refused_unless_a_variable_replaces_it(site: Path,
         ('store = "memory:"', MORE, "site.store"),
         (STORE, MORE.replace("dynamodb://contents", "sqlite:///contents.db"), "catalogue.url"),
         (STORE, MORE.replace("session_keys", "# session_keys"), "login.session_keys"),
+        (STORE, f'{MORE}\n[state]\nurl = "sqlite:///state.db"', "state.url"),
+        (STORE, f'{MORE}\n[state]\nurl = "redis://127.0.0.1:1/0"', "state.url"),
     ],
 )
 def test_what_cannot_work_in_a_function_is_refused_when_the_zip_is_made(

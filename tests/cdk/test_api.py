@@ -14,6 +14,7 @@ from aws_cdk import aws_lambda as lambda_
 from stagedoor.aws.api import bundle
 from stagedoor.aws.api.lambda_function import Function, start
 from stagedoor.cdk import ContentApi
+from stagedoor.cdk.content_api import STATE_ACTIONS
 from stagedoor.core.errors import InvalidKey, SettingsError
 from stagedoor.keys.pass_keys import Pair, new_pair
 from stagedoor.outside import aws
@@ -186,6 +187,16 @@ def test_the_function_may_list_look_up_and_read_its_secrets_and_nothing_else(tem
         "secretsmanager:GetSecretValue",
     }
     assert "*" not in json.dumps([one["Resource"] for one in found])
+
+
+def test_a_state_in_dynamodb_may_be_asked_and_written(write: Callable[..., Path]) -> None:
+    settings = write('[state]\nurl = "dynamodb://taken-back"')
+    stack = made(lambda scope: api(scope, settings=settings))
+    (policy,) = (one for name, one in of_type(stack, "AWS::IAM::Policy").items() if "ContentFunctionRole" in name)
+    (found,) = (one for one in statements(policy) if "dynamodb:Query" in actions(one))
+    assert set(actions(found)) == {f"dynamodb:{one}" for one in STATE_ACTIONS}
+    arns = [json.dumps(one) for one in found["Resource"]]
+    assert [("table/taken-back" in arn, "/index/ends" in arn) for arn in arns] == [(True, False), (True, True)]
 
 
 def test_the_catalogue_can_be_restored(template: Template) -> None:

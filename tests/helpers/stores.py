@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import os
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -21,6 +23,7 @@ from stagedoor.store.memory import MemoryStore
 from stagedoor.store.port import Head, Open, Opened, Range, Store
 from stagedoor.store.s3 import S3Store
 
+ROOT = Path(__file__).parents[2]
 KINDS = ("folder", "memory", "s3")
 MODIFIED = 1_700_000_000
 _ENVIRONMENT = {
@@ -60,6 +63,16 @@ ODD_KEYS = (
 
 FLAT_KEYS = ("x//y", "trail/", "a//", "a///b")
 """Keys that are no paths of files: only stores without folders have them."""
+
+
+def state_table(dynamodb: Any) -> str:
+    """A new table as the page about taking access back has it; returns its name."""
+    page = (ROOT / "docs" / "how-to" / "take-access-back.md").read_text(encoding="utf-8")
+    found = re.search(r"create-table --cli-input-json '(\{.*?\})'", page, re.DOTALL)
+    assert found
+    described = json.loads(found[1]) | {"TableName": f"state-{os.getpid()}-{next(_numbers)}"}
+    dynamodb.create_table(**described)
+    return str(described["TableName"])
 
 
 class Fields(NamedTuple):

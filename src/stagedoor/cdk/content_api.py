@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from aws_cdk import Annotations, Duration, Stack
 from aws_cdk import aws_iam as iam
@@ -27,6 +28,8 @@ MEMORY_MB = 512
 TIMEOUT = Duration.seconds(15)
 PER_SECOND = 100
 """Limit of requests, of all callers together, at each entrance."""
+
+STATE_ACTIONS = ("BatchGetItem", "DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem")
 
 _SIGNING_KEY = "PASSES_SIGNING_KEY"
 _NO_SESSIONS = (
@@ -131,6 +134,8 @@ class ContentApi(Construct):
         role, group = functions.role_and_log(self, "Function")
         role.add_to_policy(iam.PolicyStatement(actions=["s3:ListBucket"], resources=[site.bucket.bucket_arn]))
         role.add_to_policy(iam.PolicyStatement(actions=["dynamodb:GetItem"], resources=[self.table.table_arn]))
+        if site.settings.state is not None:
+            role.add_to_policy(self._state_permission(urlsplit(site.settings.state).netloc))
         for secret in environment.generated:
             role.add_to_policy(secrets.read_permission(self, secret))
         policies = [self._policy(role, secret) for secret in dict.fromkeys(environment.named)]
@@ -151,6 +156,13 @@ class ContentApi(Construct):
         function.node.add_dependency(*policies)
         acknowledge(function, L1="the bytecode in the zip is that of this Python")
         return function
+
+    def _state_permission(self, table: str) -> iam.PolicyStatement:
+        """Permit the function to ask for what was taken back, and to take back."""
+        arn = Stack.of(self).format_arn(service="dynamodb", resource="table", resource_name=table)
+        return iam.PolicyStatement(
+            actions=[f"dynamodb:{one}" for one in STATE_ACTIONS], resources=[arn, f"{arn}/index/ends"]
+        )
 
     def _policy(self, role: iam.Role, secret: str) -> iam.Policy:
         """Permit the function to read a secret that the settings name.

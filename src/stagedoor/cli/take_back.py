@@ -43,8 +43,8 @@ def doors(settings: Settings) -> Iterator[TakesBack]:
         yield _gateway(settings)
         if _fits_aws(settings):
             shared = () if settings.session_keys_are_temporary else ("sessions",)
-            for door in ("edge", "API on AWS"):
-                yield TakesBack(door, (*shared, "tokens"), None, "it asks no state")
+            yield TakesBack("edge", (*shared, "tokens"), None, "it asks no state")
+            yield _api(settings, (*shared, "tokens"))
     if settings.passes.key_id is not None or settings.passes.public_keys:
         way_out = "all of one key at once: take it out of [passes] public_keys"
         yield TakesBack("every door", ("passes",), None, way_out)
@@ -56,6 +56,12 @@ def _gateway(settings: Settings) -> TakesBack:
         return TakesBack("gateway", what, None, "name a place to remember what is taken back: [state] url")
     detail = f"when the state has not answered for {settings.stale:g} s, nobody gets in who has to be known (503)"
     return TakesBack("gateway", what, WITHIN, detail)
+
+
+def _api(settings: Settings, what: tuple[str, ...]) -> TakesBack:
+    if settings.state is None or not settings.state.startswith("dynamodb:"):
+        return TakesBack("API on AWS", what, None, "it remembers in DynamoDB alone")
+    return TakesBack("API on AWS", what, WITHIN, "when the state does not answer, nobody gets in (503)")
 
 
 def _fits_aws(settings: Settings) -> bool:

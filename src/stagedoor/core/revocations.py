@@ -131,19 +131,13 @@ class Revocations:
             raise StateUnavailable("what was taken back could not be asked for too long")
         if self._passed.get(id(caller)) is caller:
             return
-        issuer, claims = caller.issuer_url, caller.claims
-        person = self._people.get(issuer, {}).get(caller.subject)
-        if person is not None:
-            self._check_person(person, caller, now)
-        ours, theirs, token = claims.get("sid"), claims.get("op_sid"), claims.get("jti")
-        for issuers, of, id_ in (
-            (self._sessions, "", ours),
-            (self._sessions, issuer, ours),  # of a token
-            (self._sessions, issuer, theirs),
-            (self._tokens, issuer, token),
-        ):
-            if isinstance(id_, str) and now < issuers.get(of, {}).get(id_, 0.0):
-                if issuers is self._tokens:
+        for kind, issuer, id_ in _concerning(caller):
+            if kind == "person":
+                person = self._people.get(issuer, {}).get(id_)
+                if person is not None:
+                    self._check_person(person, caller, now)
+            elif now < self._ids(kind).get(issuer, {}).get(id_, 0.0):
+                if kind == "token":
                     raise Revoked("the token was taken back", code="revoked-token")
                 raise Revoked("the session was ended", code="revoked-session")
         if len(self._passed) >= MAX_PASSED:
@@ -159,6 +153,29 @@ class Revocations:
             raise Revoked("the access of this person was taken back", code="revoked-person")
         if now <= found[0]:
             raise Revoked("this person may not come in for a time", code="revoked-person")
+
+
+def _concerning(caller: Caller) -> Iterator[tuple[Kind, str, str]]:
+    """Kind, issuer and id of all that can take something back from a caller."""
+    issuer = caller.issuer_url
+    yield "person", issuer, caller.subject
+    found: tuple[tuple[Kind, str, str], ...] = (
+        ("session", "", "sid"),
+        ("session", issuer, "sid"),  # of a token
+        ("session", issuer, "op_sid"),
+        ("token", issuer, "jti"),
+    )
+    for kind, of, claim in found:
+        id_ = caller.claims.get(claim)
+        if isinstance(id_, str):
+            yield kind, of, id_
+
+
+def names_of(caller: Caller) -> list[str]:
+    """The names of the entries that can take something back from a caller; none for an anonymous one."""
+    if not caller.signed_in:
+        return []
+    return [Revocation(kind, issuer, id_, 0.0, 0.0).name for kind, issuer, id_ in _concerning(caller)]
 
 
 def to_text(one: Revocation) -> str:

@@ -74,13 +74,13 @@ class Table:
 
         Args:
             verb: botocore's name of it.
-            arguments: without `TableName`.
+            arguments: without `TableName`, but for calls about several tables.
 
         Raises:
             Unavailable: of the kind `unavailable`.
             StoreRefused: the credentials, the table or the call are wrong; another try would not help.
         """
-        if verb != "batch_write_item":
+        if not verb.startswith("batch_"):
             arguments["TableName"] = self.name
         try:
             answer = getattr(self.connected(), verb)(**arguments)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from ..core import endpoints
 from ..core.attempts import Attempts
+from ..core.callers import TakenBack
 from ..core.door import Door, Site
 from ..core.endpoints import make_endpoints, openapi
 from ..core.endpoints.issuing import Issuing
@@ -51,12 +52,12 @@ def make_store(settings: Settings, *, cached: bool = True) -> Store:
     )
 
 
-def make_door(settings: Settings, revocations: Revocations | None = None) -> Door:
+def make_door(settings: Settings, revocations: TakenBack | None = None) -> Door:
     """Make the door that these settings describe, with OpenSSL for signatures and all endpoints under `/-/`.
 
     Args:
         settings: of the site.
-        revocations: the list that its driver keeps up to date; None where nothing can be taken back.
+        revocations: what was taken back, as its driver knows it; None where nothing can be.
 
     Raises:
         InvalidKey, StoreRefused, Unavailable: the keys of passes cannot be read.
@@ -113,7 +114,12 @@ def make_revocations(settings: Settings) -> Revocations | None:
     """An empty list of what was taken back, for a driver that fills it; None if these settings have no state."""
     if settings.state is None:
         return None
-    return Revocations({one.url: one.leeway for one in settings.issuers}, settings.stale)
+    return Revocations(leeways(settings), settings.stale)
+
+
+def leeways(settings: Settings) -> dict[str, float]:
+    """Issuer's exact URL -> seconds by which its clock may differ."""
+    return {one.url: one.leeway for one in settings.issuers}
 
 
 def _sign_in(settings: Settings, tokens: Tokens, seal: Seal) -> SignIn:

@@ -3,7 +3,8 @@
 Partition key `part` (text), sort key `number`, and a local index `ends` by the number `ends`. Items:
 
 - part `entries`: `number` is the sequence number; `name`, `text`, `ends`. Without name and text: it was replaced.
-- part `name` and the digest of a name, number 0: `at` is the sequence number of its entry.
+- part `name` and the digest of a name, number 0: `at` is the sequence number of its entry, whose `name`, `text` and
+  `ends` it has, too.
 - part `count`, number 0: `held` is about how many entries there are.
 
 A reader must never see a number before a smaller one that is still to come. So an entry is put by one conditional write
@@ -67,7 +68,7 @@ class DynamoState(State):
                             f"table {self._table.name} is full: it holds {most:,} entries", code="state-full"
                         )
                     last = self._append(entry, last)
-                    added += self._point(entry.name, last, own)
+                    added += self._point(entry, last, own)
             finally:
                 self._add_to_count(added)
             self._add_to_count(-self._sweep(sooner - KEPT, last))
@@ -91,6 +92,21 @@ class DynamoState(State):
                     break
                 start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
             return found
+
+    def named(self, names: Sequence[str]) -> Sequence[Entry]:
+        """The entries of these names, as far as there are any: for a function, which keeps no list of its own.
+
+        Args:
+            names: up to 100.
+        """
+        keys = [_name_key(name) for name in names]
+        with _all_unavailable():
+            answer = self._table.call(
+                "batch_get_item", RequestItems={self._table.name: {"Keys": keys, "ConsistentRead": True}}
+            )
+            if answer.get("UnprocessedKeys"):
+                raise StateUnavailable(f"table {self._table.name} has left out some of what it was asked for")
+            return [self._entry({**item, "number": item["at"]}) for item in answer["Responses"][self._table.name]]
 
     def time(self) -> float:
         with _all_unavailable():
@@ -134,13 +150,14 @@ class DynamoState(State):
             else:
                 return last + 1
 
-    def _point(self, name: str, number: int, now: float) -> bool:
+    def _point(self, entry: Keep, number: int, now: float) -> bool:
         """Let a name lead to its newest entry, and empty the one before; returns whether the name is new."""
+        values = {":name": {"S": entry.name}, ":text": {"S": entry.text}, ":ends": _number(entry.ends)}
         try:
             old = self._update(
-                _name_key(name),
-                "SET #at = :number",
-                {":number": _number(number)},
+                _name_key(entry.name),
+                "SET #at = :number, #name = :name, #text = :text, #ends = :ends",
+                {":number": _number(number), **values},
                 ConditionExpression="attribute_not_exists(#at) OR #at <= :number",
                 ReturnValues="UPDATED_OLD",
             )

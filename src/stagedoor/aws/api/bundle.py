@@ -52,7 +52,7 @@ _NEVER_IMPORTED = frozenset(
     ("catalogue/sqlite.py", "store/cache.py", "store/folder.py", "store/memory.py", "store/s3.py")
 )
 """Modules for stores and catalogues that the function refuses."""
-_UNUSED_SECTIONS = ("gateway", "state", "admin")
+_UNUSED_SECTIONS = ("gateway",)
 _SECRETS = ("passes.private_key", "passes.passphrase", "login.session_keys")
 _PUBLIC_KEYS = "passes.public_keys"
 _OF_SIGN_IN = {"login": ("issuer", "client_id", "client_secret"), "issuers": ("client_id", "client_secret")}
@@ -145,6 +145,7 @@ class _SettingsWriter:
             self._check_secret(name)
         self._check_scheme("site.store", "s3:", "the function reads from S3 alone", "s3://bucket")
         self._check_scheme("catalogue.url", "dynamodb:", "a function keeps no database file", "dynamodb://table")
+        self._check_scheme("state.url", "dynamodb:", "the function remembers in DynamoDB alone", "dynamodb://table")
         self._check_session_keys()
         sections = {name: self._section(name) for name in SECTIONS if name not in _UNUSED_SECTIONS}
         lines = [f"{name} = {_toml(content)}\n" for name, content in sections.items() if content]

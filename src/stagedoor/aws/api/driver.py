@@ -13,11 +13,13 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from ...catalogue import Catalogue, open_catalogue
 from ...core.errors import CatalogueUnavailable, StagedoorError, StateUnavailable, StoreRefused, StoreUnavailable
-from ...core.messages import Answered, Content, Fetch, Fetched, Keep, List, Listed, Recall, Wish
+from ...core.messages import Answered, Content, Fetch, Fetched, Keep, List, Listed, Lookup, Recall, Recalled, Wish
 from ...outside import aws
 from ...outside.fetch_sync import fetch
 from ...outside.trust import context_for
 from ...settings import Settings
+from ...state.dynamodb import DynamoState
+from ...state.port import PAGE
 from ...store.s3_listing import Listing, limit_region_redirects, store_error
 
 FETCH_WITHIN = 2.0
@@ -27,6 +29,14 @@ ASK_WITHIN = 3.0
 (two attempts of 4 s at DynamoDB), so a function with a timeout of 15 s always gives an answer of its own.
 """
 
+_KINDS = {
+    List: StoreUnavailable,
+    Lookup: CatalogueUnavailable,
+    Keep: StateUnavailable,
+    Recall: StateUnavailable,
+}
+"""Wish -> what is raised if it is not asked."""
+
 _log = logging.getLogger("stagedoor")
 
 
@@ -34,20 +44,26 @@ class Outside:
     """Answers the wishes of a flow. Clients are made when they are first needed, and kept.
 
     Args:
-        settings: for the store, the catalogue and the region.
+        settings: for the store, the catalogue, the state and the region.
+
+    Attributes:
+        state: what the site remembers; None if it remembers nothing.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._ends = math.inf
+        self._ends, self._now = math.inf, 0.0
         self._s3: Any = None
         self._catalogue: Catalogue | None = None
         if settings.catalogue is not None:
             self._catalogue = open_catalogue(settings.catalogue, region=settings.aws_region)
+        self.state: DynamoState | None = None
+        if settings.state is not None:
+            self.state = DynamoState(urlsplit(settings.state).netloc, region=settings.aws_region)
 
-    def begin(self) -> None:
-        """Start the time of a request."""
-        self._ends = time.monotonic() + ASK_WITHIN
+    def begin(self, now: float) -> None:
+        """Start the time of a request, at `now` in epoch seconds."""
+        self._ends, self._now = time.monotonic() + ASK_WITHIN, now
 
     def __call__(self, wish: Wish) -> Answered:
         late = time.monotonic() > self._ends
@@ -56,11 +72,14 @@ class Outside:
                 return Fetched(b"", "there was no time left to ask")
             return fetch(wish, min(wish.timeout, FETCH_WITHIN), context_for(self._settings.ca))
         try:
-            if isinstance(wish, Keep | Recall):
-                raise StateUnavailable("this function remembers nothing yet")
             if late:
-                kind = StoreUnavailable if isinstance(wish, List) else CatalogueUnavailable
-                raise kind(f"the request has taken {ASK_WITHIN:g} s already, so this was not asked")
+                raise _KINDS[type(wish)](f"the request has taken {ASK_WITHIN:g} s already, so this was not asked")
+            if isinstance(wish, Keep):
+                self._remembering().put(wish.name, wish.text, wish.ends, self._now)
+                return None
+            if isinstance(wish, Recall):
+                page = self._remembering().after(wish.after)
+                return Recalled(tuple(page), len(page) >= PAGE)
             return self._listed(wish) if isinstance(wish, List) else self._found(wish.id)
         except StagedoorError as error:
             _log.error("%s: %s", error.code, error)
@@ -78,6 +97,13 @@ class Outside:
             self._s3.close()
         if self._catalogue is not None:
             self._catalogue.close()
+        if self.state is not None:
+            self.state.close()
+
+    def _remembering(self) -> DynamoState:
+        if self.state is None:
+            raise StateUnavailable("this site remembers nothing: [state] url is not set")
+        return self.state
 
     def _found(self, content_id: str) -> Content | None:
         return None if self._catalogue is None else self._catalogue.find(content_id)

@@ -27,10 +27,11 @@ from ...core.issuers import Outages
 from ...core.messages import Reply, Request
 from ...outside import aws
 from ...settings import Settings, load
-from ...settings.site import make_door
+from ...settings.site import leeways, make_door
 from ..events import Event
 from .driver import Outside
 from .event import Incoming, read, write
+from .taken_back import TakenBackAtDynamo
 
 ENTRANCE_VARIABLE = "ENTRANCE_SECRET"
 TRY_AGAIN = 5.0
@@ -54,14 +55,15 @@ class Function:
 
     def __init__(self, settings: Settings, entrance: bytes | None = None) -> None:
         self.settings, self.entrance = with_shared_keys(settings), entrance
-        self.door = make_door(self.settings)
         self.outside = Outside(self.settings)
+        state = self.outside.state
+        self.door = make_door(self.settings, TakenBackAtDynamo(state, leeways(settings)) if state else None)
         self._outages = Outages()
 
     def answer(self, incoming: Incoming, now: float) -> Reply:
         """Answer one request at `now`, in epoch seconds. What goes wrong on our side is reported in the log alone."""
         request = incoming.request
-        self.outside.begin()
+        self.outside.begin(now)
         refusal = self._refusal(incoming)
         if refusal is not None:
             return refusal._replace(headers=self.door.dressed(request, refusal.headers))
