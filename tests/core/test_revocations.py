@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from stagedoor.core.caller import Caller
+from stagedoor.core.caller import ANONYMOUS, Caller
 from stagedoor.core.errors import Revoked, StateUnavailable
 from stagedoor.core.messages import Entry, Keep, Recall, Recalled, Reply, Serve, Wish
-from stagedoor.core.revocations import MAX_PASSED, Revocation, Revocations, from_text, to_text
+from stagedoor.core.revocations import KINDS, MAX_PASSED, Revocation, Revocations, from_text, names_of, to_text
 from tests.helpers.signing_in import END, Browser, SigningIn, location
 from tests.helpers.support import ISSUER, NOW, SITE, b64, bearer, claims, rsa_signer, token
 
@@ -614,3 +615,18 @@ def test_an_entry_keeps_any_text_and_no_other_members() -> None:
         for value in ([], None, True if name in ("kind", "issuer", "id") else "1"):
             with pytest.raises(ValueError, match="entry"):
                 from_text(json.dumps({**good, name: value}))
+
+
+@pytest.mark.parametrize(
+    "claim", [{}, {"sid": "s"}, {"op_sid": "o"}, {"jti": "t"}, {"sid": "s", "op_sid": "o", "jti": "t"}, {"sid": 1}]
+)
+def test_the_names_that_concern_a_caller_are_those_that_they_are_refused_for(claim: dict[str, Any]) -> None:
+    refused = set()
+    for kind, of, id_ in itertools.product(KINDS, ("", ISSUER, "https://other.example"), ("ann", "s", "o", "t")):
+        one = Revocation(kind, of, id_, NOW, LATER)
+        try:
+            listed(one).check(who(**claim), NOW)
+        except Revoked:
+            refused.add(one.name)
+    assert set(names_of(who(**claim))) == refused
+    assert names_of(ANONYMOUS) == []

@@ -199,7 +199,9 @@ WITH_SECRETS = (
 URLS = ("site.url", "site.store", "site.endpoint", "site.ca", "issuers.issuer", "issuers.jwks", "login.page")
 
 
-@pytest.mark.parametrize("name", [*URLS, "login.issuer", "catalogue.url", "cors.origins", "passes.private_key"])
+@pytest.mark.parametrize(
+    "name", [*URLS, "login.issuer", "catalogue.url", "state.url", "cors.origins", "passes.private_key"]
+)
 @pytest.mark.parametrize("url", WITH_SECRETS)
 def test_no_message_about_a_setting_quotes_the_credentials_of_its_url(home: Path, name: str, url: str) -> None:
     section, _, key = name.partition(".")
@@ -577,6 +579,10 @@ WRONG = {
     "catalogue on a host": (with_("catalogue", 'url = "sqlite://host/catalogue.db"'), "catalogue.url", 13),
     "catalogue without a table": (with_("catalogue", 'url = "dynamodb://"'), "catalogue.url", 13),
     "catalogue with a bad table": (with_("catalogue", 'url = "dynamodb://a/b"'), "catalogue.url", 13),
+    "state of another kind": (with_("state", 'url = "memcached://x"'), "state.url", 13),
+    "state without a table": (with_("state", 'url = "dynamodb://"'), "state.url", 13),
+    "state with a bad table": (with_("state", 'url = "dynamodb://a/b"'), "state.url", 13),
+    "state on a host": (with_("state", 'url = "sqlite://host/state.db"'), "state.url", 13),
     "listen without port": (with_("gateway", 'listen = "127.0.0.1"'), "gateway.listen", 13),
     "listen with a bad port": (with_("gateway", 'listen = "127.0.0.1:99999"'), "gateway.listen", 13),
     "metrics without port": (with_("gateway", 'metrics = "x"'), "gateway.metrics", 13),

@@ -21,6 +21,9 @@ MAX_PASSED = 4096
 KINDS: tuple[Kind, ...] = ("person", "session", "token")
 
 
+_NONE: Mapping[str, float] = {}
+
+
 class Revocation(NamedTuple):
     """One thing that was taken back.
 
@@ -89,22 +92,24 @@ class Revocations:
     def adopt(self, other: Revocations) -> None:
         """Take over the list of earlier settings, until the state has been read."""
         self._people, self._sessions, self._tokens = other._people, other._sessions, other._tokens
-        self._read = other._read
+        self._read, self._passed = other._read, {}
 
     def replace(self, found: Iterable[Revocation], now: float) -> None:
         """Take this list instead of the one before; `now` is when it was read, in epoch seconds."""
-        self._people, self._sessions, self._tokens = {}, {}, {}
+        self._people, self._sessions, self._tokens, self._passed = {}, {}, {}, {}
         self.add(found, now)
 
     def add(self, found: Iterable[Revocation], now: float | None = None) -> None:
         """Add what is new since; `now` is when it was read, None if it was not all of it."""
+        if now is not None and now < self._read:  # what was over is not over yet
+            self._passed.clear()
         for kind, issuer, id_, before, ends in found:
+            self._passed.clear()
             if kind == "person":
                 self._people.setdefault(issuer, {})[id_] = (before, ends)
             else:
                 self._ids(kind).setdefault(issuer, {})[id_] = ends
         self._read = self._read if now is None else now
-        self._passed.clear()
 
     def forget(self, over: Iterable[Revocation]) -> None:
         """Leave out what is over, unless it has another end by now."""
@@ -131,15 +136,20 @@ class Revocations:
             raise StateUnavailable("what was taken back could not be asked for too long")
         if self._passed.get(id(caller)) is caller:
             return
-        for kind, issuer, id_ in _concerning(caller):
-            if kind == "person":
-                person = self._people.get(issuer, {}).get(id_)
-                if person is not None:
-                    self._check_person(person, caller, now)
-            elif now < self._ids(kind).get(issuer, {}).get(id_, 0.0):
-                if kind == "token":
-                    raise Revoked("the token was taken back", code="revoked-token")
-                raise Revoked("the session was ended", code="revoked-session")
+        issuer, claims = caller.issuer_url, caller.claims
+        people, sessions = self._people.get(issuer), self._sessions.get(issuer, _NONE)
+        if people and (person := people.get(caller.subject)):
+            self._check_person(person, caller, now)
+        ours, theirs, token = claims.get("sid"), claims.get("op_sid"), claims.get("jti")
+        if isinstance(ours, str) and (
+            now < self._sessions.get("", _NONE).get(ours, 0.0)
+            or now < sessions.get(ours, 0.0)  # the issuer's, of a token
+        ):
+            raise Revoked("the session was ended", code="revoked-session")
+        if isinstance(theirs, str) and now < sessions.get(theirs, 0.0):
+            raise Revoked("the session was ended", code="revoked-session")
+        if isinstance(token, str) and now < self._tokens.get(issuer, _NONE).get(token, 0.0):
+            raise Revoked("the token was taken back", code="revoked-token")
         if len(self._passed) >= MAX_PASSED:
             self._passed.clear()
         self._passed[id(caller)] = caller
@@ -155,27 +165,20 @@ class Revocations:
             raise Revoked("this person may not come in for a time", code="revoked-person")
 
 
-def _concerning(caller: Caller) -> Iterator[tuple[Kind, str, str]]:
-    """Kind, issuer and id of all that can take something back from a caller."""
-    issuer = caller.issuer_url
-    yield "person", issuer, caller.subject
-    found: tuple[tuple[Kind, str, str], ...] = (
-        ("session", "", "sid"),
-        ("session", issuer, "sid"),  # of a token
-        ("session", issuer, "op_sid"),
-        ("token", issuer, "jti"),
-    )
-    for kind, of, claim in found:
-        id_ = caller.claims.get(claim)
-        if isinstance(id_, str):
-            yield kind, of, id_
-
-
 def names_of(caller: Caller) -> list[str]:
-    """The names of the entries that can take something back from a caller; none for an anonymous one."""
+    """The names of all entries that `Revocations.check` would refuse a caller for; none for an anonymous one."""
     if not caller.signed_in:
         return []
-    return [Revocation(kind, issuer, id_, 0.0, 0.0).name for kind, issuer, id_ in _concerning(caller)]
+    issuer, claims = caller.issuer_url, caller.claims
+    ours, theirs, token = claims.get("sid"), claims.get("op_sid"), claims.get("jti")
+    found: tuple[tuple[Kind, str, object], ...] = (
+        ("person", issuer, caller.subject),
+        ("session", "", ours),
+        ("session", issuer, ours),
+        ("session", issuer, theirs),
+        ("token", issuer, token),
+    )
+    return [Revocation(kind, of, id_, 0.0, 0.0).name for kind, of, id_ in found if isinstance(id_, str)]
 
 
 def to_text(one: Revocation) -> str:

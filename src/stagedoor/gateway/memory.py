@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import time
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from ..core.errors import StagedoorError, StateUnavailable
@@ -65,6 +67,24 @@ class _Unsaved(NamedTuple):
     waiting: list[asyncio.Future[None]]
 
 
+class _Seen:
+    """What was found in the list, by marks of four bytes, because the names would double the memory of the list.
+
+    Of a hundred thousand that are lost one may be overlooked every few hundred times.
+    """
+
+    def __init__(self) -> None:
+        self._marks = [array("I") for _ in range(4096)]
+
+    def add(self, one: Revocation) -> None:
+        mark = hash(one[:3])
+        self._marks[mark & 0xFFF].append(mark >> 12 & 0xFFFFFFFF)
+
+    def __contains__(self, one: Revocation) -> bool:
+        mark = hash(one[:3])
+        return mark >> 12 & 0xFFFFFFFF in self._marks[mark & 0xFFF]
+
+
 class Memory:
     """Keeps a list of revocations up to date, and remembers what the door wishes.
 
@@ -82,7 +102,7 @@ class Memory:
         self._threads = Threads(4, "state", StateUnavailable)
         self._sequence = 0
         self._unreadable: dict[int, float] = {}
-        self._seen: set[int] | None = None  # what was found in the list while all of it is read
+        self._seen: _Seen | None = None  # what was found in the list while all of it is read
         self._unsaved: dict[str, _Unsaved] = {}
         self._writing: asyncio.Task[None] | None = None
         self._reading = asyncio.Lock()
@@ -146,7 +166,7 @@ class Memory:
 
     async def read_all(self) -> None:
         """Read the whole list, and write to it what it has lost: a restart, an older backup, a replica that lagged."""
-        self._seen = set()
+        self._seen = _Seen()
         try:
             await self._look_at_clock()
             await self._compare(self._seen)
@@ -165,7 +185,7 @@ class Memory:
         self._loses = bool(lost)
         self._write_on()
 
-    async def _compare(self, seen: set[int]) -> None:
+    async def _compare(self, seen: _Seen) -> None:
         unreadable, after, more = dict[int, float](), 0, True
         while more:
             page = await self._ask(self._page, after)
@@ -176,7 +196,7 @@ class Memory:
                     self.revocations.add((one,))
                 # One that is not as it is known here is newer, or from an older backup.
                 if known in (None, one) or number > self._sequence:
-                    seen.add(_mark(one))
+                    seen.add(one)
             after, more = page.last or after, page.more
             await asyncio.sleep(PAUSE)
         self._unreadable = unreadable | {number: e for number, e in self._unreadable.items() if number > after}
@@ -185,26 +205,27 @@ class Memory:
         """In a thread: ask for a page. What is over and cannot be read concerns nobody."""
         entries = self._state.after(after)
         found, unreadable = list[tuple[int, Revocation]](), dict[int, float]()
-        for entry in entries:
+        for entry in _giving_way(entries):
             try:
                 found.append((entry.sequence, from_text(entry.text)))
             except ValueError:
                 unreadable[entry.sequence] = entry.ends
         return _Page(found, unreadable, entries[-1].sequence if entries else None, len(entries) >= PAGE)
 
-    def _lost_and_over(self, seen: set[int], now: float) -> tuple[list[Revocation], list[Revocation]]:
+    def _lost_and_over(self, seen: _Seen, now: float) -> tuple[list[Revocation], list[Revocation]]:
         """In a thread: what the list has lost, and what may be forgotten."""
         lost, over = list[Revocation](), list[Revocation]()
-        for one in self.revocations:
+        for one in _giving_way(self.revocations):
             if one.ends <= now - KEPT:
                 over.append(one)
-            elif one.ends > now and _mark(one) not in seen and one.name not in self._unsaved:
+            elif one.ends > now and one not in seen and one.name not in self._unsaved:
                 lost.append(one)
         return lost, over
 
     def _note(self, found: Sequence[Revocation]) -> None:
         if self._seen is not None:
-            self._seen.update(map(_mark, found))
+            for one in found:
+                self._seen.add(one)
         self.revocations.add(found)
 
     async def _ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -327,6 +348,9 @@ class Memory:
         self._state.close()
 
 
-def _mark(one: Revocation) -> int:
-    """Stands for a name in a set of a hundred thousand, which texts would make three times as large."""
-    return hash(one[:3])
+def _giving_way(found: Iterable[T]) -> Iterator[T]:
+    """Let the event loop have the interpreter now and then: it would wait five milliseconds for it, again and again."""
+    for at, one in enumerate(found):
+        if at % 50 == 0:
+            time.sleep(0.00005)
+        yield one
