@@ -747,8 +747,10 @@ def test_keys_are_read_here_and_those_that_aws_keeps_are_left_there(
         ("dynamodb://Course_catalogue-1.2", "dynamodb://Course_catalogue-1.2"),
     ],
 )
-def test_a_catalogue_is_a_file_beside_the_settings_or_a_table(home: Path, written: str, url: str) -> None:
-    assert read(home, with_("catalogue", f'url = "{written}"')).catalogue == url.format(home=home)
+def test_a_catalogue_or_state_is_a_file_beside_the_settings_or_a_table(home: Path, written: str, url: str) -> None:
+    for section in ("catalogue", "state"):
+        found = read(home, with_(section, f'url = "{written}"'))
+        assert getattr(found, section) == url.format(home=home)
 
 
 # --- secrets that AWS keeps
