@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from stagedoor.core import revocations
 from stagedoor.core.caller import ANONYMOUS, Caller
 from stagedoor.core.errors import Revoked, StateUnavailable
 from stagedoor.core.messages import Entry, Keep, Recall, Recalled, Reply, Serve, Wish
-from stagedoor.core.revocations import KINDS, MAX_PASSED, Revocation, Revocations, from_text, names_of, to_text
+from stagedoor.core.revocations import MAX_PASSED, Revocation, Revocations, from_text, names_of, to_text
 from tests.helpers.signing_in import END, Browser, SigningIn, location
 from tests.helpers.support import ISSUER, NOW, SITE, b64, bearer, claims, rsa_signer, token
 
@@ -622,7 +623,7 @@ def test_an_entry_keeps_any_text_and_no_other_members() -> None:
 )
 def test_the_names_that_concern_a_caller_are_those_that_they_are_refused_for(claim: dict[str, Any]) -> None:
     refused = set()
-    for kind, of, id_ in itertools.product(KINDS, ("", ISSUER, "https://other.example"), ("ann", "s", "o", "t")):
+    for kind, of, id_ in itertools.product(revocations.KINDS, ("", ISSUER, "https://other.example"), ("ann", "s", "o", "t")):
         one = Revocation(kind, of, id_, NOW, LATER)
         try:
             listed(one).check(who(**claim), NOW)
