@@ -31,6 +31,12 @@ class Direct:
 
 
 @pytest.fixture(autouse=True)
+def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was taken back is refused at once by a site without a fault; others have a clock of their own."""
+    monkeypatch.setattr("stagedoor.doctor.taken_back.sleep", lambda _: None)
+
+
+@pytest.fixture(autouse=True)
 def _without_the_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests of the command ask over TCP all the same, and with CI=true every test does."""
     if "doctor" in request.fixturenames or services.must_be_here():

@@ -13,6 +13,7 @@ import pytest
 
 from stagedoor.doctor import Outcome, Report, Subject, examine
 from stagedoor.doctor.wire import Origin
+from stagedoor.settings import parse
 from tests.doctor.test_questions import found, skipped, stranger, subject, told
 from tests.helpers.commands import say
 from tests.helpers.faulty_sites import PRIVATE, PUBLIC, Asked, FaultySite, Told, tokens
@@ -163,6 +164,74 @@ def test_a_bad_token_of_another_person_shows_nothing(
     with FaultySite(fault) as site:
         report = examine(subject(site, **brought))
     assert why in outcome(report, question).skipped, told(report)
+
+
+# --- what is taken back
+
+ANN = of()
+
+
+@pytest.mark.parametrize(
+    ("brought", "why"),
+    [
+        ({"spend": ANN, "token": ANN}, "that of --token, too"),
+        ({"spend": of(jti="1"), "token": of(jti="1")}, "that of --token, too"),
+        ({"spend": of(jti="1"), "admin": of(jti="1", sub="root")}, "that of --admin-token, too"),
+        ({"spend": of(jti="1"), "other": of(jti="1", sub="ben")}, "that of --other-token, too"),
+        ({"spend": of()}, "has no jti"),
+        ({"spend": "x" * 24}, "has no jti"),
+        ({"spend": of(jti="1", sub="ben")}, "does not open the object"),
+        ({"admin": of(jti="2", sub="ben")}, "nothing was taken back with the admin's token: 403"),
+        ({"admin": None}, "--admin-token FILE"),
+        ({"spend": None}, "--spend-token FILE"),
+    ],
+)
+def test_no_token_is_taken_back_but_the_one_that_was_brought_for_it(brought: dict[str, str | None], why: str) -> None:
+    with FaultySite() as site:
+        report = examine(subject(site, **brought))
+        asked = [json.loads(one.body) for one in site.asked if one.path == "/-/revocations" and one.body]
+    assert found(report) == [], told(report)
+    assert why in outcome(report, "revoked-token").skipped
+    jtis = {one["jti"] for one in asked if not one["jti"].startswith("doctor-")}
+    assert jtis <= ({"to-spend"} if "403" in why else set())
+
+
+NO_STATE = '[site]\nurl = "http://127.0.0.1:1"\nstore = "memory:"\n'
+
+
+@pytest.mark.parametrize(
+    ("more", "state", "waits"), [("", "note", False), ('[state]\nurl = "redis://127.0.0.1/0"\n', "found", True)]
+)
+def test_where_the_settings_have_no_state_a_session_that_goes_on_is_no_surprise(
+    more: str, state: str, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naps: list[float] = []
+    monkeypatch.setattr("stagedoor.doctor.taken_back.sleep", naps.append)
+    with FaultySite("sign-out-forgets") as site:
+        report = examine(subject(site, settings=parse(NO_STATE + more), admin=None))
+    got = outcome(report, "signed-out-session")
+    assert (got.state, "nothing can be taken back before it ends" in got.evidence[0].got) == (state, not waits)
+    assert "url in [state]" in got.question.mend
+    assert (sum(naps) >= 6) == waits
+
+
+def test_it_waits_no_longer_than_the_site_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers read the list from time to time, so some may open for a moment."""
+    with FaultySite("revoked-at-one-worker", "sign-out-at-one-worker") as site:
+        monkeypatch.setattr("stagedoor.doctor.taken_back.sleep", lambda _: site.mend())
+        report = examine(subject(site))
+    assert found(report) == [], told(report)
+
+
+def test_a_site_without_sign_out_or_sessions_shows_nothing() -> None:
+    with FaultySite("no-sign-in") as site:
+        report = examine(subject(site))
+    assert "POST /-/logout gets 404" in outcome(report, "signed-out-session").skipped
+    with FaultySite("no-endpoints") as site:
+        report = examine(subject(site))
+    assert "makes no session" in outcome(report, "signed-out-session").skipped
+    assert "no provider can end sessions" in outcome(report, "logout-forged").skipped
+    assert "nothing was taken back" in outcome(report, "revoked-token").skipped
 
 
 # --- keys

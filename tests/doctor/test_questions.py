@@ -42,6 +42,8 @@ def subject(site: FaultySite, **more: Any) -> Subject:
         keys=(rsa_signer().jwk,),
         query="token",
         session="session",
+        admin=brought.root,
+        spend=brought.spend,
     )
     return replace(whole, **more)
 
@@ -55,7 +57,8 @@ def stranger(site: FaultySite) -> Subject:
 def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultySite]:
     """A site with the faults of the parameter, whose clock goes on when the doctor waits."""
     with FaultySite(*getattr(request, "param", ())) as site:
-        monkeypatch.setattr("stagedoor.doctor.signed_urls.sleep", site.wait)
+        for name in ("signed_urls", "taken_back"):
+            monkeypatch.setattr(f"stagedoor.doctor.{name}.sleep", site.wait)
         yield site
 
 
@@ -75,7 +78,8 @@ def doctor(
     return run
 
 
-TOKENS = ("--token", "ann.token", "--other-token", "ben.token", "--jwks", "jwks.json")
+TAKING = ("--admin-token", "root.token", "--spend-token", "spend.token")
+TOKENS = ("--token", "ann.token", "--other-token", "ben.token", "--jwks", "jwks.json", *TAKING)
 
 
 def found(report: Report) -> list[str]:
@@ -138,7 +142,9 @@ def test_a_planted_fault_is_found_by_its_question_and_by_no_other(
     site: FaultySite, question: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first fault of each question is in front of all questions; the others are, too, with CI=true alone."""
-    settings = parse(CORS_SETTINGS) if site.has("cors-listed-ending", "cors-listed-http") else None
+    settings = (
+        parse(CORS_SETTINGS) if site.has("cors-listed-ending", "cors-listed-http", "revokes-for-listed") else None
+    )
     if not site.has(FIRST[question]) and not services.must_be_here():
         few = builds_on(question, *OTHERS_BUILD_ON)
         monkeypatch.setattr("stagedoor.doctor.QUESTIONS", [one for one in QUESTIONS if one.name in few])
@@ -276,13 +282,16 @@ def test_an_object_without_bytes_is_known_again(site: FaultySite) -> None:
 # --- what it does to a site
 
 
+TAKING_BACK = ("/-/revocations", "/-/backchannel-logout")
+
+
 def test_it_writes_to_nothing_that_there_is(site: FaultySite) -> None:
     examine(subject(site))
     made_up = {one.target for one in site.asked if one.method in ("PUT", "PATCH", "MKCOL", "DELETE")}
     assert len(made_up) == 1
     assert "no-such-" in made_up.pop()
     posted = {one.path for one in site.asked if one.method == "POST" and "no-such-" not in one.path}
-    assert posted <= {"/-/session", "/-/urls", "/-/cookies", "/-/callback", "/-/logout", PRIVATE}
+    assert posted <= {"/-/session", "/-/urls", "/-/cookies", "/-/callback", "/-/logout", *TAKING_BACK, PRIVATE}
     assert not any(one.body for one in site.asked if one.path == PRIVATE)
 
 
@@ -290,7 +299,7 @@ def test_it_writes_to_nothing_that_there_is(site: FaultySite) -> None:
 @pytest.mark.parametrize("known", [subject, stranger])
 def test_it_sends_no_more_than_it_says(site: FaultySite, known: Callable[[FaultySite], Subject]) -> None:
     report = examine(known(site))
-    assert len(site.asked) == report.requests < 720 < wire.MAX_REQUESTS
+    assert len(site.asked) == report.requests < 760 < wire.MAX_REQUESTS
 
 
 def test_it_stops_when_there_were_enough_requests(site: FaultySite, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -702,6 +711,9 @@ def test_no_token_and_no_signature_is_ever_printed(doctor: Doctor, site: FaultyS
         (("--path", "/"), "--path takes the path of an object"),
         (("--path", "/a?b"), "--path takes the path of an object"),
         (("--path", PRIVATE, "--token", "old.token"), "give a new one"),
+        (("--path", PRIVATE, "--spend-token", "old.token"), "--spend-token has expired"),
+        (("--path", PRIVATE, "--admin-token", "old.token"), "--admin-token has expired"),
+        (("--spend-token", "spend.token"), "name it with --path"),
         (("--path", PRIVATE, "--token", "-", "--other-token", "-"), "only one token"),
         (("--path", PRIVATE, "--pass-url", "https://elsewhere.example.com/x?Signature=y"), "of the same site"),
         (("--path", PRIVATE, "--bucket-url", "s3://bucket"), "not an https"),

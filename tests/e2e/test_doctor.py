@@ -30,6 +30,7 @@ FILES = {
 PASSES = '[passes]\nkey_id = "K1"\nprivate_key = "file:private.pem"\n'
 LOGIN = '[login]\npage = "https://app.example.com/login"\n'
 SESSIONS = '[login]\nsession_keys = ["file:session.key"]\n'
+STATE = '[state]\nurl = "sqlite:///state.db"\n[admin]\nallow = { groups = ["site-admins"] }\n'
 CORS = '[cors]\norigins = ["https://app.example.com"]\n'
 
 
@@ -64,6 +65,8 @@ def bring(folder: Path) -> list[str]:
         "--other-token": fresh_token(sub="ben"),
         "--expired-token": fresh_token(exp=time.time() - 60),
         "--foreign-token": fresh_token(aud="another-app"),
+        "--admin-token": fresh_token(sub="root", groups=["site-admins"]),
+        "--spend-token": fresh_token(jti="to-spend"),
     }
     words = ["--path", PRIVATE, "--public", PUBLIC, "--settings", "stagedoor.toml"]
     for option, token in files.items():
@@ -77,6 +80,7 @@ SIGN_IN = {
     *("sign-in-scripts", "sign-in-framed"),
 }
 HERE = {"certificate", "old-tls", "plain-http", "hsts", "sandbox", "bucket", "writable-attributes"}
+NO_PROVIDER = {"logout-forged"}
 PASS_QUESTIONS = {"pass-tampered", "pass-extended", "pass-expired"}
 
 
@@ -84,12 +88,14 @@ PASS_QUESTIONS = {"pass-tampered", "pass-extended", "pass-expired"}
     ("site", "more", "not_asked"),
     [
         pytest.param(
-            *("", "", PASS_QUESTIONS), id="plain", marks=pytest.mark.thorough("2 s; the others are asked all this, too")
+            *("", STATE, PASS_QUESTIONS),
+            id="plain",
+            marks=pytest.mark.thorough("2 s; the others are asked all this, too"),
         ),
         pytest.param(
-            'index = "index.html"\ntrust_html = true\n', LOGIN + CORS, PASS_QUESTIONS, id="index, login, cors"
+            'index = "index.html"\ntrust_html = true\n', STATE + LOGIN + CORS, PASS_QUESTIONS, id="index, login, cors"
         ),
-        pytest.param("", PASSES + SESSIONS + CORS + "[gateway]\nworkers = 2\n", set(), id="passes, workers"),
+        pytest.param("", STATE + PASSES + SESSIONS + CORS + "[gateway]\nworkers = 2\n", set(), id="passes, workers"),
     ],
 )
 def test_our_gateway_is_all_good(tmp_path: Path, site: str, more: str, not_asked: set[str]) -> None:
@@ -100,8 +106,9 @@ def test_our_gateway_is_all_good(tmp_path: Path, site: str, more: str, not_asked
         told = ask(tmp_path, f"http://{HOST}:{served.port}", *bring(tmp_path))
     assert told.named("found", "note") == [], told.answer
     assert told.code == 0
-    assert set(told.named("skipped")) == HERE | SIGN_IN | not_asked
-    assert told.answer["requests"] < 720
+    assert set(told.named("skipped")) == HERE | SIGN_IN | NO_PROVIDER | not_asked
+    assert {"signed-out-session", "revoked-token", "revocations-open"} <= set(told.named("good"))
+    assert told.answer["requests"] < 760
     assert "eyJ" not in "".join(str(one) for one in served.lines()), "no token is in the log"
 
 
@@ -129,13 +136,25 @@ def test_our_gateway_with_sign_in_is_all_good(tmp_path: Path, several: bool) -> 
     prepare(tmp_path, FILES)
     (tmp_path / "session.key").write_bytes(b"k" * 48)
     with provider("one") as (server, one), provider("two") as (_, two):
-        text = settings_text(more=one + (two if several else "") + SESSIONS)
+        text = settings_text(more=one + (two if several else "") + SESSIONS + STATE)
         with serve(tmp_path, text) as served:
             told = ask(tmp_path, f"http://{HOST}:{served.port}", *bring(tmp_path))
     assert told.named("found", "note", "failed") == [], told.answer
     assert set(told.named("skipped")) == HERE | PASS_QUESTIONS
-    assert {*SIGN_IN, "sign-out-by-link", "sign-out-cross-site", "session-life"} <= set(told.named("good"))
+    ours = {"sign-out-by-link", "sign-out-cross-site", "session-life", "signed-out-session", "logout-forged"}
+    assert SIGN_IN | ours <= set(told.named("good"))
     assert "/token" in server.asked, "the made-up code was traded"
+
+
+def test_without_a_state_our_gateway_takes_nothing_back_and_the_doctor_says_so(tmp_path: Path) -> None:
+    prepare(tmp_path, FILES)
+    with serve(tmp_path, settings_text()) as served:
+        told = ask(tmp_path, f"http://{HOST}:{served.port}", *bring(tmp_path))
+    assert told.named("found", "failed") == [], told.answer
+    assert told.named("note") == ["signed-out-session", "revoked-token"]
+    notes = [one for one in told.answer["questions"] if one["state"] == "note"]
+    assert all("nothing can be taken back before it ends" in str(one["evidence"]) for one in notes)
+    assert all("url in [state]" in one["mend"] for one in notes)
 
 
 def test_our_gateway_before_a_bucket_is_all_good_and_the_open_bucket_is_found(tmp_path: Path) -> None:
@@ -150,19 +169,21 @@ def test_our_gateway_before_a_bucket_is_all_good_and_the_open_bucket_is_found(tm
         "AWS_SECRET_ACCESS_KEY": "secret",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-    with serve(tmp_path, settings_text(store, PASSES), **keys) as served:
+    with serve(tmp_path, settings_text(store, PASSES + STATE), **keys) as served:
         url = f"http://{HOST}:{served.port}"
         told = ask(tmp_path, url, *bring(tmp_path), env=keys)
         with_bucket = ask(tmp_path, url + PRIVATE, "--bucket-url", f"{stores.endpoint()}/{bucket}")
     assert told.named("found", "note") == [], told.answer
-    assert set(told.named("skipped")) == HERE | SIGN_IN
+    assert set(told.named("skipped")) == HERE | SIGN_IN | NO_PROVIDER
     assert with_bucket.named("found") == ["bucket"], "moto lets everybody in"
 
 
 def test_our_gateway_with_tls_lacks_nothing(tmp_path: Path) -> None:
     prepare(tmp_path, FILES)
     certificate(tmp_path)
-    text = settings_text('store = "./files"', TLS).replace("http://127.0.0.1:8080", "https://127.0.0.1:8080")
+    text = settings_text('store = "./files"', f"{TLS}\n{STATE}").replace(
+        "http://127.0.0.1:8080", "https://127.0.0.1:8080"
+    )
     with serve(tmp_path, text, port=free_port()) as served:
         url, words = f"https://{HOST}:{served.port}", bring(tmp_path)
         told = ask(tmp_path, url, *words, env={"SSL_CERT_FILE": str(tmp_path / "cert.pem")})
@@ -238,7 +259,10 @@ def test_nginx_that_lists_folders_is_found(tmp_path: Path) -> None:
 def test_a_check_behind_a_cache_is_found(tmp_path: Path) -> None:
     """The gateway says private; nginx was told to ignore it, and to keep one copy for a path."""
     prepare(tmp_path, FILES)
-    with serve(tmp_path, settings_text()) as served, nginx(tmp_path, CACHED.format(gateway=served.port)) as url:
+    with (
+        serve(tmp_path, settings_text(more=STATE)) as served,
+        nginx(tmp_path, CACHED.format(gateway=served.port)) as url,
+    ):
         told = ask(tmp_path, url, *bring(tmp_path))
         again = ask(tmp_path, url, *bring(tmp_path))
     assert told.named("found", "note") == ["cache-replay"], told.answer
@@ -260,7 +284,7 @@ def test_a_check_by_location_that_a_slash_gets_around_is_found(tmp_path: Path) -
 def test_keys_of_the_provider_can_be_brought(tmp_path: Path) -> None:
     prepare(tmp_path, FILES)
     (tmp_path / "keys.json").write_bytes(key_set(rsa_signer()))
-    with serve(tmp_path, settings_text()) as served:
+    with serve(tmp_path, settings_text(more=STATE)) as served:
         (tmp_path / "ann.txt").write_text(fresh_token())
         told = ask(tmp_path, f"http://{HOST}:{served.port}{PRIVATE}", "--token", "ann.txt", "--jwks", "keys.json")
     assert told.named("found", "note") == [], told.answer

@@ -226,12 +226,28 @@ FAULTS: Mapping[str, str] = {
     "session-for-days": "session-life",
     "session-says-days": "session-life",
     "session-in-caches": "session-life",
+    "sign-out-forgets": "signed-out-session",
+    "sign-out-late": "signed-out-session",
+    "sign-out-at-one-worker": "signed-out-session",
+    "revoked-counts": "revoked-token",
+    "revoked-late": "revoked-token",
+    "revoked-at-one-worker": "revoked-token",
+    "revoked-in-session": "revoked-token",
+    "revoked-makes-sessions": "revoked-token",
+    "revokes-for-anybody": "revocations-open",
+    "revokes-for-users": "revocations-open",
+    "revokes-from-anywhere": "revocations-open",
+    "revokes-for-listed": "revocations-open",
+    "revocations-shown": "revocations-open",
+    "logout-token-unsigned": "logout-forged",
+    "logout-token-by-any-key": "logout-forged",
 }
 
 NOTES: Mapping[str, str] = {
     "no-cache-control": "cache-silence",
     "careless-cookie": "session-cookie",
     "asks-provider-for-anybody": "sign-in-state",
+    "revokes-nothing": "revoked-token",
 }
 """Faults that are worth a word, and no failure."""
 
@@ -291,6 +307,7 @@ class FaultySite:
         self._yes: set[str] = set()
         self._attempts: dict[str, tuple[str, str]] = {}
         self._ended: set[str] = set()
+        self._taken: dict[str, float] = {}
         self._check = signatures.load(rsa_signer().jwk)
         site = self
 
@@ -326,6 +343,10 @@ class FaultySite:
     def wait(self, seconds: float) -> None:
         """Let time go by, for this site alone."""
         self.later += seconds
+
+    def mend(self) -> None:
+        """Have no fault any more."""
+        self.faults = frozenset()
 
     def _now(self) -> float:
         return time.time() + self.later
@@ -696,6 +717,9 @@ class FaultySite:
         late = self.has("expired-counts") or (self.has("api-takes-expired") and asked.path == "/-/urls")
         if float(str(found.get("exp", 0))) < self._now() and not late:
             return None
+        careless = self.has("revoked-makes-sessions") and asked.path == "/-/session"
+        if self._is_taken_back("revoked", str(found.get("jti"))) and not careless:
+            return None
         return str(found.get("sub")) if found.get("iss") == ISSUER else None
 
     def _signed(self, asked: Asked, value: str, header: Mapping[str, Any]) -> bool:
@@ -738,9 +762,20 @@ class FaultySite:
         found += [b"secret"] * self.has("weak-secret")
         return found + [b""] * (self.has("kid-is-a-file") and str(header.get("kid")).endswith("/dev/null"))
 
+    def _is_taken_back(self, how: str, id_: str) -> bool:
+        """Does this site refuse what was taken back, by sign-out or by an admin?"""
+        since = self._taken.get(id_)
+        if since is None or self.has("sign-out-forgets" if how == "sign-out" else "revoked-counts"):
+            return False
+        if self.has(f"{how}-at-one-worker") and len(self.asked) % 3 == 0:
+            return False
+        return not self.has(f"{how}-late") or self._now() - since > 30
+
     def _in_session(self, value: str) -> str | None:
         parts = forge.decode(value)
-        if parts is None or value in self._ended:
+        if parts is None or value in self._ended or self._is_taken_back("sign-out", value):
+            return None
+        if self._is_taken_back("revoked", str(parts[1].get("jti"))) and not self.has("revoked-in-session"):
             return None
         message, _, last = value.rpartition(".")
         if b64(hmac.digest(SECRET, message.encode(), "sha256")) == last:
@@ -764,6 +799,10 @@ class FaultySite:
     def _own(self, asked: Asked) -> Told:
         if asked.path in ("/-/login", "/-/callback", "/-/logout") and not self.has("no-sign-in"):
             return self._sign_in(asked)
+        if asked.path == "/-/revocations":
+            return self._revocations(asked)
+        if asked.path == "/-/backchannel-logout" and asked.method == "POST":
+            return self._told_to_end(asked)
         if asked.path == "/-/whoami" and (who := self._caller(asked)):
             return Told(200, {"Content-Type": "application/json"}, json.dumps({"sub": who}).encode())
         if asked.path == "/-/explain" and self.has("explains-to-anybody"):
@@ -797,11 +836,38 @@ class FaultySite:
         made = f"{url}?Expires={end}&Signature={self._signature(asked, '/' + wish['file'], str(end))}"
         return Told(201, {"Content-Type": "application/json"}, json.dumps({"signedUrl": made}).encode())
 
+    def _revocations(self, asked: Asked) -> Told:
+        if self.has("revokes-nothing"):
+            return Told(404, {"Content-Type": "application/problem+json"}, b'{"code": "revocations-inactive"}')
+        origin, caller = asked.fields.get("origin", self.url), self._caller(asked)
+        anywhere = self.has("revokes-from-anywhere") or (self.has("revokes-for-listed") and origin == ORIGIN)
+        if origin != self.url and not anywhere:
+            return Told(403)
+        shown = self.has("revocations-shown") and asked.method == "GET"
+        may = (
+            caller == "root"
+            or self.has("revokes-for-anybody")
+            or (caller is not None and self.has("revokes-for-users"))
+        )
+        if not may and not shown:
+            return Told(403 if caller else 401)
+        if asked.method == "GET":
+            return Told(200, {"Content-Type": "application/json"}, b'{"revocations": [], "after": null}')
+        self._taken[json.loads(asked.body)["jti"]] = self._now()
+        return Told(201, {"Content-Type": "application/json"}, b"{}")
+
+    def _told_to_end(self, asked: Asked) -> Told:
+        parts = forge.decode(dict(parse_qsl(asked.body.decode())).get("logout_token", ""))
+        unsigned = parts is not None and str(parts[0].get("alg")) == "none"
+        ends = self.has("logout-token-unsigned") and unsigned
+        ends = ends or (self.has("logout-token-by-any-key") and parts is not None and "RS256" in parts[0].values())
+        return Told(200 if ends else 400)
+
     def _new_session(self, asked: Asked, caller: str, flags: list[str]) -> Told:
         left = 600 if asked.cookie("token") else int(float(str(self._claims(asked).get("exp", 0))) - self._now())
         days = 7 * 86_400
         end = int(self._now()) + (days if self.has("session-says-days") else left)
-        about = {"sub": caller, "exp": end, "sid": secrets.token_hex(4)}
+        about = {"sub": caller, "exp": end, "sid": secrets.token_hex(4), "jti": self._claims(asked).get("jti")}
         session = sealed(b'{"alg":"HS256"}', json.dumps(about).encode(), _mac)
         before = asked.cookie("session") or ""
         if before and self.has("session-continued" if self._in_session(before) is None else "session-not-replaced"):
@@ -934,6 +1000,8 @@ class FaultySite:
                 "sign-out-without-origin": not origin,
             }
             welcome = origin == self.url or any(self.has(fault) and taken for fault, taken in careless.items())
+            if welcome:
+                self._taken.setdefault(asked.cookie("session") or "", self._now())
             return self._signed_out() if welcome else Told(403)
         careless = {
             "link-signs-out": asked.method == "GET",
@@ -992,6 +1060,8 @@ class Tokens(NamedTuple):
     ben: str
     old: str
     foreign: str
+    root: str
+    spend: str
 
 
 def tokens() -> Tokens:
@@ -1001,6 +1071,8 @@ def tokens() -> Tokens:
         token(claims(exp=until, sub="ben")),
         token(claims(exp=time.time() - 600)),
         token(claims(exp=until, aud="another-app")),
+        token(claims(exp=until, sub="root", jti="of-root")),
+        token(claims(exp=until, jti="to-spend")),
     )
 
 

@@ -39,6 +39,12 @@ Token = Annotated[
 OtherToken = Annotated[str | None, Option(metavar="TOKEN", help="token of a caller who may not read it")]
 ExpiredToken = Annotated[str | None, Option(metavar="TOKEN", help="expired token of a caller who may read it")]
 ForeignToken = Annotated[str | None, Option(metavar="TOKEN", help="token of the same provider for another app")]
+AdminToken = Annotated[
+    str | None, Option(metavar="TOKEN", help="token of a caller whom [admin] names; takes back --spend-token")
+]
+SpendToken = Annotated[
+    str | None, Option(metavar="TOKEN", help="token of a caller who may read it, made for this: it is taken back")
+]
 PassUrl = Annotated[str | None, Option(metavar="URL", help="a signed URL of the object; default: ask the site for one")]
 BucketUrl = Annotated[str | None, Option(metavar="URL", help="the bucket's own address, which must refuse everyone")]
 SiteSettings = Annotated[
@@ -63,6 +69,8 @@ def command(
     other_token: OtherToken = None,
     expired_token: ExpiredToken = None,
     foreign_token: ForeignToken = None,
+    admin_token: AdminToken = None,
+    spend_token: SpendToken = None,
     pass_url: PassUrl = None,
     bucket_url: BucketUrl = None,
     file: SiteSettings = None,
@@ -78,6 +86,9 @@ def command(
     read, and try to write under one random name. Tokens are sent to the site
     alone and never printed. Exit code 1: something was found.
 
+    With --admin-token and --spend-token an admin takes the second one back,
+    for good: it opens nothing afterwards. No other token is taken back.
+
     \b
     examples:
       stagedoor doctor https://assets.example.com --path /users/ann/photo.png
@@ -91,6 +102,8 @@ def command(
         "--other-token": other_token,
         "--expired-token": expired_token,
         "--foreign-token": foreign_token,
+        "--admin-token": admin_token,
+        "--spend-token": spend_token,
     }
     settings = load_settings(file) if file else None
     subject = _subject(url, path, public, tokens, pass_url, bucket_url, settings, jwks, cookie, query)
@@ -161,7 +174,7 @@ def _subject(
     for option, name in (("--cookie", cookie), ("--query", query)):
         if name is not None and not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.ASCII):
             raise WrongUsage(f"{option} takes a name: letters, digits, - and _")
-    token, other, expired, foreign = _read_tokens(tokens)
+    token, other, expired, foreign, admin, spend = _read_tokens(tokens)
     sources = settings.token_sources if settings else None
     in_query = sources.query if sources and "query" in sources.order else None
     return Subject(
@@ -179,6 +192,8 @@ def _subject(
         cookie=cookie or (sources.cookie if sources else "token"),
         query=query or in_query,
         session=sources.session if sources else "",
+        admin=admin,
+        spend=spend,
     )
 
 
@@ -190,6 +205,9 @@ def _read_tokens(tokens: Mapping[str, str | None]) -> list[str | None]:
     read = [_read_token(option, text) for option, text in tokens.items()]
     if read[0] is not None and forge.expired(read[0]):
         raise WrongUsage("the token has expired: give a new one, and this one as --expired-token")
+    for option, value in zip(tokens, read, strict=True):
+        if option in ("--admin-token", "--spend-token") and value is not None and forge.expired(value):
+            raise WrongUsage(f"the token of {option} has expired: give a new one")
     return read
 
 

@@ -98,6 +98,8 @@ _MISSING = {
     "other": "give a token of a caller who may not read the object: --other-token FILE",
     "expired": "give an old token of a caller who may read the object: --expired-token FILE",
     "foreign": "give a token of the same provider for another application: --foreign-token FILE",
+    "admin": "give a token of a caller who may take access back, and one to spend: --admin-token FILE",
+    "spend": "give a token of a caller who may read the object, which will be taken back: --spend-token FILE",
     "bucket": "name the bucket's own address: --bucket-url https://…",
     "settings": "give the site's settings: --settings FILE",
     "query": "only for sites that take tokens in URLs: --query NAME, or --settings FILE",

@@ -5,7 +5,7 @@ The function that asks a question is named after it.
 
 from __future__ import annotations
 
-from . import access, answers, bad_tokens, bypasses, connection, cross_site, evasions, sign_in, signed_urls
+from . import access, answers, bad_tokens, bypasses, connection, cross_site, evasions, sign_in, signed_urls, taken_back
 from .outcome import Question
 
 _OPEN = ("let-in", "no-token", "cache-replay")
@@ -16,6 +16,10 @@ _CHECK_EVERY = "let the check run on every request, whatever its method and head
 _VERIFY = (
     "verify tokens with a library that accepts only the issuer's published keys and the algorithms that you list"
     " (RFC 8725), never what the token's header says"
+)
+_REMEMBER = (
+    "remember what was taken back, and look there for every request: url in [state]"
+    " (docs/how-to/take-access-back.md); without it nothing can be taken back before it ends"
 )
 
 QUESTIONS: tuple[Question, ...] = (
@@ -424,6 +428,40 @@ QUESTIONS: tuple[Question, ...] = (
         sign_in.session_life,
         needs=("path", "token"),
         after=_OPEN,
+    ),
+    Question(
+        "signed-out-session",
+        "does a signed-out session still open?",
+        "a copy of the cookie, from a stolen laptop or a log, opens everything until the session ends",
+        _REMEMBER,
+        taken_back.signed_out_session,
+        needs=("path", "token"),
+        after=_OPEN,
+    ),
+    Question(
+        "revocations-open",
+        "can others than admins take access back, or see what was taken back?",
+        "anyone can shut others out, or learn who they are",
+        "let in only those whom you list (allow in [admin]), and check the Origin header, whatever CORS allows",
+        taken_back.revocations_open,
+        after=("let-in",),
+    ),
+    Question(
+        "logout-forged",
+        "can a made-up logout token end sessions?",
+        "anyone can shut others out",
+        "verify logout tokens as strictly as id tokens (OpenID Connect Back-Channel Logout §2.6)",
+        taken_back.logout_forged,
+        after=("let-in",),
+    ),
+    Question(
+        "revoked-token",
+        "does a revoked token still open?",
+        "who was to be out at once stays in until the token ends",
+        _REMEMBER,
+        taken_back.revoked_token,
+        needs=("path", "admin", "spend"),
+        after=_FORGED,
     ),
     Question(
         "token-shown",

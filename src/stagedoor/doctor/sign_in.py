@@ -101,7 +101,7 @@ def _kind(name: str) -> str:
     return name.rstrip("0123456789")
 
 
-def _session_name(visit: Visit) -> str:
+def session_name(visit: Visit) -> str:
     """The name of the site's session cookie, as far as it is known."""
     if visit.session:
         return visit.session[0]
@@ -265,7 +265,7 @@ def _at_home(visit: Visit, begun: Begun, how: str, elsewhere: Answer) -> Iterato
 def sign_in_fixation(visit: Visit) -> Iterator[Evidence]:
     """Plant cookies in a browser before its sign-in: none of them may be what it is known by afterwards."""
     first = _begun(visit)
-    planted = {_session_name(visit): f"doctor-{visit.nonce}-{visit.nonce}"}
+    planted = {session_name(visit): f"doctor-{visit.nonce}-{visit.nonce}"}
     again = _begin(visit, fields=_cookie(first.cookies | planted))
     came_back = visit.ask(_callback(visit, again.state), fields=(*BROWSER, *_cookie(again.cookies | planted)))
     if first.state and again.state == first.state:
@@ -388,7 +388,7 @@ def _weak_page(answer: Answer, *, may_be_framed: bool) -> Iterator[str]:
 
 def sign_out_by_link(visit: Visit) -> Iterator[Evidence]:
     """A link, a picture or a prefetch must not sign anybody out."""
-    cookie = _cookie(dict((visit.session,)) if visit.session else {_session_name(visit): f"doctor-{visit.nonce}"})
+    cookie = _cookie(dict((visit.session,)) if visit.session else {session_name(visit): f"doctor-{visit.nonce}"})
     requests: tuple[tuple[str, str, Fields], ...] = (
         ("GET", "a link", BROWSER),
         ("GET", "a prefetch", _PREFETCH),
@@ -408,7 +408,7 @@ def sign_out_by_link(visit: Visit) -> Iterator[Evidence]:
 
 def sign_out_cross_site(visit: Visit) -> Iterator[Evidence]:
     """A form on another site must not sign anybody out."""
-    cookie = _cookie({_session_name(visit): f"doctor-{visit.nonce}"})
+    cookie = _cookie({session_name(visit): f"doctor-{visit.nonce}"})
     requests: list[Fields] = [(("Origin", origin),) for origin in strangers(visit)]
     requests.append((("Sec-Fetch-Site", "cross-site"),))
     answers = []
@@ -444,7 +444,7 @@ def session_life(visit: Visit) -> Iterator[Evidence]:
     assert visit.subject.token is not None
     _, fields = visit.carry(visit.subject.token, "header", "/-/session")
     answer = visit.ask("/-/session", "POST", fields)
-    lines = [line for line in answer.values("set-cookie") if line.partition("=")[0] == _session_name(visit)]
+    lines = [line for line in answer.values("set-cookie") if line.partition("=")[0] == session_name(visit)]
     if not 200 <= answer.status < 300 or not lines:
         raise SkipError("the site makes no session from a token")
     asked = "POST /-/session"

@@ -31,6 +31,8 @@ class Subject:
         cookie: name of the cookie that carries a token.
         query: name of the query parameter that carries a token; None if none does.
         session: name of the site's session cookie.
+        admin: token of a caller who may take access back.
+        spend: of a caller who may read `path`; it is taken back.
     """
 
     origin: Origin
@@ -47,3 +49,5 @@ class Subject:
     cookie: str = "token"
     query: str | None = None
     session: str = ""
+    admin: str | None = field(default=None, repr=False)
+    spend: str | None = field(default=None, repr=False)

@@ -74,7 +74,8 @@ class Visit:
         self.nonce = secrets.token_hex(6)
         self._varying_pages: list[Answer] = []
         signature = (subject.pass_target or "").partition("?")[2]
-        given = (subject.token, subject.other, subject.expired, subject.foreign, signature)
+        tokens = (subject.token, subject.other, subject.expired, subject.foreign, subject.admin, subject.spend)
+        given = (*tokens, signature)
         self.secrets = Secrets(secret or "" for secret in given)
 
     # --- names
@@ -136,10 +137,10 @@ class Visit:
             return target, (("Cookie", f"{self.subject.cookie}={token}"),)
         return f"{target}{'&' if '?' in target else '?'}{self.subject.query}={token}", ()
 
-    def request_pass(self, token: str | None, seconds: int | None = None) -> Answer:
-        """Ask the site for a signed URL of the object."""
+    def request_pass(self, token: str | None, seconds: int | None = None, fields: Fields = ()) -> Answer:
+        """Ask the site for a signed URL of the object, with a token or with other header fields."""
         body = {"file": self.key} | ({"expires_in": seconds} if seconds else {})
-        fields = self.carry(token, "header")[1] if token else ()
+        fields = self.carry(token, "header")[1] if token else fields
         return self.ask("/-/urls", "POST", (*fields, *JSON), json.dumps(body).encode())
 
     def outsiders(self) -> Iterator[tuple[str, Fields]]:
@@ -195,9 +196,9 @@ class Visit:
                 target, fields = self.carry(token, source)
                 yield from self.try_open(target, fields=fields, detail=f"{source}: {what}")
 
-    def try_pass(self, token: str | None, detail: str) -> Iterator[Evidence]:
+    def try_pass(self, token: str | None, detail: str, fields: Fields = ()) -> Iterator[Evidence]:
         """Ask for a signed URL as a caller who must not get one; yield evidence if one is issued."""
-        answer = self.request_pass(token)
+        answer = self.request_pass(token, fields=fields)
         document = parse_json(answer.body)
         if 200 <= answer.status < 300 and isinstance(document, dict) and "signedUrl" in document:
             yield self.evidence(answer, "/-/urls", "POST", detail)
