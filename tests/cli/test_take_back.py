@@ -29,20 +29,22 @@ S3, FOLDER, ELSEWHERE = (
     'store = "s3://bucket"\nendpoint = "https://s3.internal"',
 )
 
+GUARD = {"your program's Guard": None}
+
 
 @pytest.mark.parametrize(
     ("site", "more", "expected"),
     [
         (HTTPS + FOLDER, "", {}),
         (HTTPS + FOLDER, ISSUER, {"gateway": None}),
-        (HTTPS + FOLDER, ISSUER + STATE, {"gateway": 5}),
+        (HTTPS + FOLDER, ISSUER + STATE, {"gateway": 5, **GUARD}),
         (HTTPS + S3, ISSUER, {"gateway": None, "edge": None, "API on AWS": None}),
-        (HTTPS + S3, ISSUER + STATE, {"gateway": 5, "edge": None, "API on AWS": None}),
-        (HTTPS, ISSUER + STATE, {"gateway": 5, "edge": None, "API on AWS": None}),
-        (HTTPS + ELSEWHERE, ISSUER + STATE, {"gateway": 5}),
-        (LOCAL + S3, ISSUER + STATE, {"gateway": 5}),
+        (HTTPS + S3, ISSUER + STATE, {"gateway": 5, **GUARD, "edge": None, "API on AWS": None}),
+        (HTTPS, ISSUER + STATE, {"gateway": 5, **GUARD, "edge": None, "API on AWS": None}),
+        (HTTPS + ELSEWHERE, ISSUER + STATE, {"gateway": 5, **GUARD}),
+        (LOCAL + S3, ISSUER + STATE, {"gateway": 5, **GUARD}),
         (HTTPS + S3, PASSES, {"every door": None}),
-        (HTTPS + FOLDER, ISSUER + STATE + PASSES, {"gateway": 5, "every door": None}),
+        (HTTPS + FOLDER, ISSUER + STATE + PASSES, {"gateway": 5, **GUARD, "every door": None}),
     ],
 )
 def test_only_doors_that_the_settings_fit_are_named(site: str, more: str, expected: dict[str, int | None]) -> None:
@@ -58,10 +60,19 @@ def test_without_keys_that_are_shared_no_other_door_takes_sessions() -> None:
     assert taken("[gateway]\nworkers = 2\n") == {"gateway": False, "edge": False, "API on AWS": False}
 
 
+def test_claims_that_are_stale_end_a_sign_in_at_doors_that_ask_no_state() -> None:
+    sign_in = KEYS + 'client_id = "x"\nrenew = "10m"\n'
+    details = {one.door: one.detail for one in doors(settings(HTTPS + S3, ISSUER + STATE + sign_in))}
+    assert details["edge"] == "it asks no state; sessions from a sign-in not beyond 1200 s without renewal"
+    details = {one.door: one.detail for one in doors(settings(HTTPS + S3, ISSUER + STATE + KEYS))}
+    assert details["edge"] == "it asks no state"
+
+
 def test_what_it_says_is_what_to_do() -> None:
     (gateway,) = doors(settings(HTTPS + FOLDER, ISSUER))
     assert gateway.words == "not before they end; name a place to remember what is taken back: [state] url"
-    (gateway,) = doors(settings(HTTPS + FOLDER, ISSUER + STATE))
+    gateway, guard = doors(settings(HTTPS + FOLDER, ISSUER + STATE))
+    assert guard.words == "not before they end; it asks no state; a gateway inside does"
     assert gateway.words.startswith("within 5 s; when the state has not answered for 120 s")
     (passes,) = doors(settings(HTTPS + FOLDER, PASSES))
     assert "public_keys" in passes.words
@@ -74,5 +85,5 @@ def test_five_seconds_are_more_than_two_looks_at_the_list() -> None:
 def test_programs_are_told_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "stagedoor.toml").write_text(f"[site]\n{HTTPS}{FOLDER}\n{ISSUER}{STATE}")
     said = say(capsys, "check", "--settings", str(tmp_path / "stagedoor.toml"), "--json")
-    (gateway,) = json.loads(said.out)["takesBack"]
+    gateway, _ = json.loads(said.out)["takesBack"]
     assert (gateway["door"], gateway["what"], gateway["within"]) == ("gateway", ["sessions", "tokens"], 5)

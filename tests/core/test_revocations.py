@@ -623,7 +623,9 @@ def test_an_entry_keeps_any_text_and_no_other_members() -> None:
 )
 def test_the_names_that_concern_a_caller_are_those_that_they_are_refused_for(claim: dict[str, Any]) -> None:
     refused = set()
-    for kind, of, id_ in itertools.product(revocations.KINDS, ("", ISSUER, "https://other.example"), ("ann", "s", "o", "t")):
+    for kind, of, id_ in itertools.product(
+        revocations.KINDS, ("", ISSUER, "https://other.example"), ("ann", "s", "o", "t")
+    ):
         one = Revocation(kind, of, id_, NOW, LATER)
         try:
             listed(one).check(who(**claim), NOW)

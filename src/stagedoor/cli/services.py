@@ -122,7 +122,7 @@ def catalogue_failure(settings: Settings) -> str:
 def state_failure(settings: Settings) -> str:
     def ask() -> None:
         assert settings.state is not None
-        with closing(open_state(settings.state)) as state:
+        with closing(open_state(settings.state, region=settings.aws_region)) as state:
             state.after(0)
 
     return _failure(ask)

@@ -41,9 +41,16 @@ def doors(settings: Settings) -> Iterator[TakesBack]:
     """
     if settings.issuers:
         yield _gateway(settings)
+        if settings.state is not None:
+            yield TakesBack(
+                "your program's Guard", ("sessions", "tokens"), None, "it asks no state; a gateway inside does"
+            )
         if _fits_aws(settings):
             shared = () if settings.session_keys_are_temporary else ("sessions",)
-            yield TakesBack("edge", (*shared, "tokens"), None, "it asks no state")
+            detail = "it asks no state"
+            if shared and settings.clients:
+                detail += f"; sessions from a sign-in not beyond {2 * settings.renew:g} s without renewal"
+            yield TakesBack("edge", (*shared, "tokens"), None, detail)
             yield _api(settings, (*shared, "tokens"))
     if settings.passes.key_id is not None or settings.passes.public_keys:
         way_out = "all of one key at once: take it out of [passes] public_keys"

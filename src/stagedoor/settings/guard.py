@@ -32,6 +32,9 @@ class Guard:
 
     The issuers' keys are fetched when a token needs them first, kept, and fetched again from time to time.
 
+    It does not know what was taken back: it reads no `[state]`, so tokens and sessions count until they end. A
+    `Gateway` inside the program knows.
+
     Args:
         settings: from `stagedoor.load_settings`. Store and catalogue are not opened: the program has its own.
         clock: epoch seconds.
