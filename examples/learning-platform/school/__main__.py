@@ -32,8 +32,8 @@ GROUPS = {"ann": ("night-sky",), "ben": ("night-sky", "tides"), "tess": ("teache
 class School(Provider):
     """The demo's provider, with our groups in its tokens."""
 
-    def id_token(self, person: Person, nonce: str = "") -> str:
-        return super().id_token(enrolled(person), nonce)
+    def id_token(self, person: Person, nonce: str = "", signed_in: int | None = None) -> str:
+        return super().id_token(enrolled(person), nonce, signed_in)
 
     def access_token(self, person: Person, scope: str = "openid") -> str:
         return super().access_token(enrolled(person), scope)
