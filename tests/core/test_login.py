@@ -577,3 +577,35 @@ def test_what_a_stranger_wrote_is_one_short_line() -> None:
         world.redeem({"error": "no\r\n\x1b[2J\u202e\u2028", "error_description": "x" * 5000})
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (Fetched(b'{"error": "temporarily_unavailable"}', "the answer was 503, not 200"), ""),
+        (Fetched(b'{"error": "temporarily_unavailable"}'), ""),
+        (Fetched(b'{"error": "server_error"}', "the answer was 400, not 200"), ""),
+        (Fetched(b"", "no answer"), ""),
+        (Fetched(b"<h1>Bad gateway</h1>", "the answer was 502, not 200"), ""),
+        (Fetched(b'{"id_token": "x"}', "the answer was 500, not 200"), ""),
+        (Fetched(b'{"error": "invalid_grant"}', "the answer was 400, not 200"), "login-code"),
+        (Fetched(b'{"error": "invalid_grant"}'), "login-code"),
+        (Fetched(b'{"error": "invalid_client"}', "the answer was 401, not 200"), "login-client"),
+        (Fetched(b'{"error": "unauthorized_client"}'), "login-client"),
+        (Fetched(b"<h1>Welcome</h1>"), "login-answer"),
+        (Fetched(b'["id_token"]'), "login-answer"),
+    ],
+)
+def test_a_token_answer_that_is_none_is_told_from_one_that_did_not_come(answer: Fetched, code: str) -> None:
+    """Only of what did not come it is true that trying again may help."""
+    world = World()
+    flow = world.login.redeem(world.client, ATTEMPT, ANSWER, NOW)
+
+    def outside(wish: Wish) -> Fetched:
+        assert isinstance(wish, Fetch)
+        return answer if wish.url == TOKEN else world.outside(wish)
+
+    with pytest.raises((LoginFailed, IssuerUnavailable)) as caught:
+        run(flow, outside)
+    assert getattr(caught.value, "code", "") == (code or "issuer-unavailable")
+    assert isinstance(caught.value, LoginFailed) is bool(code)

@@ -666,3 +666,26 @@ def test_without_sign_in_its_addresses_say_so() -> None:
         assert (answer.status, answer.reason) == (404, "login-inactive")
     assert visitor.reply("/-/logout").status == 200
     assert visitor.reply("/-/logout", "POST").status == 200
+
+
+def test_the_page_after_sign_out_leads_to_where_one_signs_in() -> None:
+    """At this site, on the owner's page, or nowhere."""
+    elsewhere = Visitor(site=Site(SITE, login_page="https://app.example.com/login"))
+    for visitor, link in (
+        (Browser(SigningIn()), f"{SITE}/-/login"),
+        (elsewhere, "https://app.example.com/login"),
+        (Visitor(), ""),
+    ):
+        text = page(visitor.reply("/-/logout"))
+        assert ("Sign in" in text) is bool(link)
+        assert link in text
+        assert "None" not in text
+
+
+def test_the_log_knows_who_has_signed_out() -> None:
+    browser = Browser(SigningIn())
+    for fields in ({}, {"sec_fetch_mode": "cors", "accept": "*/*"}):
+        browser.sign_in(ANN_FILE)
+        assert browser.reply("/-/logout").caller == "staff:ann"
+        assert browser.reply("/-/logout", "POST", origin=SITE, **fields).caller == "staff:ann"
+        assert browser.reply("/-/logout", "POST", origin=SITE, **fields).caller == ""

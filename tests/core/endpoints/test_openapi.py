@@ -20,13 +20,15 @@ from stagedoor.core.credentials import PASS_PARAMETERS, Sources
 from stagedoor.core.door import OBJECT_METHODS, Site
 from stagedoor.core.endpoints import cookies, login, urls
 from stagedoor.core.endpoints.arguments import MAX_BODY_BYTES
+from stagedoor.core.endpoints.openapi import describe
 from stagedoor.core.endpoints.s3objects import MAX_LISTED
 from stagedoor.core.errors import InvalidRequest
 from stagedoor.core.passes import MAX_POLICY_CHARACTERS, Passes
 from stagedoor.core.paths import MAX_KEY_BYTES, check_key
 from stagedoor.gateway import app
 from stagedoor.settings.site import description, openapi_document
-from tests.helpers.support import Visitor
+from tests.helpers.signing_in import SigningIn
+from tests.helpers.support import SITE, Visitor
 
 DOCUMENT = openapi_document()
 PATHS: dict[str, dict[str, Any]] = DOCUMENT["paths"]
@@ -290,3 +292,14 @@ def test_what_anybody_may_ask_needs_nothing() -> None:
         assert public == name.endswith(
             ("openapi.json", "healthz", "readyz", "login", "callback", "backchannel-logout")
         ), name
+
+
+def test_the_credentials_have_the_names_of_the_site() -> None:
+    sources = Sources(("header", "cookie", "query"), "jwt", "t", "stagedoor-8080")
+    schemes = describe(DOCUMENT, SigningIn(site=Site(SITE, sources)).door)["components"]["securitySchemes"]
+    assert {kind: scheme["name"] for kind, scheme in schemes.items() if scheme["type"] == "apiKey"} == {
+        "cookie": "jwt",
+        "query": "t",
+        "session": "stagedoor-8080",
+    }
+    assert set(schemes) == {"header", "cookie", "query", "session"}, "there are no keys for passes"

@@ -815,3 +815,24 @@ def test_a_decision_is_made_once_for_a_caller_and_key() -> None:
     assert policy.decide(caller(level=1), "a") is first
     unremembered = compile_rules(only({"claims": {"level": ["1"]}}), remember=0)
     assert unremembered.decide(ANN, "a") is not unremembered.decide(ANN, "a")
+
+
+@pytest.mark.parametrize(
+    ("path", "starts"),
+    [
+        ("courses/lesson-1/**", ["courses/lesson-1/"]),
+        ("courses/lesson-1", ["courses/lesson-1"]),
+        ("courses/lesson-*/a", ["courses/lesson-"]),
+        ("courses/**/a", ["courses/"]),
+        ("**/a", [""]),
+        ("**", [""]),
+        ("users/{sub}/**", ["users/ann/"]),
+        ("users/{sub}", ["users/ann"]),
+        ("groups/{groups}/**", ["groups/a/", "groups/b/"]),
+        ("{groups}/*.txt", ["a/", "b/"]),
+    ],
+)
+def test_a_listing_begins_where_a_rules_keys_begin(path: str, starts: list[str]) -> None:
+    """Wider costs questions to the store, narrower leaves objects out."""
+    reach = Reach(compile_rules([{"path": path, "allow": "signed-in"}]))
+    assert list(reach.prefixes(caller(sub="ann", groups=["a", "b"]), "")) == starts
