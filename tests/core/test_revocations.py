@@ -112,11 +112,14 @@ def test_what_is_added_counts_at_once_and_stays_until_it_is_over(kind: str) -> N
     found.check(caller, NOW + 1)
 
 
-def test_a_newer_entry_of_a_person_takes_the_place_of_the_older() -> None:
-    found = listed(PERSON._replace(before=NOW + 500))
-    found.add([PERSON])
-    found.check(who(iat=NOW + 1), NOW + 2)
-    assert len(found) == 1
+def test_of_two_entries_of_a_person_the_later_moment_counts() -> None:
+    for both in ((PERSON, PERSON._replace(before=NOW + 500)), (PERSON._replace(before=NOW + 500), PERSON)):
+        found = listed(both[0])
+        found.add(both[1:])
+        with pytest.raises(Revoked):
+            found.check(who(iat=NOW + 500), NOW + 501)
+        found.check(who(iat=NOW + 501), NOW + 502)
+        assert len(found) == 1
 
 
 def test_a_clock_that_is_put_back_does_not_let_in_who_is_in_the_list() -> None:
@@ -616,6 +619,24 @@ def test_an_entry_keeps_any_text_and_no_other_members() -> None:
         for value in ([], None, True if name in ("kind", "issuer", "id") else "1"):
             with pytest.raises(ValueError, match="entry"):
                 from_text(json.dumps({**good, name: value}))
+
+
+def test_a_person_who_is_barred_is_not_let_in_by_being_revoked_once_more() -> None:
+    found = listed(PERSON._replace(before=NOW + 500, ends=LATER + 500))
+    found.add([PERSON], NOW + 1)
+    with pytest.raises(Revoked):
+        found.check(who(iat=NOW + 2), NOW + 2)
+
+
+def test_a_logout_at_the_issuer_ends_no_bar() -> None:
+    """Who is barred could set it off, and sign in again."""
+    site = Site(Shared(), admin=ADMIN)
+    body = json.dumps({"sub": "ann", "until": NOW + 500}).encode()
+    assert site.send("/-/revocations", body, authorization=admin_token()).status == 201
+    assert post(site, logout_token(sid=..., sub="ann")).status == 200
+    site.now += 20
+    newer = bearer(token(claims(iat=NOW + 10, auth_time=NOW + 10)))
+    assert Browser(site).reply("/users/ann/x", authorization=newer).reason == "revoked-person"
 
 
 @pytest.mark.parametrize(

@@ -521,3 +521,13 @@ def test_the_region_is_that_of_the_settings(aws: Any) -> None:
     name = new_table(aws)
     with pytest.raises(StateUnavailable, match="no table"):
         open_state(f"dynamodb://{name}", region="us-west-2").after(0)
+
+
+def test_what_ends_later_keeps_its_place(opened: Open) -> None:
+    """A person who is barred until next week is not let in before because they are revoked once more."""
+    state = opened()
+    state.put("ann", "until next week", NOW + 90, NOW)
+    state.put("ann", "until now", NOW + 60, NOW)
+    assert [one.text for one in state.after(0)] == ["until next week"]
+    state.put("ann", "until next month", NOW + 99, NOW)
+    assert [one.text for one in opened().after(0)] == ["until next month"]

@@ -45,7 +45,7 @@ class Revocation(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What there is one entry of: another one of the same name takes its place."""
+        """What there is one entry of: another one of the same name takes its place, unless it ends sooner."""
         return f"{self.kind} {self.issuer} {json.dumps(self.id)[1:-1]}"  # no half characters, which no state holds
 
 
@@ -100,15 +100,17 @@ class Revocations:
         self.add(found, now)
 
     def add(self, found: Iterable[Revocation], now: float | None = None) -> None:
-        """Add what is new since; `now` is when it was read, None if it was not all of it."""
+        """Add what is new since; what ends later stays. `now` is when it was read, None if it was not all of it."""
         if now is not None and now < self._read:  # what was over is not over yet
             self._passed.clear()
         for kind, issuer, id_, before, ends in found:
             self._passed.clear()
             if kind == "person":
-                self._people.setdefault(issuer, {})[id_] = (before, ends)
+                people = self._people.setdefault(issuer, {})
+                people[id_] = max((before, ends), people.get(id_, (0.0, 0.0)))
             else:
-                self._ids(kind).setdefault(issuer, {})[id_] = ends
+                ids = self._ids(kind).setdefault(issuer, {})
+                ids[id_] = max(ends, ids.get(id_, 0.0))
         self._read = self._read if now is None else now
 
     def forget(self, over: Iterable[Revocation]) -> None:

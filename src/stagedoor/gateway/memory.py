@@ -258,6 +258,8 @@ class Memory:
             if unsaved is None:
                 return
             wish = unsaved.wish
+        elif unsaved is not None:
+            wish = max(wish, unsaved.wish, key=lambda one: one.ends)
         if unsaved is None and len(self._unsaved) >= MAX_UNSAVED:
             if len(self.revocations) < MAX_ENTRIES:
                 self._note([one])  # and written when the whole list is read

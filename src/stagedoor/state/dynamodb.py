@@ -151,17 +151,17 @@ class DynamoState(State):
                 return last + 1
 
     def _point(self, entry: Keep, number: int, now: float) -> bool:
-        """Let a name lead to its newest entry, and empty the one before; returns whether the name is new."""
+        """Let a name lead to its newest entry that ends last, and empty the other; returns whether the name is new."""
         values = {":name": {"S": entry.name}, ":text": {"S": entry.text}, ":ends": _number(entry.ends)}
         try:
             old = self._update(
                 _name_key(entry.name),
                 "SET #at = :number, #name = :name, #text = :text, #ends = :ends",
                 {":number": _number(number), **values},
-                ConditionExpression="attribute_not_exists(#at) OR #at <= :number",
+                ConditionExpression="attribute_not_exists(#at) OR (#at <= :number AND #ends <= :ends)",
                 ReturnValues="UPDATED_OLD",
             )
-        except ConditionFailed:  # another has put a newer one already
+        except ConditionFailed:  # another has put a newer one already, or one that ends later
             self._empty(number, now)
             return False
         before = int(old.get("Attributes", {}).get("at", {"N": "0"})["N"])

@@ -25,7 +25,9 @@ class State(Protocol):
     """
 
     def put_all(self, entries: Sequence[Keep], now: float, most: int = MAX_ENTRIES) -> int:
-        """Remember entries until they end; each takes the place of what has the same name. What is over is swept.
+        """Remember entries until they end; each takes the place of what has the same name, unless that ends later.
+
+        What is over is swept.
 
         Args:
             entries: up to `BATCH`. After an error some may have been put; putting all of them again is safe.

@@ -33,10 +33,10 @@ end
 local number = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), math.floor(math.max(own, now) * 1000))
 local room, left = tonumber(ARGV[2]) - redis.call('ZCARD', KEYS[2]), 0
 for at = 4, #ARGV, 3 do
-  local known = redis.call('ZSCORE', KEYS[2], ARGV[at])
+  local known = redis.call('ZSCORE', KEYS[3], ARGV[at])
   if not known and room <= 0 then
     left = left + 1
-  else
+  elseif not known or tonumber(known) <= tonumber(ARGV[at + 2]) then
     if not known then room = room - 1 end
     number = number + 1
     local written = string.format('%.0f', number)

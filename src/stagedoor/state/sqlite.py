@@ -57,7 +57,8 @@ class SqliteState(State):
             first = max(int(last), int(max(now, self.time()) * 1000)) + 1
             (before,) = db.execute(_COUNT).fetchone()
             for number, entry in enumerate(entries, first):
-                db.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", (number, *entry))
+                db.execute("DELETE FROM entries WHERE name = ? AND ends <= ?", (entry.name, entry.ends))
+                db.execute("INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?)", (number, *entry))
             (count,) = db.execute(_COUNT).fetchone()
             if count > max(most, before):
                 raise StateUnavailable(f"{self._path} is full: it holds {most:,} entries", code="state-full")
