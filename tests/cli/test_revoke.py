@@ -58,6 +58,23 @@ def test_a_person_is_barred_until_a_moment(site: Path, revoke: Revoke, until: st
     assert found.ends > found.before
 
 
+def test_a_bar_stays_until_it_is_lifted(site: Path, revoke: Revoke) -> None:
+    """By intention, not by revoking the person once more."""
+    revoke("ann", "--until", "7d")
+    revoke("ann")
+
+    def bar() -> float:
+        (entry,) = open_state(f"sqlite://{site}/state.db").after(0)
+        assert entry.ends > time.time() + 8 * 86_400
+        return from_text(entry.text).before
+
+    assert bar() > time.time() + 6 * 86_400
+    assert revoke("ann", "--until", "now").code == 0
+    assert abs(bar() - time.time()) < 60
+    revoke("ann", "--until", "1h")
+    assert bar() > time.time() + 3000
+
+
 def test_sessions_and_tokens(site: Path, revoke: Revoke) -> None:
     for words in (("--sid", "s1"), ("--sid", "o1", "--issuer", "staff"), ("--jti", "j1")):
         assert revoke(*words).code == 0

@@ -112,13 +112,18 @@ def test_what_is_added_counts_at_once_and_stays_until_it_is_over(kind: str) -> N
     found.check(caller, NOW + 1)
 
 
-def test_of_two_entries_of_a_person_the_later_moment_counts() -> None:
-    for both in ((PERSON, PERSON._replace(before=NOW + 500)), (PERSON._replace(before=NOW + 500), PERSON)):
-        found = listed(both[0])
-        found.add(both[1:])
+def test_of_two_entries_of_a_person_the_one_that_ends_later_counts_and_else_the_newer() -> None:
+    barred = PERSON._replace(before=NOW + 500)
+    for first, second, counts in (
+        (barred._replace(ends=LATER + 1), PERSON, NOW + 500),
+        (PERSON, barred._replace(ends=LATER + 1), NOW + 500),
+        (barred, PERSON, NOW),  # it lifts the bar
+    ):
+        found = listed(first, stale=1000.0)
+        found.add((second,))
         with pytest.raises(Revoked):
-            found.check(who(iat=NOW + 500), NOW + 501)
-        found.check(who(iat=NOW + 501), NOW + 502)
+            found.check(who(iat=counts), NOW + 502)
+        found.check(who(iat=counts + 1), NOW + 502)
         assert len(found) == 1
 
 

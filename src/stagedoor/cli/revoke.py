@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import re
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from .options import AsJson, SettingsFile, WrongUsage, load_settings
 from .output import complain, remark, say, say_json
 
 if TYPE_CHECKING:
+    from ..core.messages import Entry
     from ..core.revocations import Kind, Revocation
     from ..settings import Settings
     from ..state.port import State
@@ -26,7 +28,7 @@ def command(
     sub: Annotated[str, typer.Argument(metavar="SUB", help="whose access is taken back: their `sub`")] = "",
     issuer: Annotated[str, typer.Option(metavar="NAME", help="name or URL; default: the only one")] = "",
     until: Annotated[
-        str, typer.Option(metavar="TIME", help="bar the person until then: 7d, 12h, or 2026-12-31T12:00Z; default: now")
+        str, typer.Option(metavar="TIME", help="bar the person until then: 7d, 12h, 2026-12-31T12:00Z; now lifts a bar")
     ] = "",
     sid: Annotated[str, typer.Option(metavar="SID", help="end one session, ours, or with --issuer the issuer's")] = "",
     jti: Annotated[str, typer.Option(metavar="JTI", help="refuse one token")] = "",
@@ -74,6 +76,8 @@ def _revoke(
     url = "" if sid and not issuer else _issuer(settings, issuer)
     now = max(time.time(), state.time())  # a clock that is behind would let in what was proved since
     found = revocation(kind, url, sub or sid or jti, now, until=until, session=settings.session)
+    if until is not None:  # what ends later keeps its place
+        found = found._replace(ends=max(found.ends, _end_of(state, found.name)))
     state.put(found.name, to_text(found), found.ends, now)
     if as_json:
         say_json(found._asdict())
@@ -83,21 +87,31 @@ def _revoke(
     return 0
 
 
+def _end_of(state: State, name: str) -> float:
+    """When the entry of a name ends; 0 if there is none."""
+    return max((entry.ends for entry in _entries(state) if entry.name == name), default=0.0)
+
+
+def _entries(state: State) -> Iterator[Entry]:
+    after = 0
+    while page := state.after(after):
+        yield from page
+        after = page[-1].sequence
+
+
 def _list(state: State, as_json: bool) -> int:
     from ..core.revocations import from_text
 
-    now, after, count = time.time(), 0, 0
-    while page := state.after(after):
-        after = page[-1].sequence
-        for entry in page:
-            try:
-                found = from_text(entry.text)
-            except ValueError as error:
-                complain("warning", f"entry {entry.sequence} cannot be read: {error}; is it of a newer version?")
-                continue
-            if found.ends > now:
-                count += 1
-                say(json.dumps(found._asdict()) if as_json else _line(found))
+    now, count = time.time(), 0
+    for entry in _entries(state):
+        try:
+            found = from_text(entry.text)
+        except ValueError as error:
+            complain("warning", f"entry {entry.sequence} cannot be read: {error}; is it of a newer version?")
+            continue
+        if found.ends > now:
+            count += 1
+            say(json.dumps(found._asdict()) if as_json else _line(found))
     if not as_json:
         remark(f"{count:,} taken back" if count else "nothing was taken back")
     return 0
@@ -114,13 +128,15 @@ def _issuer(settings: Settings, name: str) -> str:
 
 def _moment(text: str, now: float) -> float:
     """Epoch seconds of a time, or of a span from now on."""
+    if text == "now":
+        return now
     span = re.fullmatch(r"(\d{1,6})([smhd])", text)
     if span:
         return now + int(span[1]) * _UNITS[span[2]]
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:
-        raise WrongUsage(f"--until {text!r} is no time; write 7d, 12h, or 2026-12-31T12:00Z") from None
+        raise WrongUsage(f"--until {text!r} is no time; write 7d, 12h, 2026-12-31T12:00Z or now") from None
     return (moment if moment.tzinfo else moment.astimezone()).timestamp()
 
 

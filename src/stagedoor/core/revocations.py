@@ -107,7 +107,8 @@ class Revocations:
             self._passed.clear()
             if kind == "person":
                 people = self._people.setdefault(issuer, {})
-                people[id_] = max((before, ends), people.get(id_, (0.0, 0.0)))
+                if ends >= people.get(id_, (0.0, 0.0))[1]:
+                    people[id_] = before, ends
             else:
                 ids = self._ids(kind).setdefault(issuer, {})
                 ids[id_] = max(ends, ids.get(id_, 0.0))
