@@ -12,7 +12,7 @@ import pytest
 from stagedoor.core.revocations import from_text
 from stagedoor.state import open_state
 from tests.helpers.commands import Said, say
-from tests.helpers.serving import prepare, settings_text
+from tests.helpers.serving import fresh_token, prepare, settings_text
 from tests.helpers.support import ISSUER
 
 STATE = '[state]\nurl = "sqlite:///state.db"\n'
@@ -120,3 +120,75 @@ def test_without_a_state_it_says_what_is_missing(site: Path, revoke: Revoke) -> 
     said = revoke("ann")
     assert said.code == 1
     assert "[state] url" in said.err
+
+
+# --- what other commands say of it
+
+
+def put_token(site: Path, **more: object) -> None:
+    (site / "ann.jwt").write_text(fresh_token(**more))
+
+
+def test_token_says_that_a_token_was_taken_back(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put_token(site, jti="t1", iat=time.time() - 60)
+    said = say(capsys, "token", "ann.jwt")
+    assert said.code == 0
+    assert "state      ok  not taken back" in said.out
+    say(capsys, "revoke", "--jti", "t1")
+    said = say(capsys, "token", "ann.jwt")
+    assert said.code == 1
+    assert "state      no  the token was taken back: get a new one\n  see: stagedoor revoke --list" in said.out
+    assert "sub" in said.out, "its claims are those of a token that verifies"
+    answer = json.loads(say(capsys, "token", "ann.jwt", "--json").out)
+    assert (answer["valid"], answer["code"], answer["caller"]) == (False, "revoked-token", None)
+
+
+@pytest.mark.parametrize(
+    ("words", "said_then"),
+    [
+        (("ann",), "what this person had proved by "),
+        (("ann", "--until", "2099-01-01T00:00Z"), "may not come in until 2099-01-01 00:00 UTC"),
+        (("--sid", "s1", "--issuer", "staff"), "the session was ended: sign in again"),
+    ],
+)
+def test_explain_refuses_a_token_of_a_person_who_was_taken_out(
+    site: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said_then: str
+) -> None:
+    put_token(site, iat=time.time() - 60, sid="s1")
+    assert say(capsys, "explain", "--token", "ann.jwt", "users/ann/x").code == 0
+    assert say(capsys, "revoke", *words).code == 0
+    said = say(capsys, "explain", "--token", "ann.jwt", "users/ann/x")
+    assert said.code == 1
+    assert said_then in said.err
+    assert "stagedoor revoke --list" in said.err
+
+
+def test_explain_with_claims_notes_it(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (site / "ann.json").write_text('{"sub": "ann"}')
+    say(capsys, "revoke", "ann")
+    said = say(capsys, "explain", "--as", "ann.json", "users/ann/x")
+    assert said.code == 0, "the rules allow it"
+    assert "they would be refused before the rules are asked: what this person had proved" in said.err
+    (site / "ben.json").write_text('{"sub": "ben"}')
+    assert "refused" not in say(capsys, "explain", "--as", "ben.json", "users/ben/x").err
+
+
+def test_where_the_state_is_away_nothing_is_called_valid(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put_token(site)
+    (site / "ann.json").write_text('{"sub": "ann"}')
+    text = (site / "stagedoor.toml").read_text()
+    (site / "stagedoor.toml").write_text(text.replace("///state.db", "///nowhere/state.db"))
+    said = say(capsys, "token", "ann.jwt")
+    assert said.code == 1
+    assert "state      no  there is no folder" in said.out
+    assert "stagedoor check --online" in said.out
+    assert say(capsys, "explain", "--token", "ann.jwt", "users/ann/x").code == 1
+    assert "nobody knows whether" in say(capsys, "explain", "--as", "ann.json", "users/ann/x").err
+
+
+def test_an_entry_of_a_newer_version_is_not_passed_over(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put_token(site)
+    open_state(f"sqlite://{site}/state.db").put("x", '{"kind": "other"}', time.time() + 60, time.time())
+    said = say(capsys, "token", "ann.jwt")
+    assert said.code == 1
+    assert "what was taken back cannot be read" in said.out

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..core.errors import InvalidToken
+from ..core.errors import InvalidToken, Revoked, StateUnavailable
 from .output import complain, remark
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def find_caller(
 
     Raises:
         WrongUsage: the options do not name exactly one caller.
-        InvalidToken, IssuerUnavailable: the token could not be verified.
+        InvalidToken, Revoked, Unavailable: the token could not be verified, or was taken back.
     """
     from ..core.caller import ANONYMOUS
 
@@ -124,6 +124,8 @@ def find_caller(
         return verify(read_token(bearer), settings, time.time())
     except InvalidToken as error:
         raise InvalidToken(f"{error}\n  see what is wrong with it: stagedoor token", code=error.code) from None
+    except Revoked as error:
+        raise Revoked(f"{error}\n  see what was taken back: stagedoor revoke --list", code=error.code) from None
 
 
 def _read_claims(source: str) -> dict[str, object]:
@@ -160,4 +162,18 @@ def _caller_with(claims: Mapping[str, object], name: str | None, settings: Setti
         check_identifiers(claims, issuer.claims)
     except InvalidToken as error:
         notes.append(f"a token with these claims would be refused before the rules are asked: {error}")
-    return Caller(issuer.name, issuer.url, claims, issuer.claims)
+    caller = Caller(issuer.name, issuer.url, claims, issuer.claims)
+    if settings.state is not None:
+        _note_taken_back(caller, settings, notes)
+    return caller
+
+
+def _note_taken_back(caller: Caller, settings: Settings, notes: list[str]) -> None:
+    from .services import check_taken_back
+
+    try:
+        check_taken_back(caller, settings, time.time())
+    except Revoked as error:
+        notes.append(f"they would be refused before the rules are asked: {error}")
+    except StateUnavailable as error:
+        notes.append(f"nobody knows whether their access was taken back: {error}")

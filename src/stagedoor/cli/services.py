@@ -13,18 +13,19 @@ from contextlib import aclosing, closing
 from ..catalogue import open_catalogue
 from ..core.caller import Caller
 from ..core.drivers import run
-from ..core.errors import StagedoorError
+from ..core.errors import StagedoorError, StateUnavailable
 from ..core.issuers import IssuerKeys
 from ..core.listing import MAX_NAMES, visible
 from ..core.messages import Answered, Fetch, List, Listed, Wish
 from ..core.policy.reach import Reach
+from ..core.revocations import from_text
 from ..core.tokens import Tokens
 from ..keys import signatures
 from ..keys.pass_keys import open_passes
 from ..outside.fetch_sync import fetch
 from ..outside.trust import context_for
 from ..settings import Settings
-from ..settings.site import make_store
+from ..settings.site import make_revocations, make_store
 from ..state import open_state
 
 STORE_WITHIN = 15.0
@@ -35,8 +36,32 @@ STORE_WITHIN = 15.0
 
 
 def verify(token: str, settings: Settings, now: float) -> Caller:
-    """Verify a token; errors as for `Tokens.verify`."""
-    return run(Tokens(settings.issuers, signatures).verify(token, now), fetcher(settings))
+    """Verify a token, and look whether it was taken back; errors as for `Tokens.verify` and `check_taken_back`."""
+    caller = run(Tokens(settings.issuers, signatures).verify(token, now), fetcher(settings))
+    check_taken_back(caller, settings, now)
+    return caller
+
+
+def check_taken_back(caller: Caller, settings: Settings, now: float) -> None:
+    """Let a caller pass of whom nothing was taken back, as far as the state knows; without a state everybody.
+
+    Raises:
+        Revoked: they were taken out, or what they bring was.
+        StateUnavailable: the state cannot be read.
+    """
+    revocations = make_revocations(settings)
+    if settings.state is None or revocations is None:
+        return
+    after = 0
+    with closing(open_state(settings.state, region=settings.aws_region)) as state:
+        while page := state.after(after):
+            after = page[-1].sequence
+            try:
+                revocations.add(from_text(entry.text) for entry in page)
+            except ValueError as error:
+                raise StateUnavailable(f"what was taken back cannot be read: {error}") from error
+    revocations.add((), now)
+    revocations.check(caller, now)
 
 
 def refresh(settings: Settings, now: float) -> list[IssuerKeys]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..core.errors import InvalidToken, IssuerUnavailable
+from ..core.errors import InvalidToken, IssuerUnavailable, Revoked, StateUnavailable
 from ..core.issuers import issuer_url
 from .options import AsJson, SettingsFile, load_settings, read_token
 from .output import moment, ok, say, say_json, say_table
@@ -23,8 +23,9 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "key": ("token-key", "issuer-unavailable"),
     "signature": ("token-signature",),
     "claims": (),
+    "state": ("revoked-person", "revoked-session", "revoked-token", "state-unavailable", "unavailable"),
 }
-"""The stages of `Tokens.verify` in order, each with the error codes that end in it; all other codes end in `claims`."""
+"""The stages of `services.verify` in order, each with the codes that end in it; all other codes end in `claims`."""
 
 
 def command(
@@ -41,8 +42,9 @@ def command(
 ) -> int:
     """verify a token as the site would; say what is wrong.
 
-    The stages are shape, issuer, key, signature, claims. Without TOKEN it
-    reads standard input, which keeps the token out of the shell's history.
+    The stages are shape, issuer, key, signature, claims, and where the site
+    has a state, whether it was taken back. Without TOKEN it reads standard
+    input, which keeps the token out of the shell's history.
 
     \b
     example:
@@ -84,7 +86,7 @@ def judge(token: Unverified) -> dict[str, Any]:
     caller, error, failed = None, None, ""
     try:
         caller = verify(token.value, token.settings, token.now)
-    except (InvalidToken, IssuerUnavailable) as failure:
+    except (InvalidToken, Revoked, IssuerUnavailable, StateUnavailable) as failure:
         error = failure
         code = "issuer-unavailable" if isinstance(error.__cause__, IssuerUnavailable) else error.code
         failed = next((stage for stage, codes in STAGES.items() if code in codes), "claims")
@@ -93,9 +95,10 @@ def judge(token: Unverified) -> dict[str, Any]:
         "issuer": token.issuer.name if token.issuer else "",
         "key": f"kid {token.header['kid']}" if "kid" in token.header else "one that fits, because the token has no kid",
         "signature": "by a key of the issuer",
-        "claims": f"expires {moment(caller.expires, token.now)}" if caller else "",
+        "claims": _expiry(caller.expires if caller else token.claims.get("exp"), token.now),
+        "state": "not taken back",
     }
-    names = list(STAGES)
+    names = [stage for stage in STAGES if stage != "state" or token.settings.state is not None]
     passed = names[: names.index(failed)] if failed else names
     stages = [{"stage": name, "ok": True, "detail": details[name]} for name in passed]
     return {
@@ -105,8 +108,12 @@ def judge(token: Unverified) -> dict[str, Any]:
         "problem": str(error) if error else None,
         "mend": (mend(error.code, token) if error else "") or None,
         "caller": caller.label if caller else None,
-        "claims": token.claims if failed in ("", "claims") else None,
+        "claims": token.claims if failed in ("", "claims", "state") else None,
     }
+
+
+def _expiry(end: object, now: float) -> str:
+    return f"expires {moment(end, now)}" if isinstance(end, int | float) else ""
 
 
 def _say(answer: Mapping[str, Any], now: float) -> None:

@@ -121,5 +121,9 @@ _MENDS: Mapping[str, str | Callable[[Unverified], str]] = {
     "token-use": lambda token: f"to accept {token.claims.get('token_use')!r}, add it to [[issuers]] token_use",
     "token-subject": "one person has one sub: have the provider send a string, or map sub to a claim with one value",
     "token-expired": lambda token: _time(token, "exp"),
+    "revoked-person": "see until when, and how it is remembered: stagedoor revoke --list",
+    "revoked-session": "it is of a session that was ended; see: stagedoor revoke --list",
+    "revoked-token": "see: stagedoor revoke --list",
+    "state-unavailable": "the site answers 503 when that lasts: stagedoor check --online",
     "token-early": lambda token: _time(token, "nbf"),
 }
