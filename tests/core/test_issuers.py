@@ -756,3 +756,20 @@ def test_addresses_of_keys_that_are_safe(url: str) -> None:
 )
 def test_addresses_of_keys_that_are_not_safe(url: str) -> None:
     assert not issuers.is_safe_url(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://id.example.com/a", "id.example.com"),
+        ("https://ID.example.com:8443", "id.example.com"),
+        ("http://127.0.0.1:80/a", "127.0.0.1"),
+        ("http://[::1]:80", "::1"),
+        ("http://localhost:80", "localhost"),
+        ("http://id.localhost:80", "localhost"),
+        ("https://id.localhost:80", "id.localhost"),
+        ("http://evillocalhost", "evillocalhost"),
+    ],
+)
+def test_names_below_localhost_are_this_machine_where_no_certificate_says_so(url: str, host: str) -> None:
+    assert issuers.host_to_connect(url) == host

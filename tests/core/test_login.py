@@ -609,3 +609,20 @@ def test_a_token_answer_that_is_none_is_told_from_one_that_did_not_come(answer: 
         run(flow, outside)
     assert getattr(caught.value, "code", "") == (code or "issuer-unavailable")
     assert isinstance(caught.value, LoginFailed) is bool(code)
+
+
+@pytest.mark.parametrize("late", [WITHIN, WITHIN + 0.5, 100.0])
+def test_nothing_is_asked_when_the_time_is_over(late: float) -> None:
+    world = World()
+    world.issue()
+
+    def outside(wish: Wish) -> Fetched:
+        assert isinstance(wish, Fetch)
+        assert wish.timeout > 0
+        answer = world.outside(wish)
+        world._seconds += late  # the driver is late with its answer
+        return answer
+
+    with pytest.raises(IssuerUnavailable, match="in time"):
+        run(world.login.redeem(world.client, ATTEMPT, ANSWER, NOW), outside)
+    assert world.urls == [DISCOVERY]
