@@ -659,3 +659,19 @@ def test_the_names_that_concern_a_caller_are_those_that_they_are_refused_for(cla
             refused.add(one.name)
     assert set(names_of(who(**claim))) == refused
     assert names_of(ANONYMOUS) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        (NOW, "what this person had proved by 2023-11-14 22:13 UTC was taken back: sign in anew at the issuer"),
+        (NOW + 86_400, "this person may not come in until 2023-11-15 22:13 UTC"),
+        (1e300, "this person may not come in until a time that no calendar has"),
+    ],
+)
+def test_who_was_taken_out_is_told_since_when_and_what_to_do(before: float, said: str) -> None:
+    found = Revocations({}, 300)
+    found.add([Revocation("person", ISSUER, "ann", before, before + 1e6)], NOW)
+    with pytest.raises(Revoked) as refused:
+        found.check(Caller("staff", ISSUER, {"sub": "ann", "iat": NOW - 60}), NOW)
+    assert str(refused.value) == said

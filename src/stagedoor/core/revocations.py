@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from time import gmtime, strftime
 from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 from .caller import Caller
@@ -22,6 +23,7 @@ KINDS: tuple[Kind, ...] = ("person", "session", "token")
 
 
 _NONE: Mapping[str, float] = {}
+_ENDED = "the session was ended: sign in again"
 
 
 class Revocation(NamedTuple):
@@ -148,11 +150,11 @@ class Revocations:
             now < self._sessions.get("", _NONE).get(ours, 0.0)
             or now < sessions.get(ours, 0.0)  # the issuer's, of a token
         ):
-            raise Revoked("the session was ended", code="revoked-session")
+            raise Revoked(_ENDED, code="revoked-session")
         if isinstance(theirs, str) and now < sessions.get(theirs, 0.0):
-            raise Revoked("the session was ended", code="revoked-session")
+            raise Revoked(_ENDED, code="revoked-session")
         if isinstance(token, str) and now < self._tokens.get(issuer, _NONE).get(token, 0.0):
-            raise Revoked("the token was taken back", code="revoked-token")
+            raise Revoked("the token was taken back: get a new one", code="revoked-token")
         if len(self._passed) >= MAX_PASSED:
             self._passed.clear()
         self._passed[id(caller)] = caller
@@ -163,9 +165,21 @@ class Revocations:
         before = found[0] + self._leeways.get(caller.issuer_url, 0.0)
         proved = [caller.claims.get("iat", 0), caller.claims.get("auth_time", math.inf)]
         if any(not isinstance(moment, int | float) or moment <= before for moment in proved):
-            raise Revoked("the access of this person was taken back", code="revoked-person")
+            detail = f"what this person had proved by {_moment(before)} was taken back: sign in anew at the issuer"
+            raise Revoked(detail if found[0] <= now else _barred(found[0]), code="revoked-person")
         if now <= found[0]:
-            raise Revoked("this person may not come in for a time", code="revoked-person")
+            raise Revoked(_barred(found[0]), code="revoked-person")
+
+
+def _barred(until: float) -> str:
+    return f"this person may not come in until {_moment(until)}"
+
+
+def _moment(seconds: float) -> str:
+    try:
+        return strftime("%Y-%m-%d %H:%M UTC", gmtime(seconds))
+    except (ValueError, OverflowError, OSError):
+        return "a time that no calendar has"
 
 
 def names_of(caller: Caller) -> list[str]:
