@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from stagedoor.gateway import app
+from stagedoor.gateway import asgi
 from stagedoor.keys.pass_keys import new_pair
 from stagedoor.store.memory import MemoryStore
 from stagedoor.store.port import Head, Meta, Open, Opened
@@ -229,7 +229,7 @@ async def test_a_fault_of_ours_can_be_read(folder: Path, caplog: pytest.LogCaptu
 
 
 async def test_a_body_that_does_not_come_is_told_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "BODY_WITHIN", 0.1)
+    monkeypatch.setattr(asgi, "BODY_WITHIN", 0.1)
     async with serving(folder, settings_text(more=MORE)) as here, wire(here.port) as connection:
         await connection.send(message("/-/urls", "POST", "Content-Length: 9", f"Origin: {APP}"))
         heard = await connection.answer()

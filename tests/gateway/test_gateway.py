@@ -21,7 +21,7 @@ from stagedoor.core import issuers
 from stagedoor.core.messages import List, Listed, Request, collect
 from stagedoor.gateway import app as module
 from stagedoor.gateway.access_log import AccessLog, Entry
-from stagedoor.gateway.app import client_address
+from stagedoor.gateway.clients import client_address
 from stagedoor.settings import parse
 from stagedoor.store.memory import MemoryStore
 from stagedoor.store.port import Head, Meta, Open, Opened

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from stagedoor.core import paths
 from stagedoor.core.endpoints.arguments import MAX_BODY_BYTES
-from stagedoor.gateway import app
+from stagedoor.gateway import asgi
 from stagedoor.gateway.objects import private_cache_control
 from stagedoor.keys.pass_keys import load_signer, new_pair
 from stagedoor.store.memory import MemoryStore
@@ -510,7 +510,7 @@ async def test_a_body_that_is_announced_too_long_is_not_read(tmp_path: Path) -> 
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "BODY_WITHIN", 0.2)
+    monkeypatch.setattr(asgi, "BODY_WITHIN", 0.2)
     body = json.dumps(URLS).encode()
     async with guarded(tmp_path) as here, wire(here.port) as slow:
         await slow.send(message("/-/urls", "POST", mine(), f"Content-Length: {len(body)}") + body[:5])

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import math
-import re
 import time
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from ..catalogue import Catalogue, open_catalogue
 from ..core import replies
@@ -28,7 +26,6 @@ from ..core.messages import (
     Content,
     Fetch,
     Flow,
-    Headers,
     Keep,
     List,
     Recall,
@@ -42,27 +39,30 @@ from ..core.messages import (
 from ..outside.fetch_async import Fetcher
 from ..outside.threads import Threads
 from ..outside.trust import tls_context
-from ..settings import Network, Settings
+from ..settings import Settings
 from ..settings.site import make_door, make_revocations, make_store
 from ..state import open_state
-from ..store.port import InstantStore, NotNow, Opened, Store
+from ..store.port import InstantStore, NotNow, Store
 from .access_log import AccessLog, Entry
+from .asgi import (
+    CONNECTION,
+    Connection,
+    Receive,
+    Scope,
+    Send,
+    Sent,
+    ended_with,
+    nothing_more,
+    raw_path,
+    read_body,
+    send_answer,
+)
+from .clients import client_address
 from .memory import Memory
 from .objects import Answer, answer_object, answer_object_now, asks_now, of_reply
 
-Scope: TypeAlias = MutableMapping[str, Any]
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-
-PIECE_WITHIN = 300.0
-"""Seconds that one piece of a body may take to leave, under whatever server; `protocol` is stricter."""
-TURN_AFTER = 1_048_576
-"""Bytes of one answer after which others have a turn."""
 LOOKUPS = 8
 """Questions to the catalogue at a time."""
-BODY_WITHIN = 10.0
-"""Seconds that the body of a request may take."""
 MAINTAIN_EVERY = 5.0
 """Seconds between two looks at the age of the issuers' keys."""
 
@@ -70,11 +70,6 @@ READY_FOR = 1.0
 READY_WITHIN = 2.0
 """Seconds that the store has to say that it is ready."""
 _HEALTH = (b"/-/healthz", b"/-/readyz")
-
-CONNECTION = "stagedoor.connection"
-"""ASGI scope key: a `Connection`, where the server is our own."""
-SendFile: TypeAlias = Callable[[int, int, int], Awaitable[int]]
-"""Sends a part of a file, of descriptor, start and stop, and returns the bytes that it sent."""
 
 _log = logging.getLogger("stagedoor")
 
@@ -95,20 +90,6 @@ class Begun(NamedTuple):
     flow: Flow[Serve | Reply]
     wish: Wish | None
     serve: Serve | None = None
-
-
-class Connection(NamedTuple):
-    """What our own protocol can do for a request beyond ASGI.
-
-    Attributes:
-        send_file: sends a part of a file.
-        when_gone: calls a function when the client goes away.
-        break_off: closes the connection, so that the client sees that the answer is not complete.
-    """
-
-    send_file: SendFile | None = None
-    when_gone: Callable[[Callable[[], object]], None] | None = None
-    break_off: Callable[[], None] | None = None
 
 
 class Gateway:
@@ -194,7 +175,7 @@ class Gateway:
         headers = collect(scope["headers"])
         peer = scope.get("client")
         client = client_address(peer[0] if peer else "", headers, self.settings.trusted_proxies)
-        request = Request(scope["method"], _raw_path(scope), scope["query_string"], headers, b"", client)
+        request = Request(scope["method"], raw_path(scope), scope["query_string"], headers, b"", client)
         connection: Connection = scope.pop(CONNECTION, None) or Connection()  # taken out, because it leads back here
         answering = self._answer(request, receive, now)
         await self._respond(request, answering, started, now, receive, send, connection)
@@ -202,7 +183,7 @@ class Gateway:
     async def finish(self, begun: Begun, send: Send, connection: Connection) -> None:
         """Answer the rest of what `answer_now` has begun; arguments as in ASGI, and for `Connection`."""
         answering = self._finished(begun)
-        await self._respond(begun.request, answering, begun.started, begun.now, _nothing_more, send, connection)
+        await self._respond(begun.request, answering, begun.started, begun.now, nothing_more, send, connection)
 
     async def _respond(
         self,
@@ -214,9 +195,9 @@ class Gateway:
         send: Send,
         connection: Connection,
     ) -> None:
-        answer, serve, sent = _BROKEN_OFF, None, _Sent()
+        answer, serve, sent = _BROKEN_OFF, None, Sent()
         self.in_flight += 1
-        with _ended_with(connection):
+        with ended_with(connection):
             try:
                 try:
                     answer, serve = await answering
@@ -232,11 +213,11 @@ class Gateway:
                 self._note(request, answer, serve, sent.size, started, now)
 
     async def _send(
-        self, request: Request, answer: Answer, receive: Receive, send: Send, connection: Connection, sent: _Sent
+        self, request: Request, answer: Answer, receive: Receive, send: Send, connection: Connection, sent: Sent
     ) -> None:
         """Send an answer. If its bytes cannot be had to the end, the client sees the connection break off."""
         try:
-            await _send(answer, receive, send, connection, request.method == "HEAD", sent)
+            await send_answer(answer, receive, send, connection, request.method == "HEAD", sent)
         except StagedoorError as error:
             _log.error("%s for %r, after %d bytes: %s", error.code, request.path, sent.size, error)
             if connection.break_off is None:
@@ -307,7 +288,7 @@ class Gateway:
         if request.path in _HEALTH:
             return self._dressed(request, await self._health(request)), None
         if request.method == "POST" and request.path in self.door.endpoints:
-            body = await _read_body(receive)
+            body = await read_body(receive)
             if body is None:
                 too_long = replies.problem(413, "body", f"send at most {MAX_BODY_BYTES} bytes")
                 return self._dressed(request, too_long), None
@@ -423,18 +404,6 @@ async def lifespan(
             return
 
 
-def _raw_path(scope: Scope) -> bytes:
-    """The path exactly as it was sent, below the place where the application is mounted.
-
-    A server that tells only the decoded path has lost what the policy must see; such a request names no key.
-    """
-    raw: bytes = scope.get("raw_path") or b""
-    mounted = scope.get("root_path", "").rstrip("/").encode()
-    if mounted:
-        raw = raw[len(mounted) :] if raw.startswith(mounted + b"/") else b""
-    return raw.partition(b"?")[0]
-
-
 _BROKEN_OFF = Answer(499, (), reason="broken-off")
 """What the log says of a request whose task was ended before there was an answer."""
 
@@ -443,152 +412,3 @@ def _fault() -> Reply:
     """The answer where we failed ourselves: nothing is served (invariant 2)."""
     _log.exception("a fault of ours; the request was refused")
     return replies.fault()
-
-
-async def _nothing_more() -> Message:
-    return {"type": "http.disconnect"}
-
-
-class _Sent:
-    """How much of an answer has left."""
-
-    size = 0
-    """Bytes of body."""
-    whole = False
-
-
-@contextlib.contextmanager
-def _ended_with(connection: Connection) -> Iterator[None]:
-    """End the work on a request when its client goes away."""
-    task = asyncio.current_task()
-    if connection.when_gone is None or task is None:
-        yield
-        return
-    gone: list[bool] = []
-
-    def end() -> None:
-        gone.append(True)
-        task.cancel()
-
-    connection.when_gone(end)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not gone:
-            raise
-        task.uncancel()
-
-
-async def _send(
-    answer: Answer, receive: Receive, send: Send, connection: Connection, bodiless: bool, sent: _Sent
-) -> None:
-    """Send the answer. An error here breaks the connection off."""
-    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-    if answer.opened is None:
-        body = b"" if bodiless else answer.body
-        await send({"type": "http.response.body", "body": body})
-        sent.size, sent.whole = len(body), True
-        return
-    opened = answer.opened
-    if connection.send_file is not None and opened.descriptor is not None:
-        sent.size = await connection.send_file(opened.descriptor, opened.start, opened.stop)
-    elif connection.when_gone is not None:  # our own protocol sees to clients who stall or go
-        turn_at = TURN_AFTER
-        async for chunk in opened.chunks():
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            sent.size += len(chunk)
-            if sent.size >= turn_at:  # neither a store nor a client that is always ready must be the only one
-                turn_at = sent.size + TURN_AFTER
-                await asyncio.sleep(0)
-    else:
-        # To a client that has gone servers take every piece at once: nobody else would have a turn until the last one.
-        gone = asyncio.create_task(_hung_up(receive))
-        try:
-            await _send_pieces(opened, send, sent, gone.done)
-        finally:
-            gone.cancel()
-    sent.whole = sent.size == opened.stop - opened.start
-    if sent.whole or connection.break_off is None:
-        await send({"type": "http.response.body", "body": b""})
-    else:
-        connection.break_off()
-
-
-async def _send_pieces(opened: Opened, send: Send, sent: _Sent, is_gone: Callable[[], bool]) -> None:
-    async for chunk in opened.chunks():
-        async with asyncio.timeout(PIECE_WITHIN):
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        sent.size += len(chunk)
-        await asyncio.sleep(0)
-        if is_gone():
-            return
-
-
-async def _read_body(receive: Receive) -> bytes | None:
-    """The body of a request to an endpoint of ours; None if it is longer than any of them takes.
-
-    Raises:
-        InvalidRequest: it did not come in time, or not whole.
-    """
-    body: bytes = b""
-    try:
-        async with asyncio.timeout(BODY_WITHIN):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise InvalidRequest("the body broke off", code="body")
-                body += message.get("body", b"")
-                if len(body) > MAX_BODY_BYTES:
-                    return None
-                if not message.get("more_body", False):
-                    return body
-    except TimeoutError:
-        raise InvalidRequest(f"the body did not come within {BODY_WITHIN:g} s", code="body") from None
-
-
-async def _hung_up(receive: Receive) -> None:
-    """Return when the client has closed the connection; what it sends meanwhile is nobody's business."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-def client_address(peer: str, headers: Headers, trusted: Sequence[Network]) -> str:
-    """Who is at the other end: the peer, or what a listed proxy says of it.
-
-    Args:
-        peer: address of the TCP peer.
-        headers: only `X-Forwarded-For` is looked at, and only if the peer is listed.
-        trusted: networks of the proxies.
-
-    Returns:
-        The rightmost address that is not a listed proxy's own. IPv4-mapped addresses count as IPv4. "" if a proxy
-        names somebody in a way that cannot be read: that must not pass for the proxy's own address.
-    """
-    if not trusted:
-        return peer
-    forwarded = b",".join(headers.get(b"x-forwarded-for", ())).decode("latin-1")
-    for hop in [peer, *(part.strip() for part in reversed(forwarded.split(",")) if part.strip())]:
-        address = _address(hop)
-        if address is None:
-            return ""
-        peer = str(address)
-        if not any(address in network for network in trusted):
-            break
-    return peer
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """An address as proxies write it, some with a port; None if it is none."""
-    with_port = _WITH_PORT.fullmatch(text)
-    try:
-        address = ipaddress.ip_address(with_port[1] or with_port[2] if with_port else text)
-    except ValueError:
-        return None
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.scope_id is not None:  # free text, and it means nothing on another machine
-            return None
-        return address.ipv4_mapped or address
-    return address
-
-
-_WITH_PORT = re.compile(r"([0-9.]+):[0-9]{1,5}|\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?")

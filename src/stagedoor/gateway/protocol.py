@@ -23,7 +23,8 @@ from ..core import replies
 from ..core.errors import StoreUnavailable
 from ..core.messages import Pairs, Reply, Request, collect
 from ..store.folder import from_disk, in_memory
-from .app import CONNECTION, Begun, Connection, Gateway, Message
+from .app import Begun, Gateway
+from .asgi import CONNECTION, Connection, Message
 from .objects import Answer, Fields, of_reply
 
 HEADER_WITHIN = 10.0

@@ -31,7 +31,8 @@ from ..core.session import MIN_KEY_BYTES
 from ..outside import aws
 from ..settings import MADE_AT_START, PREFIX, Settings, find, load
 from ..settings.file import changed, version
-from .app import Gateway, Receive, Scope, Send, lifespan
+from .app import Gateway, lifespan
+from .asgi import Receive, Scope, Send
 from .log_writer import StandardError
 from .protocol import IDLE_AFTER, protocol_of
 from .tls import make_context, use_certificate

@@ -23,7 +23,7 @@ from stagedoor.core.endpoints.s3objects import MAX_LISTED
 from stagedoor.core.errors import CatalogueUnavailable, InvalidContent, StoreRefused, StoreUnavailable
 from stagedoor.core.messages import Answered, Content, List, Lookup, Reply, Wish
 from stagedoor.core.passes import Signer
-from stagedoor.gateway import app
+from stagedoor.gateway import asgi
 from stagedoor.keys.pass_keys import new_pair
 from stagedoor.keys.sealing import Seal
 from stagedoor.store.memory import MemoryStore
@@ -706,7 +706,7 @@ async def test_a_body_may_be_just_as_long_as_it_is_said(tmp_path: Path) -> None:
 async def test_a_body_that_does_not_come_is_not_waited_for(
     tmp_path: Path, length: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "BODY_WITHIN", 0.2)
+    monkeypatch.setattr(asgi, "BODY_WITHIN", 0.2)
     async with served(tmp_path) as here, wire(here.port) as connection:
         heard = await connection.ask("/-/urls", "POST", length)
         assert (heard.status, heard.code) == (408, "body")

@@ -25,7 +25,7 @@ from stagedoor.core.endpoints.s3objects import MAX_LISTED
 from stagedoor.core.errors import InvalidRequest
 from stagedoor.core.passes import MAX_POLICY_CHARACTERS, Passes
 from stagedoor.core.paths import MAX_KEY_BYTES, check_key
-from stagedoor.gateway import app
+from stagedoor.gateway import app, asgi
 from stagedoor.settings.site import description, openapi_document
 from tests.helpers.signing_in import SigningIn
 from tests.helpers.support import SITE, Visitor
@@ -186,7 +186,7 @@ def test_limits_are_those_of_the_code() -> None:
     assert PATHS["/-/contents/{id}"]["get"]["parameters"][0]["schema"]["maxLength"] == entry.MAX_ID
     words = {name: one["description"] for name, one in DOCUMENT["components"]["responses"].items()}
     assert f"{MAX_BODY_BYTES:,} bytes" in words["BodyTooLong"]
-    assert f"{app.BODY_WITHIN:g} seconds" in words["BodyTimeout"]
+    assert f"{asgi.BODY_WITHIN:g} seconds" in words["BodyTimeout"]
     assert (
         f"{replies.MAX_HEADER_BYTES // 1024} KB, or more than {replies.MAX_HEADER_NAMES} names"
         in words["HeadersTooLong"]
