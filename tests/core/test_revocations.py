@@ -497,6 +497,8 @@ def test_a_long_list_comes_in_pages_without_what_is_over_or_not_understood() -> 
         target = f"/-/revocations?after={answer['after']}" if answer["after"] else ""
     assert (found, site.asked) == ([["j0"], ["j1"], ["j2"]], [0, 8, 10])
     assert Browser(site).reply("/-/revocations?after=0", authorization=admin_token()).status == 400
+    later = int(NOW * 1000) + 1  # as states count
+    assert Browser(site).reply(f"/-/revocations?after={later}", authorization=admin_token()).status == 200
 
 
 @pytest.mark.parametrize(("until", "before"), [(NOW + 500, NOW + 500), (NOW - 500, NOW), (None, NOW)])
@@ -620,6 +622,7 @@ def test_an_entry_keeps_any_text_and_no_other_members() -> None:
     odd = Revocation("person", "https://id.example.com/é", 'a"b\\\n\u2028', 1.5, 2.5)
     assert from_text(to_text(odd)) == odd
     good = json.loads(to_text(PERSON))
+    value: object
     for name in good:
         for value in ([], None, True if name in ("kind", "issuer", "id") else "1"):
             with pytest.raises(ValueError, match="entry"):

@@ -186,6 +186,8 @@ class Shared(State):
             if len({*self.entries, *(entry.name for entry in entries)}) > most:
                 raise StateUnavailable("full", code="state-full")
             for entry in entries:
+                if entry.name in self.entries and self.entries[entry.name].ends > entry.ends:
+                    continue
                 self.number += 1
                 self.entries.pop(entry.name, None)
                 self.entries[entry.name] = Entry(self.number, *entry)
@@ -469,16 +471,38 @@ async def test_what_comes_while_the_whole_list_is_read_is_not_taken_for_lost(
         await reading
 
 
-async def test_a_bar_that_was_lifted_stays_lifted_when_the_whole_list_is_read(site: Site) -> None:
+async def test_a_bar_is_not_lifted_by_a_later_revocation(site: Site) -> None:
+    """Nor by the issuer, whose logout of a person is one."""
     here, there = site.gateway(), site.gateway()
     for one in (here, there):
         await one.read()
-    await there.keep(wish(person(time.time() + 5000)))
-    await there.keep(wish(person(time.time() - 100)))
-    for _ in range(2):
-        await here.read_all()
-        await here.read()
-    assert not is_out(here, iat=time.time())
+    await there.keep(wish(person(time.time() + 5000)._replace(ends=time.time() + 20_000)))
+    await there.keep(wish(person()))
+    for one in (here, there, site.gateway()):
+        await one.read_all()
+        await one.read()
+        assert is_out(one, iat=time.time() + 5)
+
+
+async def test_a_clock_that_is_put_back_makes_no_list_count_longer(site: Site) -> None:
+    """The time stands still here, as for a clock that is put back again and again."""
+    here = Memory(site.state, Revocations({}, 0.2), lambda: 0.0)
+    await here.read()
+    site.state.fails = AWAY
+    await here.read()
+
+    async def is_refused() -> bool:
+        try:
+            here.revocations.check(Caller("staff", ISSUER, {"sub": "ben"}), 0.0)
+        except StateUnavailable:
+            return True
+        return False
+
+    await eventually(is_refused)
+    site.state.fails = None
+    await here.read()
+    assert not await is_refused()
+    here.close()
 
 
 async def test_what_is_over_is_forgotten_a_day_later(site: Site) -> None:

@@ -116,6 +116,10 @@ class Revocations:
                 ids[id_] = max(ends, ids.get(id_, 0.0))
         self._read = self._read if now is None else now
 
+    def forget_reading(self) -> None:
+        """Say that the list is too old, whatever the time is."""
+        self._read = -math.inf
+
     def forget(self, over: Iterable[Revocation]) -> None:
         """Leave out what is over, unless it has another end by now."""
         for one in over:

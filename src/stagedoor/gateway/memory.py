@@ -48,13 +48,13 @@ class _Page(NamedTuple):
     """A page of the list.
 
     Attributes:
-        found: sequence numbers, and what was taken back.
+        found: what was taken back.
         unreadable: sequence number -> end of what cannot be read, perhaps because it is of a newer version.
         last: the last sequence number, None if there is no entry.
         more: whether there may be more.
     """
 
-    found: Sequence[tuple[int, Revocation]]
+    found: Sequence[Revocation]
     unreadable: dict[int, float]
     last: int | None
     more: bool
@@ -106,6 +106,7 @@ class Memory:
         self._unsaved: dict[str, _Unsaved] = {}
         self._writing: asyncio.Task[None] | None = None
         self._reading = asyncio.Lock()
+        self._too_old: asyncio.TimerHandle | None = None
         self._away = self._refuses = self._loses = self._differs = False
         self._behind = 0.0
         self.was_read = False
@@ -113,6 +114,7 @@ class Memory:
     async def follow(self) -> None:
         """Read the list again and again, until the task is cancelled."""
         whole = asyncio.create_task(self._follow_all())
+        self._count_until(time.monotonic() + self.revocations.stale)  # of the list of earlier settings
         try:
             while True:
                 await self.read()
@@ -134,6 +136,7 @@ class Memory:
     async def read(self) -> None:
         """Read what was added; the first time that is everything."""
         async with self._reading:
+            begun = time.monotonic()
             try:
                 now = self._clock()
                 if not self.was_read:
@@ -151,7 +154,15 @@ class Memory:
             if self._away:
                 _log.warning("state: it answers again")
             self._away, self.was_read = False, True
+            self._count_until(begun + self.revocations.stale)
         self._write_on()
+
+    def _count_until(self, end: float) -> None:
+        """Let the list count until then by the process's own clock, because the machine's may be put back."""
+        if self._too_old is not None:
+            self._too_old.cancel()
+        loop = asyncio.get_running_loop()
+        self._too_old = loop.call_later(end - time.monotonic(), self.revocations.forget_reading)
 
     async def _read_on(self) -> None:
         """Add what came after the last number. What can be read counts, also if something else cannot."""
@@ -159,9 +170,9 @@ class Memory:
         while more:
             page = await self._ask(self._page, self._sequence)
             self._unreadable |= page.unreadable
-            self._note([one for _, one in page.found])
+            self._note(page.found)
             if self._unsaved:
-                self._saved_by_others(one for _, one in page.found)
+                self._saved_by_others(page.found)
             self._sequence, more = page.last or self._sequence, page.more
 
     async def read_all(self) -> None:
@@ -190,12 +201,10 @@ class Memory:
         while more:
             page = await self._ask(self._page, after)
             unreadable |= page.unreadable
-            for number, one in page.found:
-                known = self.revocations.get(one)
-                if known is None:
+            for one in page.found:
+                if self.revocations.get(one) != one:
                     self.revocations.add((one,))
-                # One that is not as it is known here is newer, or from an older backup.
-                if known in (None, one) or number > self._sequence:
+                if self.revocations.get(one) == one:  # else it is from an older backup
                     seen.add(one)
             after, more = page.last or after, page.more
             await asyncio.sleep(PAUSE)
@@ -204,10 +213,10 @@ class Memory:
     def _page(self, after: int) -> _Page:
         """In a thread: ask for a page. What is over and cannot be read concerns nobody."""
         entries = self._state.after(after)
-        found, unreadable = list[tuple[int, Revocation]](), dict[int, float]()
+        found, unreadable = list[Revocation](), dict[int, float]()
         for entry in _giving_way(entries):
             try:
-                found.append((entry.sequence, from_text(entry.text)))
+                found.append(from_text(entry.text))
             except ValueError:
                 unreadable[entry.sequence] = entry.ends
         return _Page(found, unreadable, entries[-1].sequence if entries else None, len(entries) >= PAGE)
@@ -344,6 +353,8 @@ class Memory:
         return Recalled(tuple(page), len(page) >= PAGE)
 
     def close(self) -> None:
+        if self._too_old is not None:
+            self._too_old.cancel()
         if self._unsaved:
             _log.error("state: %d entries that were taken back here were never remembered", len(self._unsaved))
         self._threads.close()

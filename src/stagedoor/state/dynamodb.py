@@ -283,6 +283,8 @@ def _all_unavailable() -> Iterator[None]:
         yield
     except StoreRefused as error:
         raise StateUnavailable(str(error)) from error
+    except UnicodeEncodeError as error:
+        raise StateUnavailable("no table can hold this entry") from error
 
 
 def _names_in(expression: str) -> Mapping[str, str]:

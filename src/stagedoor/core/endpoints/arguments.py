@@ -14,7 +14,7 @@ from ..messages import Request
 
 MAX_BODY_BYTES = 16_384
 _OURS = frozenset((b"same-origin", b"none"))
-_DIGITS = re.compile(r"[0-9]{1,9}\Z")
+_DIGITS = re.compile(r"[0-9]{1,16}\Z")
 
 
 def check_origin(door: Door, request: Request) -> None:

@@ -16,6 +16,8 @@ from .arguments import json_body, number
 
 TOKEN_LIFE = 366 * 86_400.0
 """Seconds that a bearer token may be expected to live; a revocation is kept so long."""
+MAX_NUMBER = 2**53 - 1
+"""Sequence numbers are milliseconds since 1970, or greater; readers of JSON keep whole numbers up to this one."""
 _NAMES: Mapping[str, Kind] = {"sub": "person", "sid": "session", "jti": "token"}
 
 
@@ -100,7 +102,7 @@ def _issuer(admins: Admins, asked: object, name: str) -> str:
 
 
 def _list(request: Request, caller: Caller, now: float) -> Flow[Reply]:
-    after = number(request.query, "after", 1, most=2**53) - 1 if b"after" in request.query else 0
+    after = number(request.query, "after", 1, most=MAX_NUMBER) - 1 if b"after" in request.query else 0
     recalled = yield from recall(Recall(after))
     found = []
     for entry in recalled.found:
