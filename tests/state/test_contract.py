@@ -152,7 +152,7 @@ def test_a_clock_that_is_ahead_sweeps_nothing_early(opened: Open) -> None:
 def test_several_entries_are_put_at_once(opened: Open) -> None:
     state = opened()
     state.put("b", "old", NOW + 60, NOW)
-    last = state.put_all([Keep(name, "x", NOW + 60) for name in "abcb"], NOW)
+    last = state.put_all([Keep(name, f"x{at}", NOW + 60) for at, name in enumerate("abcb")], NOW)
     assert [one.name for one in state.after(0)] == ["a", "c", "b"]
     assert state.after(0)[-1].sequence == last
     assert state.put_all([Keep(f"{number}", "x" * 300, NOW + 60) for number in range(BATCH)], NOW) > last
@@ -221,7 +221,7 @@ def test_a_page_has_so_many_entries(opened: Open, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(f"stagedoor.state.{module}.PAGE", 7)
     state = opened()
     for number in range(20):
-        state.put(str(number % 15), "x", NOW + 60, NOW)
+        state.put(str(number % 15), str(number), NOW + 60, NOW)
     pages, after = [], 0
     while page := state.after(after):
         pages.append([int(one.name) for one in page])
@@ -473,10 +473,37 @@ def test_writes_whose_answer_was_lost_are_repeated_without_harm(
         return call(verb, **arguments)
 
     monkeypatch.setattr(state._table, "call", twice)
-    numbers = [state.put(name, "x", NOW + 60, NOW) for name in ("ann", "ben", "ann", "cem")]
+    numbers = [state.put(name, str(at), NOW + 60, NOW) for at, name in enumerate(("ann", "ben", "ann", "cem"))]
     assert numbers == sorted(numbers)
     newest = {one.name: one.sequence for one in state.after(0)}  # an older one of the name may stay before it
     assert newest == {"ben": numbers[1], "ann": numbers[2], "cem": numbers[3]}
+
+
+def test_who_puts_again_after_a_failure_begins_where_that_was(
+    table: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch may take longer than its caller waits, again and again."""
+    state, entries = table(), [Keep(name, "x", NOW + 60) for name in "abcdef"]
+    asked: list[str] = []
+    call = state._table.call
+
+    def breaking(verb: str, **arguments: Any) -> Any:
+        asked.append(verb)
+        if verb == "put_item" and asked.count("put_item") in (3, 6):
+            raise StateUnavailable("it took too long")
+        return call(verb, **arguments)
+
+    monkeypatch.setattr(state._table, "call", breaking)
+    for _ in range(2):
+        with pytest.raises(StateUnavailable):
+            state.put_all(entries, NOW)
+    last = state.put_all(entries, NOW)
+    assert asked.count("put_item") == 8
+    assert [one.name for one in state.after(0)] == list("abcdef")
+    assert state.after(0)[-1].sequence == last
+    state._table.call("delete_item", Key={"part": {"S": "entries"}, "number": {"N": str(last)}})
+    state.put("f", "x", NOW + 60, NOW)  # which its name alone does not bring back
+    assert [one.name for one in state.after(0)] == list("abcdef")
 
 
 def test_a_count_that_is_wrong_is_made_anew_when_the_table_seems_to_be_full(table: Callable[[], Any]) -> None:

@@ -27,7 +27,7 @@ class State(Protocol):
     def put_all(self, entries: Sequence[Keep], now: float, most: int = MAX_ENTRIES) -> int:
         """Remember entries until they end; each takes the place of what has the same name, unless that ends later.
 
-        What is over is swept.
+        What is there already may keep its number. What is over is swept.
 
         Args:
             entries: up to `BATCH`. After an error some may have been put; putting all of them again is safe.
