@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import shutil
+import socket
 import sqlite3
 import subprocess
 import threading
@@ -19,6 +20,7 @@ import pytest
 
 from stagedoor.core.errors import StateUnavailable
 from stagedoor.core.messages import Keep
+from stagedoor.outside.aws import REQUEST_LIMITS
 from stagedoor.state import open_state
 from stagedoor.state.port import BATCH, KEPT, State
 from tests.helpers.servers import free_port
@@ -392,6 +394,23 @@ def test_a_redis_without_memory_is_a_full_state(redis_url: str) -> None:
         assert [one.name for one in state.after(0)] == ["a"]
     finally:
         client.config_set("maxmemory", 0)
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:{port}/0", "dynamodb://table"])
+def test_a_state_that_says_nothing_is_an_error_after_a_time(
+    url: str, aws: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stagedoor.state.redis.WAIT", 0.1)
+    monkeypatch.setitem(REQUEST_LIMITS, "read_timeout", 0.1)
+    monkeypatch.setitem(REQUEST_LIMITS, "retries", {"total_max_attempts": 2, "mode": "standard"})
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:  # the system takes the connections
+        port = silent.getsockname()[1]
+        monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", f"http://127.0.0.1:{port}")
+        state = open_state(url.format(port=port))
+        for ask in (lambda: state.after(0), lambda: state.put("a", "x", NOW + 60, NOW), state.time):
+            with pytest.raises(StateUnavailable):
+                ask()
+        state.close()
 
 
 # --- DynamoDB

@@ -217,7 +217,7 @@ class DynamoState(State):
         return None if item is None else self._entry({**item, "number": item["at"]})
 
     def _stays(self, known: Entry, entry: Keep) -> bool:
-        """Is an entry there that ends later, or this one? So a second try of a batch that took too long gets further."""
+        """Is an entry there that ends later, or this one? So a batch that took too long is not begun anew."""
         if known.ends < entry.ends or (known.ends == entry.ends and known.text != entry.text):
             return False
         there = self._table.call("get_item", Key=_key("entries", known.sequence), ConsistentRead=True)
