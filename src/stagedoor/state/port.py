@@ -11,7 +11,7 @@ MAX_ENTRIES = 200_000
 """A state that holds more takes no further ones."""
 BATCH = 100
 """Entries that are put at once, at most."""
-PAGE = 1000
+PAGE = 500
 """Entries that one question returns at most."""
 KEPT = 86_400.0
 """Seconds that an entry stays after its end, because clocks differ."""
