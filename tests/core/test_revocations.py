@@ -274,6 +274,18 @@ def test_a_gateway_that_lags_launders_no_token(why: str) -> None:
     assert copied.reply("/users/ann/x", sec_fetch_mode="cors", accept="*/*").reason == "revoked-person"
 
 
+def test_a_gateway_whose_clock_is_ahead_makes_no_session_that_outlasts_a_revocation() -> None:
+    ahead = Site(Shared())
+    ahead.now = NOW + 300
+    ahead.read()
+    browser = Browser(ahead)
+    ahead.idp.claims = {"iat": NOW, "exp": NOW + 900}
+    browser.sign_in("/users/ann/x")
+    ahead.shared.entries.append(Entry(1, "x", to_text(PERSON._replace(before=NOW + 60)), LATER))
+    ahead.read()
+    assert browser.reply("/users/ann/x", sec_fetch_mode="cors", accept="*/*").reason == "revoked-person"
+
+
 def test_an_unknown_state_closes_what_needs_a_caller_and_nothing_else() -> None:
     site = Site(Shared())
     browser = Browser(site)
@@ -326,6 +338,17 @@ def test_the_issuer_ends_its_session_here() -> None:
     assert (answer.status, answer.body) == (200, b"")
     assert dict(answer.headers)[b"cache-control"] == b"no-store"
     assert browser.reply("/users/ann/x").reason == "revoked-session"
+
+
+def test_the_issuer_ends_no_bar() -> None:
+    """A person who is barred signs out at the issuer, which names no sid."""
+    site = Site(Shared([Entry(1, "x", to_text(PERSON._replace(before=NOW + 500)), LATER)]))
+    site.read()
+    assert post(site, logout_token(sid=..., sub="ann")).status == 200
+    site.now = NOW + 100
+    site.read()
+    mine = bearer(token(claims(iat=NOW + 100)))
+    assert Browser(site).reply("/users/ann/x", authorization=mine).reason == "revoked-person"
 
 
 def test_the_issuer_ends_a_session_that_was_made_from_a_token_of_its_own() -> None:

@@ -18,6 +18,7 @@ from ..errors import InvalidCredential, LoginFailed, Revoked, SessionTooLarge
 from ..login import SignedIn
 from ..messages import Flow, Pairs, Reply, Request
 from ..session import Sessions, name_of
+from ..tokens import number_of_seconds
 from .arguments import parameter
 from .login import SignIn, begin, inactive, login_at, looks_only, status_of
 from .logout import MAX_REMEMBERED, forget_person
@@ -124,7 +125,8 @@ def _said(request: Request) -> Mapping[str, str]:
 
 def _begin_session(door: Door, sessions: Sessions, signed_in: SignedIn, sid: bytes, now: float) -> str:
     """The Set-Cookie value of a session."""
-    origin: dict[str, object] = {"iat": int(now)}
+    made = number_of_seconds(signed_in.caller.claims, "iat") or 0.0
+    origin: dict[str, object] = {"iat": int(min(now, made))}  # our clock may be ahead of theirs who revoke people
     if signed_in.op_sid:
         origin["op_sid"] = signed_in.op_sid
     if signed_in.auth_time is not None:
