@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -110,6 +111,11 @@ class Server:
             self.stop()
             raise AssertionError(f"{error}\n{self.out}{self.err}") from None
 
+    def kill(self) -> None:
+        """End it at once, as when the power fails."""
+        self._process.kill()
+        self._process.wait()
+
     def stop(self) -> int:
         """Ask it to end, and see to it."""
         self._process.terminate()
@@ -140,6 +146,10 @@ class Gateway(Server):
         command = [sys.executable, "-c", GATEWAY, "serve", "--settings", str(file), "--listen", f"{HOST}:{port}"]
         super().__init__(command, folder, environment(folder, **(env or {})), name)
         self.until(lambda: "listening on" in self.err)
+
+    def reload(self) -> None:
+        """Let it read its settings again."""
+        self._process.send_signal(signal.SIGHUP)
 
     def get(self, target: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
         """One GET on a connection of its own."""
