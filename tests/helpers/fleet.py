@@ -14,7 +14,7 @@ import httpx
 from tests.helpers import issuer_server
 from tests.helpers.issuer_server import IssuerServer
 from tests.helpers.partition import Partition
-from tests.helpers.servers import GATEWAY, HOST, Gateway, Server, environment, free_port, poll
+from tests.helpers.servers import GATEWAY, HOST, SOURCE, Gateway, Server, environment, free_port, poll
 from tests.helpers.services import program
 from tests.helpers.serving import fresh_token, prepare
 from tests.helpers.support import CLIENT, put_keys_of_passes
@@ -61,6 +61,13 @@ public_keys = {{ K1 = "file:public.pem" }}
 url = "$STATE"
 stale = "{STALE:g}s"
 """
+
+
+SLEEP = """
+import select, time
+time.sleep = lambda seconds: select.select((), (), (), seconds)
+"""
+"""For Python under libfaketime, whose clock_nanosleep fails where the monotonic clock is the true one."""
 
 
 class Idp:
@@ -148,6 +155,7 @@ class Node:
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "CLIENT_SECRET": "secret",
+            "PYTHONPATH": f"{self._folder / 'python'}:{SOURCE}",
         }
         self.process = Gateway(self._folder, self._text, env=clock, port=self._port)
         self.client = httpx.Client(base_url=self.process.url, trust_env=False, timeout=30)
@@ -190,6 +198,8 @@ class Fleet:
         self.idp, self.redis, self._folder = idp, redis, folder
         prepare(folder, {"team/a.txt": b"team", "public/a.txt": b"hello"})
         (folder / "session.key").write_bytes(b"k" * 40)
+        (folder / "python").mkdir()
+        (folder / "python/sitecustomize.py").write_text(SLEEP)
         put_keys_of_passes(SETTINGS, folder)
         state = redis.url if redis else "sqlite:///state.db"
         self._settings = folder / "stagedoor.toml"
