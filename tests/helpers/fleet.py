@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -221,7 +222,7 @@ class Fleet:
     def wait_until_open(self, fields: Mapping[str, str]) -> None:
         """Wait until every gateway serves those who send these fields; soon after its clock was changed it may not."""
         for node in self.nodes:
-            poll(lambda node=node: node.opens(fields), 40, f"gateway {node.name} that is open", every=0.05)
+            poll(partial(node.opens, fields), 40, f"gateway {node.name} that is open", every=0.05)
 
     def stop(self) -> None:
         for node in self.nodes:
