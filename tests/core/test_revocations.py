@@ -340,17 +340,6 @@ def test_the_issuer_ends_its_session_here() -> None:
     assert browser.reply("/users/ann/x").reason == "revoked-session"
 
 
-def test_the_issuer_ends_no_bar() -> None:
-    """A person who is barred signs out at the issuer, which names no sid."""
-    site = Site(Shared([Entry(1, "x", to_text(PERSON._replace(before=NOW + 500)), LATER)]))
-    site.read()
-    assert post(site, logout_token(sid=..., sub="ann")).status == 200
-    site.now = NOW + 100
-    site.read()
-    mine = bearer(token(claims(iat=NOW + 100)))
-    assert Browser(site).reply("/users/ann/x", authorization=mine).reason == "revoked-person"
-
-
 def test_the_issuer_ends_a_session_that_was_made_from_a_token_of_its_own() -> None:
     """A cookie does not outlive what it was made from, whatever names it."""
     site = Site(Shared())

@@ -609,24 +609,3 @@ async def test_what_was_never_remembered_is_said_at_the_end(site: Site, caplog: 
         await here.keep(wish(session()))
     with lines(caplog, "1 entries that were taken back here were never remembered"):
         here.close()
-
-
-async def test_a_clock_that_is_put_back_makes_no_list_count_longer(site: Site) -> None:
-    """Here the time stands still, as if the clock were put back again and again."""
-    gateway = Memory(site.state, Revocations({}, 1.0), lambda: 0.0)
-    await gateway.read()
-    assert not is_out(gateway)
-    site.state.fails = AWAY
-    await gateway.read()
-
-    async def is_closed() -> bool:
-        try:
-            return is_out(gateway)
-        except StateUnavailable:
-            return True
-
-    await eventually(is_closed)
-    site.state.fails = None
-    await gateway.read()
-    assert not is_out(gateway)
-    gateway.close()
