@@ -291,7 +291,16 @@ def test_it_writes_to_nothing_that_there_is(site: FaultySite) -> None:
     assert len(made_up) == 1
     assert "no-such-" in made_up.pop()
     posted = {one.path for one in site.asked if one.method == "POST" and "no-such-" not in one.path}
-    assert posted <= {"/-/session", "/-/urls", "/-/cookies", "/-/callback", "/-/logout", *TAKING_BACK, PRIVATE}
+    assert posted <= {
+        "/-/session",
+        "/-/urls",
+        "/-/cookies",
+        "/-/callback",
+        "/-/logout",
+        "/-/renew",
+        *TAKING_BACK,
+        PRIVATE,
+    }
     assert not any(one.body for one in site.asked if one.path == PRIVATE)
 
 

@@ -80,7 +80,7 @@ SIGN_IN = {
     *("sign-in-scripts", "sign-in-framed"),
 }
 HERE = {"certificate", "old-tls", "plain-http", "hsts", "sandbox", "bucket", "writable-attributes"}
-NO_PROVIDER = {"logout-forged"}
+NO_PROVIDER = {"logout-forged", "renewal-cross-site"}
 PASS_QUESTIONS = {"pass-tampered", "pass-extended", "pass-expired"}
 
 
@@ -141,7 +141,7 @@ def test_our_gateway_with_sign_in_is_all_good(tmp_path: Path, several: bool) -> 
             told = ask(tmp_path, f"http://{HOST}:{served.port}", *bring(tmp_path))
     assert told.named("found", "note", "failed") == [], told.answer
     assert set(told.named("skipped")) == HERE | PASS_QUESTIONS
-    ours = {"sign-out-by-link", "sign-out-cross-site", "session-life", "signed-out-session", "logout-forged"}
+    ours = {"sign-out-by-link", "sign-out-cross-site", "session-life", "signed-out-session"} | NO_PROVIDER
     assert SIGN_IN | ours <= set(told.named("good"))
     assert "/token" in server.asked, "the made-up code was traded"
 

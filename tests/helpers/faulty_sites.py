@@ -226,6 +226,10 @@ FAULTS: Mapping[str, str] = {
     "session-for-days": "session-life",
     "session-says-days": "session-life",
     "session-in-caches": "session-life",
+    "renews-from-anywhere": "renewal-cross-site",
+    "renews-for-null": "renewal-cross-site",
+    "renews-for-ending": "renewal-cross-site",
+    "renews-without-origin": "renewal-cross-site",
     "sign-out-forgets": "signed-out-session",
     "sign-out-late": "signed-out-session",
     "sign-out-at-one-worker": "signed-out-session",
@@ -799,6 +803,8 @@ class FaultySite:
     def _own(self, asked: Asked) -> Told:
         if asked.path in ("/-/login", "/-/callback", "/-/logout") and not self.has("no-sign-in"):
             return self._sign_in(asked)
+        if asked.path == "/-/renew" and asked.method == "POST":
+            return self._renew(asked)
         if asked.path == "/-/revocations":
             return self._revocations(asked)
         if asked.path == "/-/backchannel-logout" and asked.method == "POST":
@@ -835,6 +841,19 @@ class FaultySite:
         url = f"{self.url}/{quote(wish['file'])}"
         made = f"{url}?Expires={end}&Signature={self._signature(asked, '/' + wish['file'], str(end))}"
         return Told(201, {"Content-Type": "application/json"}, json.dumps({"signedUrl": made}).encode())
+
+    def _renew(self, asked: Asked) -> Told:
+        origin, elsewhere = asked.fields.get("origin", ""), asked.fields.get("sec-fetch-site") == "cross-site"
+        careless = {
+            "renews-from-anywhere": origin not in ("", "null") and not origin.startswith(f"https://{self.url[7:16]}"),
+            "renews-for-null": origin == "null",
+            "renews-for-ending": origin.startswith(f"https://{self.url[7:16]}"),
+            "renews-without-origin": not origin,
+        }
+        welcome = origin == self.url or (not origin and not elsewhere)
+        if not welcome and not any(self.has(fault) and taken for fault, taken in careless.items()):
+            return Told(403)
+        return Told(204 if self._in_session(asked.cookie("session") or "") else 401)
 
     def _revocations(self, asked: Asked) -> Told:
         if self.has("revokes-nothing"):

@@ -421,6 +421,15 @@ QUESTIONS: tuple[Question, ...] = (
         after=("let-in",),
     ),
     Question(
+        "renewal-cross-site",
+        "can a page of another site renew a visitor's session?",
+        "a form on another site spends the refresh token, and keeps a session alive that its owner has left",
+        "check the Origin header before you act",
+        sign_in.renewal_cross_site,
+        needs=("path", "token"),
+        after=_OPEN,
+    ),
+    Question(
         "session-life",
         "does a session outlive the token that it was made from?",
         "who was to be out when the token ends stays in",

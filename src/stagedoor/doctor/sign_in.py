@@ -22,7 +22,7 @@ from .evidence import Evidence, SkipError
 from .visit import BROWSER, EVIL, REDIRECTS, Visit, parse_json
 from .wire import Answer, Fields
 
-LOGIN, CALLBACK, LOGOUT = "/-/login", "/-/callback", "/-/logout"
+LOGIN, CALLBACK, LOGOUT, RENEW = "/-/login", "/-/callback", "/-/logout", "/-/renew"
 LONGEST_ATTEMPT = 3600
 """Seconds: a sign-in that takes longer was given up."""
 LEEWAY = 60
@@ -409,18 +409,37 @@ def sign_out_by_link(visit: Visit) -> Iterator[Evidence]:
 def sign_out_cross_site(visit: Visit) -> Iterator[Evidence]:
     """A form on another site must not sign anybody out."""
     cookie = _cookie({session_name(visit): f"doctor-{visit.nonce}"})
-    requests: list[Fields] = [(("Origin", origin),) for origin in strangers(visit)]
-    requests.append((("Sec-Fetch-Site", "cross-site"),))
     answers = []
-    for fields in requests:
-        answer = visit.ask(LOGOUT, "POST", (*fields, *BROWSER, *cookie))
+    for fields, answer, taken in _from_elsewhere(visit, LOGOUT, cookie):
         answers.append(answer)
-        elsewhere = partial(visit.ask, f"{LOGOUT}-{visit.nonce}", "POST", (*fields, *BROWSER, *cookie))
-        taken = 0 < answer.status < 400 and visit.compare(answer, elsewhere) == "different"
         if taken or _ends_something(visit, answer):
             yield visit.evidence(answer, LOGOUT, "POST", ": ".join(fields[0]))
     if all(answer.status in (0, 404, 405, 501) for answer in answers):
         raise SkipError(f"the site has no {LOGOUT}")
+
+
+def _from_elsewhere(visit: Visit, target: str, cookie: Fields) -> Iterator[tuple[Fields, Answer, bool]]:
+    """Post as pages of other sites do: header fields, the answer, and whether it is one that others do not get."""
+    requests: list[Fields] = [(("Origin", origin),) for origin in strangers(visit)]
+    requests.append((("Sec-Fetch-Site", "cross-site"),))
+    for fields in requests:
+        ask = partial(visit.ask, method="POST", fields=(*fields, *BROWSER, *cookie))
+        answer = ask(target)
+        elsewhere = partial(ask, f"{target}-no-such-{visit.nonce}")
+        yield fields, answer, 0 < answer.status < 400 and visit.compare(answer, elsewhere) == "different"
+
+
+def renewal_cross_site(visit: Visit) -> Iterator[Evidence]:
+    """A form on another site must not renew a session, be it due or not."""
+    if visit.session is None:
+        raise SkipError("the site makes no session from a token")
+    cookie = _cookie(dict((visit.session,)))
+    own = visit.ask(RENEW, "POST", cookie, detail="with a session")
+    if own.status in (0, 404, 405, 501):
+        raise SkipError(f"no session is renewed at {RENEW}: {visit.summary(own)}")
+    for fields, answer, taken in _from_elsewhere(visit, RENEW, cookie):
+        if taken or set_cookies.named(answer).get(visit.session[0]):
+            yield visit.evidence(answer, RENEW, "POST", f"{': '.join(fields[0])}, with a session")
 
 
 def _ends_something(visit: Visit, answer: Answer) -> bool:
