@@ -16,6 +16,7 @@ from stagedoor.core.messages import Answered, Fetch, Flow, Reply, Serve, Wish
 from stagedoor.core.passes import Passes
 from stagedoor.keys.pass_keys import load_signer, new_pair
 from tests.helpers.support import (
+    CLIENT,
     KEYS_URL,
     NOW,
     RULES,
@@ -987,3 +988,13 @@ def test_two_issuers_at_one_door() -> None:
     assert visitor.serve("/users/ann/a", authorization=ANN).caller == "staff:ann"
     assert visitor.reply("/users/ann/a", authorization=guest).status == 403
     assert visitor.serve("/guests/a", authorization=guest).caller == f"{other}:ann"
+
+
+def test_beside_a_bad_token_cookie_an_outdated_session_says_what_is_wrong() -> None:
+    """Its owner signs in once more; who is told about the token cookie alone would not know why."""
+    cookie = session_of(Visitor(issuers=(issuer(audience=frozenset((CLIENT, "given up"))),)))
+    after = Visitor()
+    after.now += 500
+    reply = after.reply("/users/ann/a", cookie=f"token=rubbish; {cookie}")
+    assert (reply.status, reply.reason) == (401, "session-outdated")
+    assert after.reply("/users/ann/a", cookie="token=rubbish; __Host-stagedoor=x.y.z").reason == "token-shape"

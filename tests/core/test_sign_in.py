@@ -138,6 +138,7 @@ def test_claims_that_do_not_fit_get_a_page_that_names_them() -> None:
     answer = browser.reply(site.idp.sign_in(browser.begin(ANN_FILE)))
     assert (answer.status, answer.reason, browser.signed_in) == (422, "session-too-large", False)
     assert "groups" in page(answer)
+    assert browser.names == set(), "the attempt is used up"
 
 
 # --- several at once
