@@ -59,10 +59,14 @@ def is_navigation(method: str, headers: Headers) -> bool:
 
 
 def page_for(request: Request, signpost: Signpost) -> Signpost | None:
-    """The signpost of the page that a navigation gets if it is refused; None where a program asks."""
-    if not is_navigation(request.method, request.headers):
+    """The signpost of the page that a navigation gets if it is refused, that of a form too; None for programs."""
+    is_form = request.method == "POST" and request.headers.get(b"content-type") == [FORM]
+    if not is_navigation("GET" if is_form else request.method, request.headers):
         return None
     return signpost._replace(home="") if request.path == signpost.home.encode() else signpost
+
+
+FORM = b"application/x-www-form-urlencoded"
 
 
 def can_sign_in(headers: Headers) -> bool:
