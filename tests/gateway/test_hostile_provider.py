@@ -7,6 +7,7 @@ parties; the ids of others' lists are in `tests/vectors/oidc_rp`. The gateway is
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import gc
 import gzip
@@ -15,7 +16,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from html import unescape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -328,7 +329,7 @@ ID_TOKENS = {
     "nonce missing": claims(nonce=...),
     "nonce empty": claims(nonce=""),
     "nonce is null": claims(nonce=None),
-    "nonce is a list": bad_token(claims=lambda c: {**c, "nonce": [c["nonce"]]}),
+    "nonce is a list": bad_token(claims=lambda c: {**c, "nonce": [c.get("nonce")]}),
     "nonce of half a character": claims(nonce=HALF),
     "at_hash wrong": claims(at_hash="AAAAAAAAAAAAAAAAAAAAAA"),
     "at_hash is a number": claims(at_hash=7),
@@ -611,6 +612,157 @@ async def test_a_moment_of_the_providers_costs_nothing_but_a_reload(folder: Path
         provider.change = GOOD
         assert (await browser.go(address)).headers["location"] == SITE + FILE
         assert await browser.is_signed_in()
+
+
+# --- renewal
+
+RENEW = 20
+AS_SCRIPT = {"sec-fetch-mode": "cors", "sec-fetch-dest": "empty", "sec-fetch-site": "same-origin", "origin": SITE}
+RENEWED, LATER, ENDED = (204, "renewed"), (204, "later"), (403, "renewal-person")
+NO_ID_TOKEN = (409, "renew-by-navigation")
+AT_RENEWAL: Mapping[str, tuple[int, str]] = {
+    "login-clock": LATER,
+    "login-answer": LATER,
+    "login-client": LATER,
+    "issuer-unavailable": LATER,
+    "login-code": NO_ID_TOKEN,
+    "login-token": (403, "login-token"),
+    "": RENEWED,
+}
+"""What a sign-in says about an answer -> what a script hears that renews by such an answer to its refresh token."""
+ELSE: Mapping[str, tuple[int, str]] = {
+    # an id token that a refresh token brings need not hold them, and we do not keep the first (Core 1.0 §12.2)
+    **{f"id token: {name}": RENEWED for name in ID_TOKENS if name.startswith(("nonce ", "c_hash "))},
+    **{f"token answer: {name}": NO_ID_TOKEN for name in ("without id token", "id token is a list", "id token is null")},
+}
+"""Where a renewal goes on otherwise than a sign-in."""
+OF_REFRESHES: Mapping[str, tuple[Change, tuple[int, str]]] = {
+    "sub of somebody else": (Change(claims=put(sub="ben")), ENDED),
+    "sub in another case": (Change(claims=put(sub="Ann")), ENDED),
+    "sub with a blank more": (Change(claims=put(sub="ann ")), ENDED),
+    "signed by a key that came meanwhile": (Change(keys=lambda: [NEW], signer=lambda: NEW), RENEWED),
+    "refresh token not rotated": (Change(tokens=put(refresh_token=...)), RENEWED),
+    "refresh token is a list": (Change(tokens=put(refresh_token=["r"])), RENEWED),
+    "refresh token empty": (Change(tokens=put(refresh_token="")), RENEWED),
+    "refresh token beyond all measure": (Change(tokens=put(refresh_token="r" * 100_000)), RENEWED),
+    "refresh token of half a character": (Change(tokens=put(refresh_token=HALF)), RENEWED),
+    "claims beyond all measure": (
+        Change(claims=put(groups=[f"{number}-{'g' * 90}" for number in range(60)])),
+        (422, "session-too-large"),
+    ),
+}
+REFRESHES = {
+    **{
+        name: (row.change, ELSE.get(name, AT_RENEWAL[row.code]))
+        for name, row in TABLE.items()
+        if name.startswith(("id token: ", "token answer: "))
+    },
+    **{f"refresh: {name}": row for name, row in OF_REFRESHES.items()},
+}
+RENEWING = f"""
+[[rules]]
+path = "g/{{groups}}/**"
+allow = "signed-in"
+
+[login]
+renew = "{RENEW}s"
+"""
+
+
+def session_in(browser: Browser) -> dict[str, Any]:
+    """What the session holds that a browser keeps; empty if it keeps none."""
+    value = browser.cookies.get(SESSION)
+    if not value:
+        return {}
+    payload = value.split(".")[1]
+    found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return found
+
+
+@contextlib.asynccontextmanager
+async def due(folder: Path) -> AsyncIterator[tuple[Browser, Provider]]:
+    """A browser whose claims are due, at a provider that gives refresh tokens."""
+    ahead = [0.0]
+    async with (
+        site(folder, more=RENEWING, clock=lambda: time.time() + ahead[0]) as (gateway, provider),
+        Browser(gateway) as browser,
+    ):
+        provider.refreshes = True
+        await sign_in(browser, provider)
+        assert browser.began
+        assert provider.forms[-1][0]["grant_type"] == "authorization_code"
+        ahead[0] = RENEW + 1
+        yield browser, provider
+
+
+async def renew(browser: Browser) -> httpx.Response:
+    return await browser.post("/-/renew", headers=AS_SCRIPT)
+
+
+@pytest.mark.parametrize(("change", "expected"), REFRESHES.values(), ids=REFRESHES.keys())
+async def test_misbehaviour_at_renewal(folder: Path, change: Change, expected: tuple[int, str]) -> None:
+    async with due(folder) as (browser, provider):
+        before = session_in(browser)
+        provider.change = change
+        heard = await renew(browser)
+        assert provider.asked.count("POST /token") == 2
+        after = session_in(browser)
+        status, code = expected
+        assert heard.status_code == status, heard.text
+        if status != 204:
+            assert heard.json()["code"] == code
+        if expected == RENEWED:
+            assert after["made"] >= before["made"] + RENEW
+            assert await browser.is_signed_in()
+        elif expected == LATER:
+            assert after == {**before, "renew": after["renew"]}
+            assert after["renew"] > before["renew"]
+        elif expected == ENDED:
+            assert not after
+            assert not await browser.is_signed_in()
+        else:
+            assert after == before
+        kept = ("sub", "sid", "iat", "exp", "iss", "aud")
+        assert not after or [after[name] for name in kept] == [before[name] for name in kept]
+
+
+@pytest.mark.parametrize(("change", "expected"), REFRESHES.values(), ids=REFRESHES.keys())
+async def test_nothing_follows_a_refused_refresh(folder: Path, change: Change, expected: tuple[int, str]) -> None:
+    """What was refused is not brought again, and one refused answer is no reason to ask by the same token again."""
+    async with due(folder) as (browser, provider):
+        provider.change = change
+        heard = await renew(browser)
+        asked = len(provider.asked)
+        provider.change = GOOD
+        again = await renew(browser)
+        if expected in (RENEWED, LATER):
+            assert (again.status_code, len(provider.asked)) == (204, asked)  # not due for now
+        elif heard.status_code == 422:
+            assert again.status_code == 204  # the claims fit again, and the token is the one that came last
+        elif expected == ENDED:
+            assert (again.status_code, len(provider.asked)) == (401, asked)
+        else:
+            assert (again.status_code, again.json()["code"]) == NO_ID_TOKEN
+            assert len(provider.asked) == asked
+
+
+async def test_a_provider_that_drips_at_renewal_is_waited_for_no_longer_than_the_limit(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with due(folder) as (browser, provider):
+        monkeypatch.setattr(login, "WITHIN", 0.3)
+        provider.change = Change(drips="/token")
+        before = session_in(browser)
+        assert (await renew(browser)).status_code == 204
+        after = session_in(browser)
+        assert after == {**before, "renew": after["renew"]}
+
+
+async def test_scripts_that_ask_at_once_spend_one_refresh_token(folder: Path) -> None:
+    async with due(folder) as (browser, provider):
+        heard = await asyncio.gather(*(renew(browser) for _ in range(10)))
+        assert {one.status_code for one in heard} == {204}
+        assert [form["grant_type"] for form, _ in provider.forms] == ["authorization_code", "refresh_token"]
 
 
 # --- who the site is

@@ -81,6 +81,7 @@ class Provider:
         issuer: its URL.
         asked: method and path of every question.
         forms: what came to the token endpoint: its fields, and the Authorization header.
+        refreshes: it gives refresh tokens, and takes each once; one that comes twice ends them all.
     """
 
     def __init__(self, port: int, change: Change, secret: str = "", client: str = CLIENT) -> None:
@@ -88,7 +89,9 @@ class Provider:
         self.asked: list[str] = []
         self.forms: list[tuple[dict[str, str], str]] = []
         self._secret, self._client = secret, client
+        self.refreshes = False
         self._grants: dict[str, dict[str, str]] = {}
+        self._refresh_token, self._spent = "", set[str]()
 
     def metadata(self) -> Any:
         return self.change.metadata(
@@ -134,6 +137,24 @@ class Provider:
             id_, secret = (unquote_plus(part) for part in pair.split(":"))
         if (id_, secret) != (self._client, self._secret):
             return "401 Unauthorized", {"error": "invalid_client"}
+        asked = self._asked(form)
+        if asked is None:
+            return "400 Bad Request", {"error": "invalid_grant"}
+        access = secrets.token_urlsafe(16)
+        tokens = {"access_token": access, "token_type": "Bearer", "expires_in": 300}
+        if self.refreshes:
+            self._refresh_token = tokens["refresh_token"] = secrets.token_urlsafe(16)
+        return "200 OK", self.change.tokens({**tokens, "id_token": self._id_token(asked, access)})
+
+    def _asked(self, form: Mapping[str, str]) -> Mapping[str, str] | None:
+        """What was asked for at sign-in; None if what is brought does not count (RFC 6749 §4.1.3, §6)."""
+        if form.get("grant_type") == "refresh_token":
+            token = form.get("refresh_token", "")
+            if token != self._refresh_token or token in self._spent:
+                self._refresh_token = ""
+                return None
+            self._spent.add(token)
+            return {}
         asked = self._grants.pop(form.get("code", ""), None)
         challenge = b64(hashlib.sha256(form.get("code_verifier", "").encode()).digest())
         if (
@@ -142,10 +163,8 @@ class Provider:
             or challenge != asked["code_challenge"]
             or form.get("redirect_uri") != asked["redirect_uri"]
         ):
-            return "400 Bad Request", {"error": "invalid_grant"}
-        access = secrets.token_urlsafe(16)
-        tokens = {"access_token": access, "token_type": "Bearer", "expires_in": 300}
-        return "200 OK", self.change.tokens({**tokens, "id_token": self._id_token(asked, access)})
+            return None
+        return asked
 
     def _id_token(self, asked: Mapping[str, str], access: str) -> Any:
         now, signer = time.time(), self.change.signer()
@@ -155,7 +174,7 @@ class Provider:
             "sub": "ann",
             "iat": now,
             "exp": now + 300,
-            "nonce": asked["nonce"],
+            **({"nonce": asked["nonce"]} if "nonce" in asked else {}),
             "at_hash": b64(hashlib.sha256(access.encode()).digest()[:16]),
         }
         header = self.change.header({"alg": signer.algorithm, "kid": signer.jwk.get("kid", ...), "typ": "JWT"})
