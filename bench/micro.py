@@ -18,7 +18,9 @@ from stagedoor.core.drivers import run
 from stagedoor.core.issuers import Issuer
 from stagedoor.core.jose import SignaturePort
 from stagedoor.core.messages import Fetched, Request, Serve, Wish
-from stagedoor.core.passes import PassCheck, Passes, Signer
+from stagedoor.core.passes.signer import Signer
+from stagedoor.core.passes.terms import PassCheck
+from stagedoor.core.passes.verify import Passes
 from stagedoor.core.policy.decide import DECISIONS, Allow, Policy, compile_rules
 from stagedoor.core.tokens import Tokens
 from stagedoor.keys import signatures

@@ -26,7 +26,7 @@ from stagedoor import Gateway
 from stagedoor.aws.edge import bundle
 from stagedoor.core.caller import Caller
 from stagedoor.core.issuers import Issuer
-from stagedoor.core.passes import Hash
+from stagedoor.core.passes.terms import Hash
 from stagedoor.core.session import Sessions, signing_key
 from stagedoor.keys.pass_keys import load_signer, new_pair, sign_with
 from stagedoor.keys.pass_keys import read_private as read_key

@@ -13,7 +13,7 @@ from .core.messages import Reply, Request, Serve
 from .core.policy.decide import Allow, Deny, Policy, compile_rules
 
 if TYPE_CHECKING:
-    from .core.passes import Signer
+    from .core.passes.signer import Signer
     from .gateway.app import Gateway
     from .keys.pass_keys import load_signer
     from .outside.fetch_async import Fetcher
@@ -64,7 +64,7 @@ _RIM = {
     "Guard": (".settings.guard", "Guard"),
     "MemoryStore": (".store.memory", "MemoryStore"),
     "Settings": (".settings", "Settings"),
-    "Signer": (".core.passes", "Signer"),
+    "Signer": (".core.passes.signer", "Signer"),
     "Store": (".store.port", "Store"),
     "fetch": (".outside.fetch_sync", "fetch"),
     "load_settings": (".settings", "load"),

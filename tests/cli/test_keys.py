@@ -18,7 +18,7 @@ from stagedoor.cli import main
 from stagedoor.core.door import Door
 from stagedoor.core.drivers import run
 from stagedoor.core.messages import Serve
-from stagedoor.core.passes import Signer
+from stagedoor.core.passes.signer import Signer
 from stagedoor.keys.pass_keys import is_pair, load_signer, read_private, read_public
 from stagedoor.outside import aws
 from stagedoor.settings import load, parse

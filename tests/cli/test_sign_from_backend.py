@@ -16,7 +16,7 @@ import pytest
 from stagedoor import StagedoorError, load_signer
 from stagedoor.core.drivers import run
 from stagedoor.core.messages import Reply, Serve
-from stagedoor.core.passes import Passes
+from stagedoor.core.passes.verify import Passes
 from stagedoor.keys.pass_keys import check_with, new_pair, read_public
 from tests.helpers.support import Visitor, request
 

@@ -13,7 +13,7 @@ from stagedoor.core.credentials import Sources
 from stagedoor.core.door import Site
 from stagedoor.core.drivers import arun, run
 from stagedoor.core.messages import Answered, Fetch, Flow, Reply, Serve, Wish
-from stagedoor.core.passes import Passes
+from stagedoor.core.passes.verify import Passes
 from stagedoor.keys.pass_keys import load_signer, new_pair
 from tests.helpers.support import (
     CLIENT,

@@ -16,11 +16,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stagedoor.core import passes as signing
 from stagedoor.core.credentials import COOKIE_PREFIX, PASS_PARAMETERS, Sources, find, without_pass
 from stagedoor.core.errors import InvalidPass, InvalidTarget
 from stagedoor.core.messages import Request
-from stagedoor.core.passes import Grant, Hash, Passes, Signer, Terms, matches, opens
+from stagedoor.core.passes import verify
+from stagedoor.core.passes.signer import Signer
+from stagedoor.core.passes.terms import Grant, Hash, Terms
+from stagedoor.core.passes.verify import MAX_POLICY_CHARACTERS, Passes
+from stagedoor.core.passes.wildcards import matches, opens
 from stagedoor.keys.pass_keys import check_with, load_signer, read_public
 from tests.helpers import services
 from tests.helpers.counting import lines_run
@@ -582,7 +585,7 @@ def test_any_other_policy_is_malformed_however_well_it_is_signed(text: str | byt
 
 
 def test_a_long_policy_counts_to_the_bound_and_not_beyond() -> None:
-    fitting = signing.MAX_POLICY_CHARACTERS // 4 * 3 - len(SMALLEST)
+    fitting = MAX_POLICY_CHARACTERS // 4 * 3 - len(SMALLEST)
     judge(in_url("/a", sealed(SMALLEST + " " * fitting)), NOW)
     assert refused(in_url("/a", sealed(SMALLEST + " " * (fitting + 1))), NOW) == ("MalformedPolicy", "pass-policy")
 
@@ -761,7 +764,7 @@ def test_a_policy_that_was_seen_counts_with_its_own_signature_key_and_hash_alone
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signing, "REMEMBERED", 8)
+    monkeypatch.setattr(verify, "REMEMBERED", 8)
     passes = Passes(SITE, CHECKS)
     for number in range(20):
         judge(in_url(f"/{number}", GOOD), NOW, passes)

@@ -14,7 +14,7 @@ import pytest
 from stagedoor.core import paths
 from stagedoor.core.door import Site
 from stagedoor.core.messages import Content, Reply, Serve
-from stagedoor.core.passes import Passes
+from stagedoor.core.passes.verify import Passes
 from stagedoor.keys.pass_keys import check_with, load_signer, read_public
 from tests.helpers.stores import ODD_KEYS
 from tests.helpers.support import (

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.core.messages import Content
-from stagedoor.core.passes import Signer
+from stagedoor.core.passes.signer import Signer
 from stagedoor.core.rate_limit import MAX_CALLERS, RateLimit
 from tests.helpers.support import NOW, Visitor, bearer, claims, field, token
 

@@ -17,7 +17,7 @@ from stagedoor.core.cookies import MAX_OURS
 from stagedoor.core.endpoints.issuing import Issuing
 from stagedoor.core.endpoints.renew import NOT_ABOUT_THE_PERSON, WANTS_THE_VISITOR
 from stagedoor.core.messages import Fetched, Reply, Serve
-from stagedoor.core.passes import Signer
+from stagedoor.core.passes.signer import Signer
 from stagedoor.core.refresh_tokens import MAX_BYTES as MAX_TOKEN
 from stagedoor.core.revocations import Revocation
 from stagedoor.core.session import EARLY, POSTPONED

@@ -22,7 +22,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from stagedoor.core import paths
 from stagedoor.core.credentials import PASS_PARAMETERS, Sources, find, without_pass
 from stagedoor.core.messages import Request
-from stagedoor.core.passes import EARLIEST, Hash, Passes, Signer
+from stagedoor.core.passes.signer import EARLIEST, Signer
+from stagedoor.core.passes.terms import Hash
+from stagedoor.core.passes.verify import Passes
 from stagedoor.keys.pass_keys import check_with, load_signer, read_public
 from tests.helpers.support import SITE, VECTORS, request
 

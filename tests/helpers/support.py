@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from stagedoor.core import passes as product
 from stagedoor.core.caller import Caller
 from stagedoor.core.door import Door, Endpoint, Site
 from stagedoor.core.drivers import run
@@ -42,7 +41,8 @@ from stagedoor.core.messages import (
     Wish,
     collect,
 )
-from stagedoor.core.passes import Passes
+from stagedoor.core.passes import signer as passes_signer
+from stagedoor.core.passes.verify import Passes
 from stagedoor.core.policy.decide import Policy, compile_rules
 from stagedoor.core.session import Sessions
 from stagedoor.core.tokens import REMEMBERED_BYTES, Tokens
@@ -263,7 +263,7 @@ class Visitor:
 def endpoints_of(
     policy: Policy,
     *,
-    signer: product.Signer | None = None,
+    signer: passes_signer.Signer | None = None,
     max_lifetime: int = 12 * 3600,
     per_minute: int = 600,
     **more: Any,

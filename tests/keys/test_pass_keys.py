@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from stagedoor.core.credentials import Sources, find
 from stagedoor.core.errors import InvalidKey, SettingsError, StoreRefused
-from stagedoor.core.passes import Passes
+from stagedoor.core.passes.verify import Passes
 from stagedoor.keys.pass_keys import (
     PassSettings,
     PrivateKey,

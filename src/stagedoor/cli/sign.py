@@ -19,7 +19,7 @@ from .options import SettingsFile, WrongUsage, load_settings
 from .output import complain, help_without_command, moment, remark
 
 if TYPE_CHECKING:
-    from ..core.passes import Signer
+    from ..core.passes.signer import Signer
     from ..settings import Settings
 
 LAST_END = 2**31 - 1
@@ -183,7 +183,7 @@ def _term(expires_in: int | None, starts_in: int | None, settings: Settings) -> 
 
 def _resource(pattern: str, address: str, settings: Settings) -> str:
     """Return the URL with wildcards for a pattern, which is itself such a URL or a key with wildcards."""
-    from ..core.passes import matches
+    from ..core.passes.wildcards import matches
 
     if is_url(pattern):
         check_site(pattern, settings)

@@ -27,7 +27,8 @@ from .errors import (
     WrongOrigin,
 )
 from .messages import Flow, Pairs, Reply, Request, Serve, Signpost
-from .passes import MISSING_KEY, Grant, Passes
+from .passes.terms import Grant
+from .passes.verify import MISSING_KEY, Passes
 from .policy.decide import Allow, Policy
 from .policy.rules import GROUPS_LEFT_OUT, email_problem
 from .tokens import Tokens

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from ..core.errors import InvalidKey, SettingsError, StoreRefused, Unavailable
-from ..core.passes import Hash, PassCheck, Sign, Signer
+from ..core.passes.signer import Signer
+from ..core.passes.terms import Hash, PassCheck, Sign
 from ..outside import aws
 
 Kind: TypeAlias = Literal["rsa", "ec"]

@@ -19,7 +19,7 @@ from ..core.endpoints.issuing import Issuing
 from ..core.endpoints.login import SignIn
 from ..core.endpoints.revocations import Admins
 from ..core.login import Login
-from ..core.passes import Passes
+from ..core.passes.verify import Passes
 from ..core.refresh_tokens import RefreshTokens
 from ..core.revocations import Revocations
 from ..core.session import Sessions

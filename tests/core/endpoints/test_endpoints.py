@@ -22,7 +22,7 @@ from stagedoor.core.endpoints.arguments import MAX_BODY_BYTES
 from stagedoor.core.endpoints.s3objects import MAX_LISTED
 from stagedoor.core.errors import CatalogueUnavailable, InvalidContent, StoreRefused, StoreUnavailable
 from stagedoor.core.messages import Answered, Content, List, Lookup, Reply, Wish
-from stagedoor.core.passes import Signer
+from stagedoor.core.passes.signer import Signer
 from stagedoor.gateway import asgi
 from stagedoor.keys.pass_keys import new_pair
 from stagedoor.keys.sealing import Seal

@@ -23,7 +23,7 @@ from stagedoor.core.endpoints.arguments import MAX_BODY_BYTES
 from stagedoor.core.endpoints.openapi import describe
 from stagedoor.core.endpoints.s3objects import MAX_LISTED
 from stagedoor.core.errors import InvalidRequest
-from stagedoor.core.passes import MAX_POLICY_CHARACTERS, Passes
+from stagedoor.core.passes.verify import MAX_POLICY_CHARACTERS, Passes
 from stagedoor.core.paths import MAX_KEY_BYTES, check_key
 from stagedoor.gateway import app, asgi
 from stagedoor.settings.site import description, openapi_document

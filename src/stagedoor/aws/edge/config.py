@@ -10,7 +10,7 @@ from ...core import rsa
 from ...core.credentials import Sources
 from ...core.door import Door, Site
 from ...core.issuers import Issuer
-from ...core.passes import Passes
+from ...core.passes.verify import Passes
 from ...core.policy.decide import compile_rules
 from ...core.tokens import Tokens
 

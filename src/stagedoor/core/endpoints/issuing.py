@@ -10,7 +10,7 @@ from ..credentials import Credential
 from ..door import Door
 from ..errors import InvalidRequest, OutdatedSession
 from ..messages import Reply, Request
-from ..passes import Signer
+from ..passes.signer import Signer
 from ..rate_limit import RateLimit
 
 
