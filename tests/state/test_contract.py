@@ -157,8 +157,9 @@ def test_several_entries_are_put_at_once(opened: Open) -> None:
     last = state.put_all([Keep(name, f"x{at}", NOW + 60) for at, name in enumerate("abcb")], NOW)
     assert [one.name for one in state.after(0)] == ["a", "c", "b"]
     assert state.after(0)[-1].sequence == last
-    assert state.put_all([Keep(f"{number}", "x" * 300, NOW + 60) for number in range(BATCH)], NOW) > last
-    assert len(state.after(last)) == BATCH
+    count = 9 if hasattr(state, "_table") else BATCH  # in DynamoDB each is written by itself, and moto takes its time
+    assert state.put_all([Keep(f"{number}", "x" * 300, NOW + 60) for number in range(count)], NOW) > last
+    assert len(state.after(last)) == count
 
 
 def test_who_has_lost_everything_gives_greater_numbers_than_before(tmp_path: Path, opened: Open) -> None:
@@ -402,7 +403,7 @@ def test_a_state_that_says_nothing_is_an_error_after_a_time(
 ) -> None:
     monkeypatch.setattr("stagedoor.state.redis.WAIT", 0.1)
     monkeypatch.setitem(REQUEST_LIMITS, "read_timeout", 0.1)
-    monkeypatch.setitem(REQUEST_LIMITS, "retries", {"total_max_attempts": 2, "mode": "standard"})
+    monkeypatch.setitem(REQUEST_LIMITS, "retries", {"total_max_attempts": 1, "mode": "standard"})
     with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:  # the system takes the connections
         port = silent.getsockname()[1]
         monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", f"http://127.0.0.1:{port}")
