@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-import re
 import shutil
 import socket
 import sqlite3
@@ -24,7 +21,7 @@ from stagedoor.outside.aws import REQUEST_LIMITS
 from stagedoor.state import open_state
 from stagedoor.state.port import BATCH, KEPT, State
 from tests.helpers.servers import free_port
-from tests.helpers.stores import endpoint, let_in
+from tests.helpers.stores import endpoint, let_in, state_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,19 +59,6 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Any:
     return boto3.client("dynamodb")
 
 
-_numbers = itertools.count()
-
-
-def new_table(aws: Any) -> str:
-    """A table as the page about taking access back has it."""
-    page = (ROOT / "docs" / "how-to" / "take-access-back.md").read_text(encoding="utf-8")
-    found = re.search(r"create-table --cli-input-json '(\{.*?\})'", page, re.DOTALL)
-    assert found
-    described = json.loads(found[1]) | {"TableName": f"state-{next(_numbers)}"}
-    aws.create_table(**described)
-    return str(described["TableName"])
-
-
 @pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.needs("redis")), "dynamodb"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """Opens the same state again and again, as several gateways do."""
@@ -82,7 +66,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     if request.param == "sqlite":
         url = f"sqlite://{tmp_path}/state.db"
     elif request.param == "dynamodb":
-        url = f"dynamodb://{new_table(request.getfixturevalue('aws'))}"
+        url = f"dynamodb://{state_table(request.getfixturevalue('aws'))}"
     else:
         import redis
 
@@ -420,7 +404,7 @@ def test_a_state_that_says_nothing_is_an_error_after_a_time(
 @pytest.fixture
 def table(aws: Any) -> Iterator[Callable[[], Any]]:
     """Opens one state in DynamoDB again and again."""
-    name, made = new_table(aws), list[State]()
+    name, made = state_table(aws), list[State]()
 
     def open_() -> State:
         made.append(open_state(f"dynamodb://{name}"))
@@ -565,7 +549,7 @@ def test_a_table_that_is_not_there_or_not_ours_is_an_error(aws: Any) -> None:
 
 
 def test_the_region_is_that_of_the_settings(aws: Any) -> None:
-    name = new_table(aws)
+    name = state_table(aws)
     with pytest.raises(StateUnavailable, match="no table"):
         open_state(f"dynamodb://{name}", region="us-west-2").after(0)
 
