@@ -53,11 +53,8 @@ def revocation(
         session: seconds that a session lasts.
     """
     before = (now if until is None else max(now, until)) if kind == "person" else 0.0
-    if kind == "session":
-        lasts = max(session, SID_LIFE) if issuer else session
-    else:
-        lasts = max(session, TOKEN_LIFE)
-    return Revocation(kind, issuer, id_, before, max(now, before) + lasts)
+    token = TOKEN_LIFE if kind != "session" else SID_LIFE if issuer else 0.0
+    return Revocation(kind, issuer, id_, before, max(now, before) + max(session, token))
 
 
 def _answer(admins: Admins | None, door: Door, request: Request, now: float) -> Flow[Reply]:
