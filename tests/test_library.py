@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -45,8 +46,11 @@ from stagedoor import (
     make_door,
     run,
 )
+from stagedoor.core.errors import Revoked, StateUnavailable
 from stagedoor.core.messages import Fetch, Fetched, Wish
+from stagedoor.core.revocations import Revocation, to_text
 from stagedoor.keys.pass_keys import new_pair
+from stagedoor.state import open_state
 from tests.helpers.issuer_server import IssuerServer, serving
 from tests.helpers.servers import poll
 from tests.helpers.support import CLIENT, NOW, bearer, claims, ec_signer, key_set, rsa_signer, token
@@ -102,11 +106,11 @@ def test_the_version_is_that_of_the_installation() -> None:
 class Program:
     """A guard in a program, an issuer on this machine, and a clock that the test sets, and that goes on from there."""
 
-    def __init__(self, issuer: IssuerServer, folder: Path) -> None:
+    def __init__(self, issuer: IssuerServer, folder: Path, more: str = "") -> None:
         self.issuer, self.now, self.began = issuer, NOW, time.monotonic()
         self.publish(key_set(rsa_signer()))
         file = folder / "stagedoor.toml"
-        file.write_text(SETTINGS.replace("$ISSUER", issuer.url), encoding="utf-8")
+        file.write_text(SETTINGS.replace("$ISSUER", issuer.url) + more, encoding="utf-8")
         self.guard = Guard(load_settings(file, {}), clock=lambda: self.now + time.monotonic() - self.began)
 
     def publish(self, body: bytes, status: int = 200, wait: float = 0.0) -> None:
@@ -127,8 +131,13 @@ class Program:
         return self.guard.verify(self.token()).subject == "ann" and self.was_asked(times)
 
     def lets_in(self, signer: Any) -> bool:
-        with contextlib.suppress(InvalidToken):
-            return self.guard.verify(self.token(signer)).subject == "ann"
+        with contextlib.suppress(InvalidToken, Revoked):
+            return self.guard.verify(self.token(signer, iat=NOW)).subject == "ann"
+        return False
+
+    def lets_in_of(self, sub: str) -> bool:
+        with contextlib.suppress(StateUnavailable):
+            return self.guard.verify(self.token(sub=sub)).subject == sub
         return False
 
     def has_come(self, signer: Any, wrong: list[str]) -> bool:
@@ -154,6 +163,80 @@ def test_a_token_is_verified_and_its_caller_reads_what_the_rules_say(program: Pr
     assert not guard.may_read(ANONYMOUS, "users/ann/photo.png")
     assert asyncio.run(guard.averify(good)) == caller == guard.verify(good)
     assert program.issuer.asked == ["/keys"]
+
+
+# --- what was taken back
+
+
+@pytest.fixture
+def following(tmp_path: Path) -> Iterator[Program]:
+    """A program whose site has a state, in a file."""
+    with serving() as issuer:
+        yield Program(issuer, tmp_path, '[state]\nurl = "sqlite:///state.db"\nstale = "60s"\n')
+
+
+def revoke(program: Program, folder: Path) -> None:
+    one = Revocation("person", program.issuer.url, "ann", program.now + 3600, program.now + 9e5)
+    with closing(open_state(f"sqlite://{folder}/state.db")) as state:
+        state.put(one.name, to_text(one), one.ends, program.now)
+
+
+async def test_a_guard_obeys_what_was_taken_back(following: Program, tmp_path: Path) -> None:
+    """Before it was made, so that the first question waits for the list; and while it runs."""
+    guard, ben = following.guard, following.token(sub="ben", iat=NOW)
+    assert (await guard.averify(following.token(iat=NOW))).subject == "ann"
+    revoke(following, tmp_path)
+    assert await asyncio.to_thread(poll, lambda: not following.lets_in(None), 20, "it is refused")
+    asked = Request("GET", b"/users/ann/x", b"", {b"authorization": [f"Bearer {following.token(iat=NOW)}".encode()]})
+    for answer in (guard.answer(asked), await guard.aanswer(asked)):
+        assert isinstance(answer, Reply)
+        assert (answer.status, answer.reason) == (401, "revoked-person")
+    assert guard.verify(ben).subject == "ben"
+    newer = Guard(guard.settings, clock=lambda: NOW)
+    with pytest.raises(Revoked):
+        newer.verify(following.token(iat=NOW))
+
+
+def test_without_its_state_a_guard_goes_on_for_a_while_and_then_knows_nobody(
+    following: Program, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    revoke(following, tmp_path)
+    ben = following.token(sub="ben")
+    assert following.guard.verify(ben).subject == "ben"
+    (tmp_path / "state.db").write_bytes(b"this is no database" * 100)
+    poll(lambda: "state: " in caplog.text, 20, "it is said")
+    assert following.guard.verify(ben).subject == "ben"
+    following.now += 61
+    with pytest.raises(StateUnavailable):
+        following.guard.verify(ben)
+    (tmp_path / "state.db").write_text("")
+    poll(lambda: following.lets_in_of("ben"), 20, "it is read again")
+    assert not following.lets_in(None), "the file has lost it, and the list has not"
+
+
+def test_a_guard_in_a_fork_reads_the_list_itself(following: Program, tmp_path: Path) -> None:
+    assert following.guard.verify(following.token(iat=NOW)).subject == "ann"
+    child = os.fork()
+    if child == 0:
+        revoke(following, tmp_path)
+        ends = time.monotonic() + 20
+        while following.lets_in(None) and time.monotonic() < ends:
+            time.sleep(0.05)
+        os._exit(not time.monotonic() < ends)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_signing_out_at_a_guard_ends_the_cookie_alone(following: Program) -> None:
+    fields = {b"authorization": [f"Bearer {following.token()}".encode()]}
+    session = following.guard.answer(Request("POST", b"/-/session", b"", fields))
+    assert isinstance(session, Reply)
+    cookie = dict(session.headers)[b"set-cookie"].partition(b";")[0]
+    answer = following.guard.answer(Request("POST", b"/-/logout", b"", {b"cookie": [cookie]}))
+    assert isinstance(answer, Reply)
+    assert (answer.status, answer.reason) == (200, "signed-out")
+
+
+# --- tokens
 
 
 def test_a_token_that_proves_nothing_is_refused(program: Program) -> None:

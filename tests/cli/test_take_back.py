@@ -29,7 +29,7 @@ S3, FOLDER, ELSEWHERE = (
     'store = "s3://bucket"\nendpoint = "https://s3.internal"',
 )
 
-GUARD = {"your program's Guard": None}
+GUARD = {"your program's Guard": 5}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_what_it_says_is_what_to_do() -> None:
     (gateway,) = doors(settings(HTTPS + FOLDER, ISSUER))
     assert gateway.words == "not before they end; name a place to remember what is taken back: [state] url"
     gateway, guard = doors(settings(HTTPS + FOLDER, ISSUER + STATE))
-    assert guard.words == "not before they end; it asks no state; a gateway inside does"
+    assert guard.words == "within 5 s; as at the gateway; it takes nothing back itself"
     assert gateway.words.startswith("within 5 s; when the state has not answered for 120 s")
     (passes,) = doors(settings(HTTPS + FOLDER, PASSES))
     assert "public_keys" in passes.words

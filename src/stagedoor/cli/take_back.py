@@ -42,9 +42,8 @@ def doors(settings: Settings) -> Iterator[TakesBack]:
     if settings.issuers:
         yield _gateway(settings)
         if settings.state is not None:
-            yield TakesBack(
-                "your program's Guard", ("sessions", "tokens"), None, "it asks no state; a gateway inside does"
-            )
+            detail = "as at the gateway; it takes nothing back itself"
+            yield TakesBack("your program's Guard", ("sessions", "tokens"), WITHIN, detail)
         if _fits_aws(settings):
             shared = () if settings.session_keys_are_temporary else ("sessions",)
             detail = "it asks no state"

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..core.errors import InvalidToken, IssuerUnavailable, Revoked, StateUnavailable
+from ..core.errors import InvalidToken, IssuerUnavailable, StateUnavailable
 from ..core.issuers import issuer_url
 from .options import AsJson, SettingsFile, load_settings, read_token
 from .output import moment, ok, say, say_json, say_table
@@ -86,7 +86,7 @@ def judge(token: Unverified) -> dict[str, Any]:
     caller, error, failed = None, None, ""
     try:
         caller = verify(token.value, token.settings, token.now)
-    except (InvalidToken, Revoked, IssuerUnavailable, StateUnavailable) as failure:
+    except (InvalidToken, IssuerUnavailable, StateUnavailable) as failure:
         error = failure
         code = "issuer-unavailable" if isinstance(error.__cause__, IssuerUnavailable) else error.code
         failed = next((stage for stage, codes in STAGES.items() if code in codes), "claims")

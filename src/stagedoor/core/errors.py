@@ -153,7 +153,7 @@ class OutdatedSession(InvalidCredential):
         self.is_new, self.renewable = is_new, renewable
 
 
-class Revoked(InvalidCredential):
+class Revoked(InvalidToken):
     """A token or session that verifies and was taken back; `code` says by what (`revoked-person`, …)."""
 
     code = "revoked"

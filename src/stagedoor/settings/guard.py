@@ -6,6 +6,7 @@ itself. Here threads share one door, so a lock does: each step of a flow holds i
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -16,15 +17,25 @@ from typing import TypeVar
 
 from ..core.caller import Caller
 from ..core.drivers import arun, run
-from ..core.messages import Fetch, Fetched, Flow, Reply, Request, Serve, Wish
+from ..core.errors import StateUnavailable
+from ..core.messages import Fetch, Fetched, Flow, Keep, Reply, Request, Serve, Wish
 from ..core.policy.decide import Allow, Deny
 from ..outside.exchanges import Exchange, Exchanges
+from ..state import open_state
 from . import Settings
-from .site import make_door
+from .following import Following
+from .site import make_door, make_revocations
 
 T = TypeVar("T")
 
 _log = logging.getLogger("stagedoor")
+
+
+def _follow(settings: Settings, clock: Callable[[], float]) -> Following | None:
+    revocations = make_revocations(settings)
+    if settings.state is None or revocations is None:
+        return None
+    return Following(open_state(settings.state, region=settings.aws_region), revocations, clock)
 
 
 class Guard:
@@ -32,8 +43,8 @@ class Guard:
 
     The issuers' keys are fetched when a token needs them first, kept, and fetched again from time to time.
 
-    It does not know what was taken back: it reads no `[state]`, so tokens and sessions count until they end. A
-    `Gateway` inside the program knows.
+    With a `[state]` it obeys what was taken back, within five seconds, as a gateway does. It takes nothing back itself:
+    signing out through `answer` ends the cookie alone.
 
     Args:
         settings: from `stagedoor.load_settings`. Store and catalogue are not opened: the program has its own.
@@ -45,7 +56,8 @@ class Guard:
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
         self.settings, self._clock = settings, clock
-        self._door = make_door(replace(settings, store=None, catalogue=None))
+        self._following = _follow(settings, clock)
+        self._door = make_door(replace(settings, store=None, catalogue=None, admin=None), self._following)
         self._exchanges, self._lock = Exchanges(settings.ca), threading.Lock()
         self._renewal: threading.Thread | None = None
         self._failures: dict[str, str] = {}
@@ -60,16 +72,16 @@ class Guard:
             The caller, who is that until `expires`: verify the token of each request; verified ones are remembered.
 
         Raises:
-            InvalidToken: it proves nothing; `code` says why (`token-expired`, …). The answer is 401.
-            Unavailable: the issuer did not answer, so it could not be checked. The answer is 503.
+            InvalidToken: it proves nothing, or was taken back (`Revoked`); `code` says why. The answer is 401.
+            Unavailable: the issuer or the state did not answer, so it could not be checked. The answer is 503.
         """
         now = self._clock()
-        return self._run(self._door.tokens.verify(token, now), now)
+        return self._run(self._door.callers.verify(token, now), now)
 
     async def averify(self, token: str) -> Caller:
         """Do the same without blocking the event loop."""
         now = self._clock()
-        return await self._arun(self._door.tokens.verify(token, now), now)
+        return await self._arun(self._door.callers.verify(token, now), now)
 
     def may_read(self, caller: Caller, key: str) -> Allow | Deny:
         """Decide whether a caller may read a key; asks nothing and nobody.
@@ -104,10 +116,14 @@ class Guard:
 
     def _run(self, flow: Flow[T], now: float) -> T:
         self._renew_beside(now)
+        if self._following is not None and not self._following.is_ready():
+            self._following.wait()
         return run(self._stepwise(self._after_renewal(flow, now)), self._exchanges.wait)
 
     async def _arun(self, flow: Flow[T], now: float) -> T:
         self._renew_beside(now)
+        if self._following is not None and not self._following.is_ready():
+            await asyncio.to_thread(self._following.wait)
         return await arun(self._stepwise(self._after_renewal(flow, now)), self._exchanges.later)
 
     def _stepwise(self, flow: Flow[T]) -> Generator[Exchange, Fetched, T]:
@@ -117,7 +133,11 @@ class Guard:
             while True:
                 try:
                     with self._lock:
-                        exchange = self._begin(step())
+                        wish = step()
+                    if isinstance(wish, Keep):
+                        step = partial(flow.throw, StateUnavailable("a guard remembers nothing; a gateway does"))
+                        continue
+                    exchange = self._begin(wish)
                 except StopIteration as done:
                     result: T = done.value
                     return result
@@ -133,7 +153,7 @@ class Guard:
                 self._log_failures()
 
     def _begin(self, wish: Wish) -> Exchange:
-        assert isinstance(wish, Fetch), "its door has neither store nor catalogue to ask"
+        assert isinstance(wish, Fetch), "its door has no store, catalogue or admins to ask for"
         return self._exchanges.begin(wish)
 
     # --- the issuers' keys
