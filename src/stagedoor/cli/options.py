@@ -122,10 +122,10 @@ def find_caller(
 
     try:
         return verify(read_token(bearer), settings, time.time())
-    except InvalidToken as error:
-        raise InvalidToken(f"{error}\n  see what is wrong with it: stagedoor token", code=error.code) from None
     except Revoked as error:
         raise Revoked(f"{error}\n  see what was taken back: stagedoor revoke --list", code=error.code) from None
+    except InvalidToken as error:
+        raise InvalidToken(f"{error}\n  see what is wrong with it: stagedoor token", code=error.code) from None
 
 
 def _read_claims(source: str) -> dict[str, object]:
