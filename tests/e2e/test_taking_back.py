@@ -228,6 +228,19 @@ class Model:
         answer = client.post("/-/urls", headers=credential.fields, json={"file": "team/a.txt", "expires_in": 5})
         self._judge(credential, name, asked, answer.status_code, answer.text)
 
+    def launder(self, name: str) -> int:
+        """All whose access was taken back try to get a session, or to renew theirs, and to read with it.
+
+        Returns:
+            How many cookies they got.
+        """
+        got = 0
+        for one in [one for one in self.credentials if one.taken < math.inf]:
+            made = self.session(one, name) if one.token else self.renew(one, name) if one.renews else None
+            self.read(made or one, name)
+            got += made is not None
+        return got
+
     # --- what is taken back
 
     def revoke(self, name: str, asked: dict[str, Any], concerned: str) -> None:
@@ -342,8 +355,7 @@ class Model:
             assert node.client.get("/public/a.txt").status_code == 200
             for credential in self.credentials:
                 self.read(credential, name)
-            for credential in [one for one in self.credentials if one.token and one.taken < math.inf]:
-                self.session(credential, name)
+            self.launder(name)
 
     def mend_all(self) -> None:
         """Make the fleet as good as new, and wait until it is."""
@@ -425,11 +437,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(name=NODES)
     def launder(self, name: str) -> None:
-        """All whose access was taken back try to make a session, and then read with it."""
-        for one in [one for one in self.model.credentials if one.token and one.taken < math.inf]:
-            made = self.model.session(one, name)
-            if made:
-                self.model.read(made, name)
+        self.model.launder(name)
 
     @rule(number=ANY, name=NODES)
     def renew(self, number: int, name: str) -> None:
@@ -442,7 +450,6 @@ class Machine(RuleBasedStateMachine):
     def revoke_person(self, number: int, name: str, bar: bool) -> None:
         person = self.people[number % 3]
         name = name if name and self.clock_is_right(name) else ""
-        bar = bar or any(one.name == f"person {person}" and one.before > time.time() for one in self.model.done)
         until = {"until": time.time() + 3600} if bar else {}
         self.model.revoke(name, {"sub": person, **until}, f"person {person}")
 
@@ -551,7 +558,7 @@ def take_back(model: Model, people: dict[str, tuple[Credential, Credential]]) ->
 def take_back_by_command(model: Model, people: dict[str, tuple[Credential, Credential]]) -> None:
     jti = _id(people["ben"][0], "token ")
     model.revoke("", {"jti": jti}, f"token {jti}")
-    model.revoke("", {"sub": model.people["eve"], "until": time.time() + 3600}, f"person {model.people['eve']}")
+    model.revoke("", {"sub": model.people["eve"]}, f"person {model.people['eve']}")  # does not lift the bar
 
 
 def _id(credential: Credential, start: str) -> str:
@@ -559,20 +566,11 @@ def _id(credential: Credential, start: str) -> str:
 
 
 def launder(model: Model, name: str) -> int:
-    """Those whose access was taken back try to get sessions and passes at a gateway, with new tokens, and to renew.
-
-    Returns:
-        How many cookies they got.
-    """
+    """Whose access was taken back tries it at a gateway, also with new tokens. Returns how many cookies they got."""
     for person in ("ann", "eve"):
         model.token(model.people[person], auth_time=time.time() - 60)
         model.token(model.people[person], iat=...)
-    got = 0
-    for one in [one for one in model.credentials if one.taken < math.inf]:
-        made = model.session(one, name) if one.token else model.renew(one, name) if one.renews else None
-        model.read(made or one, name)
-        got += made is not None
-    return got
+    return model.launder(name)
 
 
 @pytest.mark.needs("redis", "faketime")
@@ -623,13 +621,13 @@ def test_three_gateways_of_one_file(three_of_one_file: Fleet) -> None:
 @pytest.mark.needs("redis", "faketime")
 @pytest.mark.thorough("two minutes")
 def test_whatever_happens(three: Fleet) -> None:
-    _try(three, stories=10)
+    _try(three, stories=8)
 
 
 @pytest.mark.needs("faketime")
 @pytest.mark.thorough("half a minute")
 def test_whatever_happens_to_those_of_one_file(three_of_one_file: Fleet) -> None:
-    _try(three_of_one_file, stories=3)
+    _try(three_of_one_file, stories=2)
 
 
 def _try(site: Fleet, stories: int) -> None:
