@@ -55,6 +55,7 @@ const functions = {
     });
     await session.send('Fetch.enable', { patterns: [{ requestStage: 'Request' }] });
   },
+  noScript: tab => tabs.get(tab).setJavaScriptEnabled(false),
   closeTab: async tab => {
     await tabs.get(tab).close();
     tabs.delete(tab);

@@ -55,7 +55,8 @@ write(`db/${pool}`, {
 const nonces = new Map(); // by code challenge
 
 function signed(idToken, verifier) {
-  const claims = { ...JSON.parse(Buffer.from(idToken.split('.')[1], 'base64url')), nonce: nonces.get(hash(verifier)) };
+  const nonce = verifier && nonces.get(hash(verifier)); // none where a refresh token was brought
+  const claims = { ...JSON.parse(Buffer.from(idToken.split('.')[1], 'base64url')), nonce };
   const head = `${encoded({ alg: 'RS256', kid: jwk.kid })}.${encoded(claims)}`;
   return `${head}.${sign('sha256', Buffer.from(head), privateKey).toString('base64url')}`;
 }
@@ -87,6 +88,18 @@ function logout(query, response) {
   response.end();
 }
 
+// Source: Amazon Cognito, "Authorize endpoint" (`prompt=none`); nobody has a session here.
+function silently(query, response) {
+  const back = new URL(query.get('redirect_uri'));
+  if (!clients[query.get('client_id')]?.includes(back.href)) response.statusCode = 400;
+  else {
+    for (const [name, value] of Object.entries({ error: 'login_required', state: query.get('state') }))
+      back.searchParams.set(name, value);
+    response.writeHead(302, { location: back.href });
+  }
+  response.end();
+}
+
 const emulator = await cognitoLocal.createDefaultServer(pino({ level: 'silent' }));
 
 function answer(request, response) {
@@ -95,6 +108,7 @@ function answer(request, response) {
   if (pathname === `/${pool}/.well-known/openid-configuration`) return json(response, discovery());
   if (pathname === `/${pool}/.well-known/jwks.json`) return json(response, { keys: [publicKey] });
   if (pathname === '/logout') return logout(searchParams, response);
+  if (pathname === '/oauth2/authorize' && searchParams.get('prompt') === 'none') return silently(searchParams, response);
   if (pathname === '/oauth2/authorize' && request.method === 'GET')
     nonces.set(searchParams.get('code_challenge'), searchParams.get('nonce'));
   if (pathname === '/oauth2/token')

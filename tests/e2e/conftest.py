@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.helpers import engines
+from tests.helpers.engines import Engine, Profile
 from tests.helpers.oidc import Provider
+from tests.helpers.sign_in_matrix import Cell
+from tests.helpers.stages import Stage
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +20,48 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
     provider.start("key-1")
     yield provider
     provider.stop()
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Engine]]:
+    """Starts each engine when it is first asked for."""
+    started: dict[tuple[str, bool], Engine] = {}
+
+    def get(name: str, *, cookies: bool = True) -> Engine:
+        cookies = cookies or name == "chromium"
+        if (name, cookies) not in started:
+            started[name, cookies] = engines.start(name, tmp_path_factory.mktemp(name), cookies=cookies)
+        return started[name, cookies]
+
+    yield get
+    for one in started.values():
+        one.stop()
+
+
+@pytest.fixture(scope="module")
+def stages(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, engine: Callable[..., Engine]
+) -> Iterator[Callable[[Cell], Stage]]:
+    """Makes each stage of a module, which says of what class they are, when it is first asked for."""
+    made: dict[Cell, Stage] = {}
+
+    def get(cell: Cell) -> Stage:
+        if cell not in made:
+            made[cell] = request.module.STAGE(cell, tmp_path_factory.mktemp(cell.provider), engine)
+        return made[cell]
+
+    yield get
+    for stage in made.values():
+        stage.close()
+
+
+@pytest.fixture
+def stage(request: pytest.FixtureRequest, stages: Callable[[Cell], Stage]) -> Stage:
+    return stages(request.param)
+
+
+@pytest.fixture
+def profile(stage: Stage) -> Iterator[Profile]:
+    profile = stage.profile()
+    yield profile
+    profile.close()

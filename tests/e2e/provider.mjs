@@ -3,13 +3,17 @@
 //
 // PORT: where it listens. KEY: file with its one private key as a JWK; another file is a rotation.
 // CLIENTS: JSON, client id -> redirect URIs; a site's `/-/callback` has `/-/logout` beside it. AUDIENCE: of access tokens unless another resource is asked for.
+// REFRESHES: JSON, the clients that get refresh tokens, each of which counts once. GROUPS: a file with the groups of each
+// person, which may change.
 // A resource `urn:<audience>:<seconds>` gives tokens for that audience which live so long.
 import { readFileSync } from 'node:fs';
 import { Provider } from 'oidc-provider';
 
-const { PORT, KEY, CLIENTS, AUDIENCE } = process.env;
+const { PORT, KEY, CLIENTS, AUDIENCE, REFRESHES = '[]', GROUPS } = process.env;
 const issuer = `http://127.0.0.1:${PORT}`;
-const groups = { ann: ['students'], ben: ['students'], tess: ['teachers'] };
+const everybody = { ann: ['students'], ben: ['students'], tess: ['teachers'] };
+const groupsOf = person => (GROUPS ? JSON.parse(readFileSync(GROUPS, 'utf8')) : everybody)[person] ?? [];
+const refreshes = JSON.parse(REFRESHES);
 
 function resourceServer(_ctx, resource) {
   const [, audience, seconds] = /^urn:(.+):(\d+)$/.exec(resource) ?? [null, resource, '300'];
@@ -28,7 +32,7 @@ const provider = new Provider(issuer, {
     redirect_uris: uris,
     post_logout_redirect_uris: uris.map(uri => uri.replace(/callback$/, 'logout')),
     response_types: ['code'],
-    grant_types: ['authorization_code'],
+    grant_types: ['authorization_code', ...(refreshes.includes(client_id) ? ['refresh_token'] : [])],
     token_endpoint_auth_method: 'none',
     id_token_signed_response_alg: 'RS256',
   })),
@@ -47,9 +51,11 @@ const provider = new Provider(issuer, {
       getResourceServerInfo: resourceServer,
     },
   },
-  ttl: { IdToken: 300, Session: 600, Interaction: 600, Grant: 600 },
-  extraTokenClaims: (_ctx, token) => ({ groups: groups[token.accountId] ?? [] }),
-  findAccount: (_ctx, sub) => ({ accountId: sub, claims: () => ({ sub, groups: groups[sub] ?? [] }) }),
+  issueRefreshToken: (_ctx, client) => client.grantTypeAllowed('refresh_token'), // without the question `offline_access` asks
+  rotateRefreshToken: true, // and one that comes twice ends its grant
+  ttl: { IdToken: 300, Session: 86_400, Interaction: 600, Grant: 86_400, RefreshToken: 86_400 },
+  extraTokenClaims: (_ctx, token) => ({ groups: groupsOf(token.accountId) }),
+  findAccount: (_ctx, sub) => ({ accountId: sub, claims: () => ({ sub, groups: groupsOf(sub) }) }),
 });
 
 provider.use(async (ctx, next) => {

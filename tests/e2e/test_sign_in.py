@@ -5,25 +5,36 @@ Which test runs where stands in `sign_in_matrix`, and what came of it is printed
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from tests.helpers import engines, providers, sign_in_matrix
-from tests.helpers.engines import Engine, Profile, Tab, text, until, until_text
+from tests.e2e import test_renewal
+from tests.helpers import engines, sign_in_matrix
+from tests.helpers.engines import Profile, Tab, text, until, until_text
 from tests.helpers.pictures import png
-from tests.helpers.providers import IdentityProvider
 from tests.helpers.servers import HOST, Gateway, Server, environment, free_port, poll
-from tests.helpers.sign_in_matrix import PAGE, SCENARIOS, Cell
+from tests.helpers.sign_in_matrix import PAGE, SCENARIOS
+from tests.helpers.stages import (
+    GO,
+    PICTURES,
+    STATUS,
+    WAITING,
+    Stage,
+    asked,
+    counts,
+    faketime,
+    parametrize,
+    pictures_page,
+    session_name,
+)
 
-SETTINGS = """
+TOML = """
 [site]
 url = "$SITE"
 store = "./files"
@@ -50,173 +61,42 @@ session = "$SESSION"
 [gateway]
 $TLS
 """
-PICTURES = 30
-SECONDS_OF_PICTURES = 6
 SHORT = 3
 """Seconds of a session that ends while the pictures load."""
 ODD = "users/ann/Über 1+2 (a&b)=c;d,e'f!~%41 ä.html"
 """A key; `%41` are three characters of it."""
-LOADING = """<!doctype html><title>pictures</title><p>Ann's pictures</p><p id=said></p><a href="0.html">on</a><script>
-  const seen = {shown: 0, refused: 0};
-  function count(what) {
-    seen[what]++;
-    document.getElementById('said').textContent = `shown ${seen.shown}, refused ${seen.refused}`;
-  }
-  for (let n = 0; n < $PICTURES; n++) setTimeout(() => {
-    const picture = new Image();
-    picture.onload = () => count('shown');
-    picture.onerror = () => count('refused');
-    picture.src = `p${n}.png`;
-    document.body.append(picture);
-  }, n * $EVERY);
-</script>"""
-WAITING = """<!doctype html><title>waiting</title><p>waiting<script>
-  new BroadcastChannel('tabs').onmessage = () => { location.href = `/users/ann/${location.hash.slice(1)}.html`; };
-</script>"""
-STATUS = "fetch({}, {{cache: 'force-cache'}}).then(answer => answer.status)"
-
 # Selenium warns of itself.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:selenium.*")
 
 
-def files() -> Iterator[tuple[str, bytes]]:
-    for person in ("ann", "ben"):
-        for n in range(PICTURES):
-            yield f"users/{person}/{n}.html", f"<!doctype html><title>{n}</title><p>page {n} of {person}".encode()
-            yield f"users/{person}/p{n}.png", png(8, 8)
-    yield ODD, b"<!doctype html><meta charset=utf-8><p id=said>the odd page</p>"
-    every = SECONDS_OF_PICTURES * 1000 // PICTURES
-    loading = LOADING.replace("$PICTURES", str(PICTURES)).replace("$EVERY", str(every))
-    yield "users/ann/pictures.html", loading.encode()
-    yield "public/waiting.html", WAITING.encode()
+class SignInStage(Stage):
+    """Its sites: `main`, or one with `short` sessions, that starts `late`, whose clock is `ahead` or `behind`."""
+
+    KINDS = ("main", "short", "late", "ahead", "behind")
+    SETTINGS = TOML
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        for person in ("ann", "ben"):
+            for n in range(PICTURES):
+                yield f"users/{person}/{n}.html", f"<!doctype html><title>{n}</title><p>page {n} of {person}".encode()
+                yield f"users/{person}/p{n}.png", png(8, 8)
+        yield ODD, b"<!doctype html><meta charset=utf-8><p id=said>the odd page</p>"
+        yield "users/ann/pictures.html", pictures_page()
+        yield "public/waiting.html", WAITING.encode()
+
+    def settings(self, kind: str, text: str) -> str:
+        return text.replace("$SESSION", f"{SHORT}s" if kind == "short" else "8h")
+
+    def env(self, kind: str) -> Mapping[str, str]:
+        clock = {"ahead": "+1h", "behind": "-1h"}.get(kind)
+        return {**faketime(), "FAKETIME": clock} if clock else {}
 
 
-class Stage:
-    """One provider, the sites that sign people in there, and a browser engine."""
-
-    def __init__(self, cell: Cell, folder: Path, engine: Callable[..., Engine]) -> None:
-        self.cell, self._folder, self._engine = cell, folder, engine
-        self._ports = {kind: free_port() for kind in ("main", "short", "late", "ahead", "behind")}
-        self._gateways: dict[str, Gateway] = {}
-        scheme = "https" if cell.provider == "cognito-local" else "http"
-        self._origins = {kind: f"{scheme}://{HOST}:{port}" for kind, port in self._ports.items()}
-        self.provider: IdentityProvider = providers.make(cell.provider, folder, [*self._origins.values()])
-        self.provider.start("key-1")
-        for name, content in files():
-            path = folder / "files" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-
-    def site(self, kind: str = "main") -> Gateway:
-        """A gateway: `main`, or one with `short` sessions, that starts `late`, whose clock is `ahead` or `behind`."""
-        if kind not in self._gateways:
-            text = SETTINGS.replace("$SITE", self._origins[kind])
-            text = text.replace("$MORE", self.provider.site).replace("$ISSUER", self.provider.settings)
-            text = text.replace("$TLS", self.provider.tls)
-            text = text.replace("$SCOPES", json.dumps([*self.provider.scopes]))
-            text = text.replace("$SESSION", f"{SHORT}s" if kind == "short" else "8h")
-            clock = {"ahead": "+1h", "behind": "-1h"}.get(kind)
-            env = {**self.provider.env, **(other_clock(clock) if clock else {})}
-            self._gateways[kind] = Gateway(self._folder, text, env=env, port=self._ports[kind])
-            self._gateways[kind].url = self._origins[kind]
-        return self._gateways[kind]
-
-    def profile(self, *, cookies: bool = True) -> Profile:
-        return self._engine(self.cell.engine, cookies=cookies).profile()
-
-    def sign_in(self, tab: Tab, url: str, person: str = "ann") -> None:
-        """Ask for a page of the site, and sign in at the form that comes instead."""
-        tab.goto(url)
-        self.answer_form(tab, person)
-
-    def answer_form(self, tab: Tab, person: str = "ann") -> None:
-        until(tab, lambda: self.provider.asks(tab), "the provider's form")
-        self.provider.sign_in(tab, person)
-
-    def close(self) -> None:
-        for gateway in self._gateways.values():
-            gateway.stop()
-        self.provider.stop()
-
-
-def other_clock(offset: str) -> dict[str, str]:
-    """Environment of a program whose clock is off by so much."""
-    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
-    return {"LD_PRELOAD": str(library), "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-
-
-def session_name(site: Gateway) -> str:
-    return "__Host-stagedoor" if site.url.startswith("https") else f"stagedoor-{site.url.rpartition(':')[2]}"
-
-
-def asked(gateway: Gateway) -> list[Mapping[str, Any]]:
-    """The lines of a gateway's access log."""
-    return [json.loads(line) for line in gateway.out.splitlines() if line.startswith("{")]
-
-
-# --- what runs where
+STAGE = SignInStage
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "stage" not in metafunc.fixturenames:
-        return
-    scenario = metafunc.function.__name__.removeprefix("test_")
-    metafunc.parametrize("stage", [parameter(scenario, cell) for cell in sign_in_matrix.cells(scenario)], indirect=True)
-
-
-def parameter(scenario: str, cell: Cell) -> Any:
-    needs = [*NEEDS[cell.engine], "oidc-provider", *(["faketime"] if scenario == "wrong_clock" else [])]
-    marks = [pytest.mark.needs(*needs)]
-    if not cell.is_quick or scenario not in sign_in_matrix.QUICK:
-        marks.append(pytest.mark.thorough("the same in another browser, or half a minute of waiting"))
-    return pytest.param(cell, id=f"{cell.engine}-{cell.provider}", marks=marks)
-
-
-NEEDS = {"chromium": ("chromium",), "firefox": ("firefox",), "webkit": ("webkit", "xvfb")}
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Engine]]:
-    """Starts each engine when it is first asked for."""
-    started: dict[tuple[str, bool], Engine] = {}
-
-    def get(name: str, *, cookies: bool = True) -> Engine:
-        cookies = cookies or name == "chromium"
-        if (name, cookies) not in started:
-            started[name, cookies] = engines.start(name, tmp_path_factory.mktemp(name), cookies=cookies)
-        return started[name, cookies]
-
-    yield get
-    for one in started.values():
-        one.stop()
-
-
-@pytest.fixture(scope="module")
-def stages(
-    tmp_path_factory: pytest.TempPathFactory, engine: Callable[..., Engine]
-) -> Iterator[Callable[[Cell], Stage]]:
-    made: dict[Cell, Stage] = {}
-
-    def get(cell: Cell) -> Stage:
-        if cell not in made:
-            made[cell] = Stage(cell, tmp_path_factory.mktemp(cell.provider), engine)
-        return made[cell]
-
-    yield get
-    for stage in made.values():
-        stage.close()
-
-
-@pytest.fixture
-def stage(request: pytest.FixtureRequest, stages: Callable[[Cell], Stage]) -> Stage:
-    return stages(request.param)
-
-
-@pytest.fixture
-def profile(stage: Stage) -> Iterator[Profile]:
-    profile = stage.profile()
-    yield profile
-    profile.close()
+    parametrize(metafunc, faketime=metafunc.function.__name__ == "test_wrong_clock")
 
 
 # --- the scenarios
@@ -253,7 +133,7 @@ def test_thirty_tabs(stage: Stage, profile: Profile) -> None:
     tabs = [first, *(profile.tab() for _ in range(29))]
     for n, tab in enumerate(tabs):
         tab.goto(f"{site.url}/public/waiting.html#{n}")
-    first.script("void new BroadcastChannel('tabs').postMessage('go')")
+    first.script(GO)
     for n, tab in enumerate(tabs):
         came_or_asked(stage, tab, f"page {n} of ann", 3 * engines.PATIENCE)  # thirty at once are slow, and so is CI
     for n, tab in enumerate(tabs):
@@ -303,14 +183,6 @@ def test_expiry(stage: Stage, profile: Profile) -> None:
         stage.answer_form(tab)
     until_text(tab, "page 0 of ann")
     assert tab.url() == f"{site.url}/users/ann/0.html"
-
-
-def counts(said: str) -> tuple[int, int]:
-    """How many pictures the page of pictures shows, and how many were refused."""
-    words = said.replace(",", "").split()
-    if "shown" not in words:
-        return 0, 0
-    return int(words[words.index("shown") + 1]), int(words[words.index("refused") + 1])
 
 
 def sign_out(stage: Stage, tab: Tab) -> None:
@@ -459,7 +331,7 @@ def test_key_rotation(stage: Stage, profile: Profile) -> None:
 
 def test_the_page_of_the_docs_is_what_is_tried() -> None:
     assert PAGE.read_text(encoding="utf-8") == sign_in_matrix.page(), "python -m tests.helpers.sign_in_matrix"
-    here = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
+    here = {name.removeprefix("test_") for name in (*globals(), *vars(test_renewal)) if name.startswith("test_")}
     assert set(SCENARIOS) <= here
 
 

@@ -147,6 +147,12 @@ def refuse_cookies(tab: Tab, beginning: str) -> None:
     tab.refuse_cookies(beginning)
 
 
+def without_script(tab: Tab) -> None:
+    """Let Chromium run no scripts of pages any more; what the tests ask for works all the same."""
+    assert isinstance(tab, _PuppetTab)
+    tab.without_script()
+
+
 class Busy(Exception):
     """A browser did not do what it was asked to."""
 
@@ -198,6 +204,9 @@ class _PuppetTab:
 
     def refuse_cookies(self, beginning: str) -> None:
         self._browser.ask("refuseCookies", self._id, beginning)
+
+    def without_script(self) -> None:
+        self._browser.ask("noScript", self._id)
 
     def close(self) -> None:
         self._browser.ask("closeTab", self._id)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+import httpx
+
 from tests.helpers import engines, services
 from tests.helpers.engines import Tab
 from tests.helpers.oidc import AUDIENCE, private_key
@@ -19,6 +21,9 @@ from tests.helpers.servers import HOST, Server, environment, free_port, poll
 from tests.helpers.serving import certificate
 
 CLIENT = "web"
+SILENT = "silent"
+"""A client that gets no refresh tokens; oidc-provider's alone."""
+GROUPS = {"ann": ["students"], "ben": ["students"], "tess": ["teachers"]}
 
 
 class IdentityProvider(ABC):
@@ -31,6 +36,7 @@ class IdentityProvider(ABC):
         tls: for `[gateway]`, where its sites speak https.
         scopes: for `[login]`.
         env: environment of the gateway, so that it reaches the provider.
+        surroundings: further environment of its own.
         remembers: it knows a browser again, and lets it pass without a form.
         confirms: the button of its question whether one wants to sign out; "" if it does not ask.
     """
@@ -40,6 +46,7 @@ class IdentityProvider(ABC):
     site = tls = ""
     scopes: Sequence[str]
     env: Mapping[str, str] = MappingProxyType({})
+    surroundings: Mapping[str, str] = MappingProxyType({})
     remembers = False
     confirms = ""
 
@@ -58,6 +65,16 @@ class IdentityProvider(ABC):
             self._server.stop()
             self._server = None
 
+    @property
+    def questions(self) -> Sequence[str]:
+        """Method and path of what it was asked, as far as it prints that, since it was last started."""
+        assert self._server is not None
+        return [line for line in self._server.out.splitlines() if line.startswith(("GET ", "POST "))]
+
+    def set_groups(self, person: str, groups: Sequence[str]) -> None:
+        """Change the groups of a person, who is in those of `GROUPS` at first."""
+        raise NotImplementedError
+
     @abstractmethod
     def asks(self, tab: Tab) -> bool:
         """Does a tab show the form that asks who one is?"""
@@ -73,14 +90,15 @@ class IdentityProvider(ABC):
 
     def _run(self, command: Sequence[str], env: Mapping[str, str]) -> None:
         self._starts += 1
-        server = Server(command, self._folder, env, f"provider-{self._starts}")
+        server = Server(command, self._folder, {**env, **self.surroundings}, f"provider-{self._starts}")
         server.until(lambda: "ready" in server.out)
         self._server = server
 
     def _run_node(self, program: str, key: str, **env: str) -> None:
         node = services.program("node")
         assert node
-        clients = {CLIENT: [f"{site}/-/callback" for site in self._sites]}
+        callbacks = [f"{site}/-/callback" for site in self._sites]
+        clients = {CLIENT: callbacks, SILENT: callbacks}
         env = {"PORT": str(self._port), "KEY": str(self._key(key)), "CLIENTS": json.dumps(clients), **env}
         self._run([node, str(services.NODE_FOLDER / program)], environment(self._folder, **env))
 
@@ -108,8 +126,16 @@ class OidcProvider(IdentityProvider):
         self.origin = f"http://{HOST}:{self._port}"
         self.settings = f'issuer = "{self.origin}"\naudience = ["{CLIENT}"]'
 
+        self._groups = folder / "groups.json"
+        self._groups.write_text(json.dumps(GROUPS), encoding="utf-8")
+
     def start(self, key: str) -> None:
-        self._run_node("provider.mjs", key, AUDIENCE=AUDIENCE)
+        more = {"REFRESHES": json.dumps([CLIENT]), "GROUPS": str(self._groups)}
+        self._run_node("provider.mjs", key, AUDIENCE=AUDIENCE, **more)
+
+    def set_groups(self, person: str, groups: Sequence[str]) -> None:
+        all_ = json.loads(self._groups.read_text(encoding="utf-8"))
+        self._groups.write_text(json.dumps({**all_, person: groups}), encoding="utf-8")
 
     def asks(self, tab: Tab) -> bool:
         return _shows(tab, "[name=login]")
@@ -122,6 +148,9 @@ class OidcProvider(IdentityProvider):
         poll(lambda: not tab.url().startswith(self.origin) or _shows(tab, consent), engines.PATIENCE, "consent")
         if tab.url().startswith(self.origin):
             tab.click("[type=submit]")
+
+
+JSON_1_1 = "application/x-amz-json-1.1"
 
 
 class CognitoLocal(IdentityProvider):
@@ -144,6 +173,13 @@ class CognitoLocal(IdentityProvider):
     def start(self, key: str) -> None:
         files = {"CERTIFICATE": str(self._folder / "cert.pem"), "CERTIFICATE_KEY": str(self._folder / "key.pem")}
         self._run_node("cognito.mjs", key, ISSUER=self._issuer, TUNNEL=str(self._tunnel), **files)
+
+    def set_groups(self, person: str, groups: Sequence[str]) -> None:
+        for group in {group for some in GROUPS.values() for group in some}:
+            do = "AdminAddUserToGroup" if group in groups else "AdminRemoveUserFromGroup"
+            fields = {"x-amz-target": f"AWSCognitoIdentityProviderService.{do}", "content-type": JSON_1_1}
+            asked = {"UserPoolId": self._issuer.rpartition("/")[2], "Username": person, "GroupName": group}
+            httpx.post(self.origin, json=asked, headers=fields, verify=False, trust_env=False).raise_for_status()
 
     def asks(self, tab: Tab) -> bool:
         return _shows(tab, "[name=username]")

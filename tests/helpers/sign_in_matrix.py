@@ -1,4 +1,4 @@
-"""Which sign-in scenario is tried with which browser engine at which identity provider, and what is not, and why.
+"""Which scenario of sign-in and renewal is tried with which browser engine at which identity provider, and what is not, and why.
 
 The tests take their parameters from here; `python -m tests.helpers.sign_in_matrix` writes the page of the docs from it.
 """
@@ -28,8 +28,18 @@ SCENARIOS: Mapping[str, str] = {
     "wrong_clock": "The site's clock is off by an hour: a page names the clocks, or it does no harm",
     "provider_down": "The provider is down: 503 and a page, and known sessions go on",
     "key_rotation": "The provider changes its key: known sessions go on, new ones begin",
+    "renewal_tabs": "Ten tabs are restored at once while claims are due: each shows its page, one asks the provider",
+    "renewal_pictures": "Claims fall due while a page loads 30 pictures: all load, and the next page renews",
+    "renewal_film": "A film plays on, in ranges, while its session is renewed twice",
+    "renewal_script": "A single-page app renews by itself, even stale claims, and its fetches work again",
+    "renewal_navigation": "Without a refresh token it is told to navigate, and a navigation renews unseen",
+    "renewal_provider_down": "The provider is down: the session goes on until its claims are stale, then 503",
+    "renewal_lost_group": "Who has lost a group gets 403 for its files from the next renewal on",
+    "renewal_other_person": "Somebody else is signed in at the provider by now: the session ends",
+    "renewal_no_script": "Without script, a button renews",
 }
 """Name of the test -> what happens."""
+NO_RENEWAL = "it gives no refresh tokens and knows nobody again, so that each renewal is a sign-in"
 AT_THE_SERVER = "the engine has no part in it"
 NOT_TRIED: Mapping[tuple[str, str, str], str] = {
     **{(name, engine, "*"): AT_THE_SERVER for name in ("wrong_clock", "key_rotation") for engine in ENGINES[1:]},
@@ -37,9 +47,19 @@ NOT_TRIED: Mapping[tuple[str, str, str], str] = {
         ("no_cookies", engine, "oidc-provider"): "it needs a cookie itself, and these engines block all or none"
         for engine in ENGINES[1:]
     },
+    **{(name, engine, "demo"): NO_RENEWAL for name in SCENARIOS for engine in ENGINES if name.startswith("renewal_")},
+    **{
+        (name, engine, "cognito-local"): "it has no session in the browser"
+        for name in ("renewal_navigation", "renewal_other_person")
+        for engine in ENGINES
+    },
+    **{("renewal_no_script", engine, "*"): "the tests ask these engines by script" for engine in ENGINES[1:]},
 }
 """Scenario, engine, provider (`*`: all) -> why it is not tried."""
-QUICK = ("first_sign_in", "deep_link", "sign_out", "no_cookies", "foreign_frame")
+QUICK = (
+    *("first_sign_in", "deep_link", "sign_out", "no_cookies", "foreign_frame"),
+    *("renewal_tabs", "renewal_navigation"),
+)
 """Scenarios that run on each call of `./test`, with Chromium and oidc-provider; the others with CI=true."""
 
 
@@ -106,31 +126,34 @@ def outcomes(reports: Mapping[str, Sequence[object]]) -> list[str]:
 
 
 def _line(name: str, words: Sequence[str]) -> str:
-    return f"{name:20}" + "".join(f"{word:14}" for word in words).rstrip()
+    return f"{name:24}" + "".join(f"{word:14}" for word in words).rstrip()
 
 
-_TEST = re.compile(r"e2e/test_sign_in\.py::test_(\w+)\[([a-z-]+)\]")
-_PAGE = """# Sign-in, tried
+_TEST = re.compile(r"e2e/test_(?:sign_in|renewal)\.py::test_(\w+)\[([a-z-]+)\]")
+_PAGE = """# Sign-in and renewal, tried
 
-What [tests/e2e/test_sign_in.py](../../tests/e2e/test_sign_in.py) does with real browsers, a real `stagedoor serve` and
-real providers, all on one machine. `yes`: a test does it, and all of them pass in CI; they print this table with their
-outcomes. This page is made from the list that the tests take their parameters from
+What [tests/e2e/test_sign_in.py](../../tests/e2e/test_sign_in.py) and
+[test_renewal.py](../../tests/e2e/test_renewal.py) do with real browsers, a real `stagedoor serve` and real providers,
+all on one machine. `yes`: a test does it, and all of them pass in CI; they print this table with their outcomes. This
+page is made from the list that the tests take their parameters from
 (`python -m tests.helpers.sign_in_matrix`).
 
 $TABLE
 
 The engines: Chromium (Debian's headless shell), Firefox ESR, and WebKitGTK, which is Safari's engine without Safari.
 Cookies are blocked by the engine's own setting in Firefox and WebKit; Chromium is made to forget those of the site
-before each request. Clocks are changed with `faketime`.
+before each request. Clocks are changed with `faketime`: for renewal those of the site and its provider together, so
+that claims fall due, and grow stale, without waiting.
 
 The providers:
 
 - npm's [oidc-provider](https://www.npmjs.com/package/oidc-provider), a certified OpenID provider, with a session of its
-  own, consent and RP-initiated logout; the site is http on 127.0.0.1.
+  own, consent and RP-initiated logout; the site is http on 127.0.0.1. Its refresh tokens count once; one that comes
+  twice ends its grant. A second client gets none.
 - npm's [cognito-local](https://www.npmjs.com/package/cognito-local) behind the issuer URL of a real user pool: its
-  form, codes, PKCE, claims and groups. The discovery document, the nonce, the keys and `/logout` are
-  [ours](../../tests/e2e/cognito.mjs), because it has none that sign-in could use. It has no session in the browser. All
-  of it is https, the site too, with cookies as in production.
+  form, codes, PKCE, refresh tokens, claims and groups. The discovery document, the nonce, the keys, `prompt=none` and
+  `/logout` are [ours](../../tests/e2e/cognito.mjs), because it has none that sign-in could use. It has no session in
+  the browser. All of it is https, the site too, with cookies as in production.
 - The provider of `stagedoor demo`, without a session; the site is http.
 
 None of them is a real Cognito, Entra or Keycloak.
@@ -140,6 +163,8 @@ None of them is a real Cognito, Entra or Keycloak.
 - At a provider without a session of its own, with more than eight forms open at once, the first ones ask twice, because
   their sign-ins were displaced ([why](../how-to/sign-in.md#many-tabs-at-once)).
 - A site whose clock is an hour ahead signs people in where id tokens live for an hour or longer; no harm comes of it.
+- Hidden tabs go on when their engine has time for them: thirty at once took some seconds, and half a minute in a busy
+  Firefox.
 - WebKit obeys `Clear-Site-Data` on pages, not on redirects. So when somebody else signs in where nobody signed out, its
   back button can still show a page of the person before, as the open tab did.
 """
