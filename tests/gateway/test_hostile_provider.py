@@ -28,7 +28,7 @@ import pytest
 from stagedoor.core import login
 from stagedoor.core.attempts import MAX_STATE
 from stagedoor.gateway.app import Gateway
-from tests.helpers.hostile_provider import CLIENT, GOOD, GOOD_KEY, Change, Provider, answer, providing, put
+from tests.helpers.hostile_provider import CLIENT, GOOD, GOOD_KEY, Change, Provider, answer, providing, put, same
 from tests.helpers.serving import RULES, SITE, eventually, make_gateway, plain_answer, prepare
 from tests.helpers.support import Signer, b64, ec_signer, ed_signer, finish, request, rsa_signer, sealed
 
@@ -680,14 +680,14 @@ def session_in(browser: Browser) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def due(folder: Path) -> AsyncIterator[tuple[Browser, Provider]]:
-    """A browser whose claims are due, at a provider that gives refresh tokens."""
+async def due(folder: Path, *, refreshes: bool = True) -> AsyncIterator[tuple[Browser, Provider]]:
+    """A browser whose claims are due, at a provider that gives refresh tokens, or does not."""
     ahead = [0.0]
     async with (
         site(folder, more=RENEWING, clock=lambda: time.time() + ahead[0]) as (gateway, provider),
         Browser(gateway) as browser,
     ):
-        provider.refreshes = True
+        provider.refreshes = refreshes
         await sign_in(browser, provider)
         assert browser.began
         assert provider.forms[-1][0]["grant_type"] == "authorization_code"
@@ -699,6 +699,22 @@ async def renew(browser: Browser) -> httpx.Response:
     return await browser.post("/-/renew", headers=AS_SCRIPT)
 
 
+def check_session(before: dict[str, Any], after: dict[str, Any], expected: tuple[int, str]) -> None:
+    """Check what has become of a session: renewed, to be renewed later, over, or just as it was."""
+    if expected == ENDED:
+        assert not after
+        return
+    kept = ("sub", "sid", "iat", "exp", "iss", "aud")
+    assert [after[name] for name in kept] == [before[name] for name in kept]
+    if expected == RENEWED:
+        assert after["made"] >= before["made"] + RENEW
+    elif expected == LATER:
+        assert after == {**before, "renew": after["renew"]}
+        assert after["renew"] > before["renew"]
+    else:
+        assert after == before
+
+
 @pytest.mark.parametrize(("change", "expected"), REFRESHES.values(), ids=REFRESHES.keys())
 async def test_misbehaviour_at_renewal(folder: Path, change: Change, expected: tuple[int, str]) -> None:
     async with due(folder) as (browser, provider):
@@ -706,44 +722,64 @@ async def test_misbehaviour_at_renewal(folder: Path, change: Change, expected: t
         provider.change = change
         heard = await renew(browser)
         assert provider.asked.count("POST /token") == 2
-        after = session_in(browser)
         status, code = expected
         assert heard.status_code == status, heard.text
-        if status != 204:
-            assert heard.json()["code"] == code
-        if expected == RENEWED:
-            assert after["made"] >= before["made"] + RENEW
-            assert await browser.is_signed_in()
-        elif expected == LATER:
-            assert after == {**before, "renew": after["renew"]}
-            assert after["renew"] > before["renew"]
-        elif expected == ENDED:
-            assert not after
-            assert not await browser.is_signed_in()
-        else:
-            assert after == before
-        kept = ("sub", "sid", "iat", "exp", "iss", "aud")
-        assert not after or [after[name] for name in kept] == [before[name] for name in kept]
-
-
-@pytest.mark.parametrize(("change", "expected"), REFRESHES.values(), ids=REFRESHES.keys())
-async def test_nothing_follows_a_refused_refresh(folder: Path, change: Change, expected: tuple[int, str]) -> None:
-    """What was refused is not brought again, and one refused answer is no reason to ask by the same token again."""
-    async with due(folder) as (browser, provider):
-        provider.change = change
-        heard = await renew(browser)
-        asked = len(provider.asked)
+        assert status == 204 or heard.json()["code"] == code
+        check_session(before, session_in(browser), expected)
+        assert await browser.is_signed_in() == (expected != ENDED)
         provider.change = GOOD
         again = await renew(browser)
-        if expected in (RENEWED, LATER):
-            assert (again.status_code, len(provider.asked)) == (204, asked)  # not due for now
-        elif heard.status_code == 422:
+        if code == "session-too-large":
             assert again.status_code == 204  # the claims fit again, and the token is the one that came last
-        elif expected == ENDED:
-            assert (again.status_code, len(provider.asked)) == (401, asked)
+            return
+        assert provider.asked.count("POST /token") == 2  # nothing follows a refused refresh
+        if expected == ENDED:
+            assert again.status_code == 401
+        elif expected in (RENEWED, LATER):
+            assert again.status_code == 204
         else:
             assert (again.status_code, again.json()["code"]) == NO_ID_TOKEN
-            assert len(provider.asked) == asked
+
+
+def at_callback(row: Row) -> tuple[int, str]:
+    """What comes of a renewal by the issuer, where this comes of a sign-in."""
+    if row.code == "login-state":
+        return 302, "login-over"  # nobody knows whose it is, and the session is good
+    found = AT_RENEWAL.get(row.code)
+    return found if found in (RENEWED, LATER) else (row.status, row.code)
+
+
+AT_CALLBACK = {
+    **{
+        name: (row.change, at_callback(row))
+        for name, row in TABLE.items()
+        if name.startswith(("id token: ", "token answer: ", "response: "))
+        and row.change.metadata is same  # they are known from the sign-in
+    },
+    "id token: sub of somebody else": (Change(claims=put(sub="ben")), ENDED),
+    "response: server_error": (Change(back=back(("error", "server_error"), without="code")), LATER),
+    "response: login_required": (Change(back=back(("error", "login_required"), without="code")), (302, "login")),
+}
+
+
+@pytest.mark.parametrize(("change", "expected"), AT_CALLBACK.values(), ids=AT_CALLBACK.keys())
+async def test_misbehaviour_at_renewal_without_a_refresh_token(
+    folder: Path, change: Change, expected: tuple[int, str]
+) -> None:
+    async with due(folder, refreshes=False) as (browser, provider):
+        before = session_in(browser)
+        way = await browser.post(f"/-/renew?next={FILE}", headers={"origin": SITE})
+        assert (way.status_code, "prompt=none" in way.headers["location"]) == (303, True)
+        provider.change = change
+        heard = await browser.go(f"/-/callback?{provider.authorize(way.headers['location'])}")
+        status, code = expected
+        if status in (204, 302):
+            assert heard.status_code == 302
+            assert leads_to_provider(heard, provider) == (code == "login")
+        else:
+            assert (heard.status_code, code_of(heard)) == expected
+        check_session(before, session_in(browser), expected)
+        assert await browser.is_signed_in() == (expected != ENDED)
 
 
 async def test_a_provider_that_drips_at_renewal_is_waited_for_no_longer_than_the_limit(

@@ -1,4 +1,4 @@
-"""Which scenario of sign-in and renewal is tried with which engine at which identity provider, and what is not, and why.
+"""Which scenario of sign-in and renewal is tried with which engine at which provider, and what is not, and why.
 
 The tests take their parameters from here; `python -m tests.helpers.sign_in_matrix` writes the page of the docs from it.
 """
