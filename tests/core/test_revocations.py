@@ -636,7 +636,8 @@ def test_an_entry_keeps_any_text_and_no_other_members() -> None:
     good = json.loads(to_text(PERSON))
     value: object
     for name in good:
-        for value in ([], None, True if name in ("kind", "issuer", "id") else "1"):
+        wrong: tuple[object, ...] = ([], None, True if name in ("kind", "issuer", "id") else "1")
+        for value in wrong:
             with pytest.raises(ValueError, match="entry"):
                 from_text(json.dumps({**good, name: value}))
 
