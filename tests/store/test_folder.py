@@ -467,3 +467,21 @@ async def test_a_folder_that_was_replaced_is_not_ready(site: Site) -> None:
     site.root.mkdir()
     with pytest.raises(StoreUnavailable, match="replaced"):
         await site.store.ready()
+
+
+@pytest.mark.parametrize(("stop", "tried"), [(4096, 4095), (1, 0), (0, 0)])
+def test_the_last_byte_that_is_read_says_whether_a_disk_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, stop: int, tried: int
+) -> None:
+    """The byte behind it would be beyond the end of a file, which needs no disk."""
+    asked: list[int] = []
+
+    def preadv(_descriptor: int, _buffers: object, offset: int, flags: int) -> int:
+        assert flags == module._NO_WAIT
+        asked.append(offset)
+        raise BlockingIOError
+
+    monkeypatch.setattr(module, "_NO_WAIT", 8)
+    monkeypatch.setattr(module, "os", SimpleNamespace(preadv=preadv))
+    assert not module.in_memory(3, stop)
+    assert asked == [tried]

@@ -15,7 +15,8 @@ from stagedoor.core.caller import ANONYMOUS, Caller
 from stagedoor.core.errors import RuleError
 from stagedoor.core.policy.decide import Allow, Deny, Policy, compile_rules
 from stagedoor.core.policy.reach import Reach
-from stagedoor.core.policy.rules import Rule
+from stagedoor.core.policy.rules import Rule, read_rules
+from stagedoor.core.policy.tree import Ends
 from tests.helpers.support import ISSUER, caller
 
 ANN = caller(groups=["students", "chess"], email="ann@example.com", email_verified=True)
@@ -836,3 +837,13 @@ def test_a_listing_begins_where_a_rules_keys_begin(path: str, starts: list[str])
     """Wider costs questions to the store, narrower leaves objects out."""
     reach = Reach(compile_rules([{"path": path, "allow": "signed-in"}]))
     assert list(reach.prefixes(caller(sub="ann", groups=["a", "b"]), "")) == starts
+
+
+def test_a_rule_that_repeats_an_earlier_one_is_no_more_work() -> None:
+    ends = Ends()
+    for condition in ("signed-in", {"groups": ["a"]}) * 50:
+        ends.add(*read_rules([{"path": "a/**", "allow": condition}]))
+    assert len(ends.rules) == 100
+    assert len([*ends.candidates(caller(groups=["a"]))]) == 2
+    ends.add(*read_rules([{"path": "a/**", "deny": "signed-in"}]))
+    assert len([*ends.candidates(caller(groups=["a"]))]) == 3, "a deny repeats no allow"
