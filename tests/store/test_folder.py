@@ -485,3 +485,23 @@ def test_the_last_byte_that_is_read_says_whether_a_disk_is_waited_for(
     monkeypatch.setattr(module, "os", SimpleNamespace(preadv=preadv))
     assert not module.in_memory(3, stop)
     assert asked == [tried]
+
+
+async def test_requests_in_the_same_turn_of_the_loop_share_one_look(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.write("a", b"a")
+    assert await site.read("a") == b"a"
+    await asyncio.sleep(0)
+    looks, look = list[bytes](), FolderStore._status
+
+    def counted(store: FolderStore, path: bytes) -> os.stat_result:
+        looks.append(path)
+        return look(store, path)
+
+    monkeypatch.setattr(FolderStore, "_status", counted)
+    for turn in (1, 2):
+        for _ in range(3):
+            assert site.store.head_now(Head("a")) is not None
+        assert len(looks) == turn
+        await asyncio.sleep(0)
