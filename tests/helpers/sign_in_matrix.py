@@ -39,7 +39,7 @@ SCENARIOS: Mapping[str, str] = {
     "renewal_no_script": "Without script, a button renews",
 }
 """Name of the test -> what happens."""
-NO_RENEWAL = "it gives no refresh tokens and knows nobody again, so that each renewal is a sign-in"
+NO_RENEWAL = "the provider is ours; its refresh tokens are tried in `tests/demo/test_demo.py`, without a browser"
 AT_THE_SERVER = "the engine has no part in it"
 NOT_TRIED: Mapping[tuple[str, str, str], str] = {
     **{(name, engine, "*"): AT_THE_SERVER for name in ("wrong_clock", "key_rotation") for engine in ENGINES[1:]},
