@@ -170,6 +170,9 @@ class Node:
     def opens(self, fields: Mapping[str, str]) -> bool:
         return self.client.get("/team/a.txt", headers=fields).status_code == 200
 
+    def refuses(self, fields: Mapping[str, str]) -> bool:
+        return self.client.get("/team/a.txt", headers=fields).status_code == 401
+
     def kill(self) -> None:
         self.client.close()
         self.process.kill()
