@@ -526,7 +526,7 @@ def test_a_person_is_barred_until_a_moment_that_is_not_over(until: float | None,
 @pytest.mark.parametrize(
     ("body", "lasts"),
     [
-        ({"sid": "s"}, 3600),
+        ({"sid": "s"}, 31 * 86_400),
         ({"sid": "s", "issuer": ISSUER}, 31 * 86_400),
         ({"jti": "j", "issuer": "staff"}, 366 * 86_400),
     ],

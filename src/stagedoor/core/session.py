@@ -68,7 +68,7 @@ class Sessions:
     ) -> None:
         self._site, self._keys, self._renew = site, keys, renew
         self._issuers = {one.url: (one.name or one.url, digest(one, rules)) for one in issuers}
-        self._lifetime, self._cookie_name, self._secure = lifetime, cookie, secure
+        self.lifetime, self._cookie_name, self._secure = lifetime, cookie, secure
 
     def set_cookie(
         self,
@@ -94,7 +94,7 @@ class Sessions:
             SessionTooLarge: browsers would drop the cookie; the message names the largest claim.
             InvalidToken: the token that the caller came with has expired.
         """
-        expires = int(min(now + self._lifetime, caller.expires))
+        expires = int(min(now + self.lifetime, caller.expires))
         if expires <= now:  # within the leeway of its issuer
             raise InvalidToken("the token has expired; a session never outlives it", code="token-expired")
         begun = {"iat": int(now), **origin, "sid": name_of(sid), "exp": expires}

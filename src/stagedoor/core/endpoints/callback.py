@@ -34,12 +34,12 @@ _DONE = re.compile(rb"\.([0-9a-f]{6})-([0-9a-f]{1,12})(?=\.|\Z)")
 _ANSWER = ("code", "iss", "error", "error_description")
 
 
-def endpoint(sign_in: SignIn | None, entropy: Callable[[int], bytes], session: float) -> Endpoint:
-    return Endpoint(("GET",), partial(_answer, sign_in, entropy, session))
+def endpoint(sign_in: SignIn | None, entropy: Callable[[int], bytes]) -> Endpoint:
+    return Endpoint(("GET",), partial(_answer, sign_in, entropy))
 
 
 def _answer(
-    sign_in: SignIn | None, entropy: Callable[[int], bytes], seconds: float, door: Door, request: Request, now: float
+    sign_in: SignIn | None, entropy: Callable[[int], bytes], door: Door, request: Request, now: float
 ) -> Flow[Reply]:
     sessions = door.sessions
     if sign_in is None or sessions is None:
@@ -56,7 +56,7 @@ def _answer(
     if door.revocations is not None:
         door.revocations.check(ANONYMOUS, now)  # no code is spent while nobody knows what was taken back
     if attempt.renews:
-        return (yield from by_issuer(sign_in, door, request, attempt, _said(request), used_up, seconds, now))
+        return (yield from by_issuer(sign_in, door, request, attempt, _said(request), used_up, now))
     try:
         if client is None or returned.issuer != attempt.issuer:
             raise LoginFailed("people do not sign in at this issuer any more", code="login-issuer")
@@ -73,7 +73,9 @@ def _answer(
     done = _Done(door, request, signed_in.caller, now)
     count = done.cookie(attempt.next, now)
     others = len(session) + len(count) + MAX_REMEMBERED
-    kept = sign_in.refresh_tokens.keep(signed_in.refresh_token, signed_in.caller, name_of(sid), seconds, others)
+    kept = sign_in.refresh_tokens.keep(
+        signed_in.refresh_token, signed_in.caller, name_of(sid), sessions.lifetime, others
+    )
     fields = (
         *sign_in.attempts.end(request.headers, attempt, now, others + sum(len(value) for _, value in kept)),
         *kept,

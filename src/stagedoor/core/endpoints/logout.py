@@ -17,10 +17,9 @@ from ..door import Door, Endpoint, who
 from ..errors import StateUnavailable
 from ..login import LOGOUT
 from ..messages import Flow, Keep, Pairs, Reply, Request, keep
-from ..revocations import to_text
+from ..revocations import Revocation, to_text
 from .arguments import check_origin
 from .login import SignIn, looks_only
-from .revocations import revocation
 
 MAX_REMEMBERED = 1024
 """Bytes of the cookie that remembers for which paths signed cookies were issued; the oldest are forgotten."""
@@ -29,16 +28,16 @@ CLEAR_CACHE: Pairs = ((b"clear-site-data", b'"cache"'),)
 """What the back button would show goes, too; WebKit obeys it on pages alone, not on redirects."""
 
 
-def endpoint(sign_in: SignIn | None, session: float) -> Endpoint:
-    return Endpoint(("GET", "POST"), partial(_answer, sign_in, session))
+def endpoint(sign_in: SignIn | None) -> Endpoint:
+    return Endpoint(("GET", "POST"), partial(_answer, sign_in))
 
 
-def _answer(sign_in: SignIn | None, session: float, door: Door, request: Request, now: float) -> Flow[Reply]:
+def _answer(sign_in: SignIn | None, door: Door, request: Request, now: float) -> Flow[Reply]:
     caller = door.callers.session_owner(request, now)  # what cannot be read is ended by its cookie's end
     if request.method != "POST":
         return (yield from _show(sign_in, door, request, caller, now))
     check_origin(door, request)
-    yield from take_back(session, door, caller, now)
+    yield from take_back(door, caller)
     fields = (*forget_session(sign_in, door, request), *forget_person(door, request))
     refresh_token = sign_in.refresh_tokens.find(request.headers, caller) if sign_in and caller else ""
     elsewhere = yield from _at_issuer(sign_in, caller, now, refresh_token)
@@ -49,12 +48,17 @@ def _answer(sign_in: SignIn | None, session: float, door: Door, request: Request
     return replies.redirect(elsewhere or door.site.url + LOGOUT, "signed-out", fields, status=303, caller=label)
 
 
-def take_back(session: float, door: Door, caller: Caller | None, now: float) -> Flow[None]:
-    """Take the session back, so that a copy of its cookie opens nothing. If that fails the driver logs it."""
+def take_back(door: Door, caller: Caller | None) -> Flow[None]:
+    """Take a session back, so that a copy of its cookie opens nothing. If that fails the driver logs it.
+
+    Args:
+        door: of the site.
+        caller: of the session, as `Sessions.read` returned it; None: there is nothing to take back.
+    """
     sid = caller.claims.get("sid") if caller else None
-    if door.revocations is None or not isinstance(sid, str):
+    if door.revocations is None or caller is None or not isinstance(sid, str):
         return
-    found = revocation("session", "", sid, now, session=session)
+    found = Revocation("session", "", sid, 0.0, caller.expires)
     with contextlib.suppress(StateUnavailable):
         yield from keep(Keep(found.name, to_text(found), found.ends))
 

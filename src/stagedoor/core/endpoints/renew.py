@@ -85,15 +85,11 @@ class Renewal(NamedTuple):
             return None
         return ((b"set-cookie", self.sessions.postponed(self.session, self.now).encode()),)
 
-    def end(self, seconds: float) -> Flow[Reply]:
-        """End the session, because somebody else is signed in at the issuer by now.
-
-        Args:
-            seconds: that sessions last.
-        """
-        yield from take_back(seconds, self.door, self.session, self.now)
+    def end(self) -> Flow[Reply]:
+        """End the session, because somebody else is signed in at the issuer by now."""
+        yield from take_back(self.door, self.session)
         fields = (*forget_session(self.sign_in, self.door, self.request), *forget_person(self.door, self.request))
-        detail = "somebody else is signed in at the issuer in this browser by now, so your session has ended"
+        detail = "somebody else is signed in at the issuer in this browser by now"
         return self.problem(403, "renewal-person", detail, fields)
 
     def problem(self, status: int, code: str, detail: str, extra: Pairs) -> Reply:
@@ -104,8 +100,8 @@ class Renewal(NamedTuple):
         )
 
 
-def endpoint(sign_in: SignIn | None, session: float) -> Endpoint:
-    return Endpoint(("GET", "POST"), partial(_answer, sign_in, session))
+def endpoint(sign_in: SignIn | None) -> Endpoint:
+    return Endpoint(("GET", "POST"), partial(_answer, sign_in))
 
 
 def renewal(sign_in: SignIn, door: Door, request: Request, next_: str, now: float) -> Renewal:
@@ -135,7 +131,7 @@ def asking_for(request: Request, next_: str) -> Request:
     return request._replace(method="GET", path=path.encode(), query=query.partition("#")[0].encode())
 
 
-def _answer(sign_in: SignIn | None, session: float, door: Door, request: Request, now: float) -> Flow[Reply]:
+def _answer(sign_in: SignIn | None, door: Door, request: Request, now: float) -> Flow[Reply]:
     if sign_in is None or door.sessions is None:
         return inactive(door, request)
     next_ = next_of(door, request)
@@ -156,7 +152,7 @@ def _answer(sign_in: SignIn | None, session: float, door: Door, request: Request
         return door.unauthorized(asking_for(request, next_), found.lapsed)
     if request.method != "POST":
         return _page(found, client)
-    return (yield from _renew(found, client, session))
+    return (yield from _renew(found, client))
 
 
 def by_issuer(
@@ -166,7 +162,6 @@ def by_issuer(
     attempt: Attempt,
     said: Mapping[str, str],
     used_up: Pairs,
-    session: float,
     now: float,
 ) -> Flow[Reply]:
     """Answer where the issuer sends the browser back, whose visitor it was not to bother.
@@ -177,7 +172,6 @@ def by_issuer(
         attempt: that came back, with `renews`.
         said: as in `Login.redeem`.
         used_up: Set-Cookie lines that end the attempt.
-        session: seconds that sessions last.
         now: epoch seconds.
     """
     try:
@@ -189,7 +183,7 @@ def by_issuer(
         return replies.redirect(door.site.url + attempt.next, "login-over", used_up)  # they signed out meanwhile
     try:
         signed_in = yield from sign_in.login.redeem(client, attempt, said, now)
-        answer = yield from _renewed(found, signed_in, session)
+        answer = yield from _renewed(found, signed_in)
     except Unavailable:
         answer = _later(found)
     except LoginFailed as error:
@@ -221,7 +215,7 @@ def _page(found: Renewal, client: Client) -> Reply:
     return replies.html(200, body, "renew-page", policy=policy, caller=found.session.label)
 
 
-def _renew(found: Renewal, client: Client, session: float) -> Flow[Reply]:
+def _renew(found: Renewal, client: Client) -> Flow[Reply]:
     """Ask with the refresh token if there is one, else let the browser ask."""
     forgotten, token = Pairs(), found.sign_in.refresh_tokens.find(found.request.headers, found.session)
     if token:
@@ -232,7 +226,7 @@ def _renew(found: Renewal, client: Client, session: float) -> Flow[Reply]:
         except LoginFailed as error:
             return _failed(found, error, found.sign_in.refresh_tokens.forget())
         if signed_in is not None:
-            return (yield from _renewed(found, signed_in, session))
+            return (yield from _renewed(found, signed_in))
         forgotten = found.sign_in.refresh_tokens.forget()
     if not replies.is_navigation("GET", found.request.headers):
         detail = "the session can be renewed by a navigation to /-/renew?next=… alone"
@@ -246,9 +240,9 @@ def _renew(found: Renewal, client: Client, session: float) -> Flow[Reply]:
     return answer._replace(status=303)
 
 
-def _renewed(found: Renewal, signed_in: SignedIn, session: float) -> Flow[Reply]:
+def _renewed(found: Renewal, signed_in: SignedIn) -> Flow[Reply]:
     if not found.is_of(signed_in):
-        return (yield from found.end(session))
+        return (yield from found.end())
     try:
         return _done(found, found.go_on(signed_in), reason="renewed")
     except SessionTooLarge as error:

@@ -17,7 +17,7 @@ from .arguments import json_body, number
 TOKEN_LIFE = 366 * 86_400.0
 """Seconds that a bearer token may be expected to live; a revocation is kept so long."""
 SID_LIFE = 31 * 86_400.0
-"""The same for a token that names a session of the issuer; of these some thousand may end in a day."""
+"""The same for a session, and a token that names one; of the issuer's some thousand may end in a day."""
 MAX_NUMBER = 2**53 - 1
 """Sequence numbers are milliseconds since 1970, or greater; readers of JSON keep whole numbers up to this one."""
 _NAMES: Mapping[str, Kind] = {"sub": "person", "sid": "session", "jti": "token"}
@@ -53,8 +53,8 @@ def revocation(
         session: seconds that a session lasts.
     """
     before = (now if until is None else max(now, until)) if kind == "person" else 0.0
-    token = TOKEN_LIFE if kind != "session" else SID_LIFE if issuer else 0.0
-    return Revocation(kind, issuer, id_, before, max(now, before) + max(session, token))
+    lasts = SID_LIFE if kind == "session" else TOKEN_LIFE
+    return Revocation(kind, issuer, id_, before, max(now, before) + max(session, lasts))
 
 
 def _answer(admins: Admins | None, door: Door, request: Request, now: float) -> Flow[Reply]:
