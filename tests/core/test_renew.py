@@ -614,3 +614,18 @@ def test_all_renewals_ask_one_address() -> None:
     browser = due()
     post(browser)
     assert browser.site.idp.asked.count(TOKEN) == 2
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [Revocation("person", ISSUER, "ann", NOW, NOW + 9e4), Revocation("session", ISSUER, "op-1", 0, NOW + 9e4), None],
+)
+def test_sign_out_spends_nothing_for_a_session_that_was_taken_back(entry: Revocation | None) -> None:
+    """The hint is a new id token, which counts as a bearer token here; None: nobody knows what was taken back."""
+    browser = due(state=True)
+    if entry is not None:
+        browser.site.revocations.replace((entry,), browser.site.now)
+    answer = browser.reply("/-/logout", "POST", origin=SITE)
+    assert "id_token_hint" not in parameters(location(answer))
+    assert len(browser.site.idp.forms) == 1
+    assert not browser.signed_in

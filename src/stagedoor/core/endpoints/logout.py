@@ -14,7 +14,7 @@ from ..attempts import tag
 from ..caller import Caller
 from ..credentials import PASS_COOKIES
 from ..door import Door, Endpoint, who
-from ..errors import StateUnavailable
+from ..errors import Revoked, StateUnavailable
 from ..login import LOGOUT
 from ..messages import Flow, Keep, Pairs, Reply, Request, keep
 from ..revocations import Revocation, to_text
@@ -37,15 +37,27 @@ def _answer(sign_in: SignIn | None, door: Door, request: Request, now: float) ->
     if request.method != "POST":
         return (yield from _show(sign_in, door, request, caller, now))
     check_origin(door, request)
+    refresh_token = _refresh_token(sign_in, door, request, caller, now)
     yield from take_back(door, caller)
     fields = (*forget_session(sign_in, door, request), *forget_person(door, request))
-    refresh_token = sign_in.refresh_tokens.find(request.headers, caller) if sign_in and caller else ""
     elsewhere = yield from _at_issuer(sign_in, caller, now, refresh_token)
     label = caller.label if caller else ""
     if not _is_form(request):
         reply = replies.document(200, {"continue": elsewhere or None}, "signed-out", caller=label)
         return reply._replace(headers=reply.headers + fields)
     return replies.redirect(elsewhere or door.site.url + LOGOUT, "signed-out", fields, status=303, caller=label)
+
+
+def _refresh_token(sign_in: SignIn | None, door: Door, request: Request, caller: Caller | None, now: float) -> str:
+    """The refresh token to spend for a hint, which is a new id token: none for what was taken back."""
+    if sign_in is None or caller is None:
+        return ""
+    try:
+        if door.revocations is not None:
+            door.revocations.check(caller, now)
+    except (Revoked, StateUnavailable):
+        return ""
+    return sign_in.refresh_tokens.find(request.headers, caller)
 
 
 def take_back(door: Door, caller: Caller | None) -> Flow[None]:
