@@ -629,3 +629,29 @@ def test_sign_out_spends_nothing_for_a_session_that_was_taken_back(entry: Revoca
     assert "id_token_hint" not in parameters(location(answer))
     assert len(browser.site.idp.forms) == 1
     assert not browser.signed_in
+
+
+@pytest.mark.parametrize("silently", [False, True])
+def test_a_renewed_session_is_of_the_issuers_session_that_vouched_for_it(silently: bool) -> None:
+    """So that a back-channel logout of that one ends it; what is over there already vouches for nothing."""
+    browser = due(state=True, refreshes=not silently)
+    ended = Revocation("session", ISSUER, "op-2", 0, NOW + 9e4)
+    browser.site.idp.claims["sid"] = "op-2"
+    browser.site.revocations.replace((ended,), browser.site.now)
+    before = browser.cookies["/", SESSION]
+    assert _renewed(browser, silently) == (403, "revoked-session")
+    assert browser.cookies["/", SESSION] == before
+    assert REFRESH not in browser.names
+    browser.site.revocations.replace((), browser.site.now)
+    browser.reply(browser.site.idp.sign_in(location(browser.reply("/-/renew?next=/a", "POST", origin=SITE))))
+    assert session_of(browser)["op_sid"] == "op-2"
+    browser.site.revocations.add((ended,))
+    assert said(browser.reply(ANN_FILE, **PICTURE)) == (401, "revoked-session")
+
+
+def _renewed(browser: Browser, silently: bool) -> tuple[int, str]:
+    if not silently:
+        return said(post(browser))
+    address = location(browser.reply("/-/renew?next=/a", "POST", origin=SITE))
+    answer = browser.reply(browser.site.idp.sign_in(address))
+    return answer.status, answer.reason

@@ -101,19 +101,21 @@ class Sessions:
         times = self._times(now) if renews else {"made": int(now)}
         return self._set(caller.issuer_url, claims, {**begun, **times}, now)
 
-    def renewed(self, before: Caller, claims: Mapping[str, object], now: float) -> str:
+    def renewed(self, before: Caller, claims: Mapping[str, object], now: float, op_sid: str = "") -> str:
         """Make the Set-Cookie value that goes on with a session, with new claims of the same person.
 
         Args:
             before: the session's caller, as `read` returned it.
             claims: what the session holds from now on (`Policy.session_claims`).
             now: epoch seconds.
+            op_sid: the issuer's name of its session that the claims are of; "" if it gives none: as before.
 
         Raises:
             SessionTooLarge: see `set_cookie`.
         """
         kept = {name: before.claims[name] for name in _KEPT if name in before.claims}
-        return self._set(before.issuer_url, claims, {**kept, **self._times(now)}, now)
+        there = {"op_sid": op_sid} if op_sid else {}
+        return self._set(before.issuer_url, claims, {**kept, **there, **self._times(now)}, now)
 
     def postponed(self, before: Caller, now: float) -> str:
         """Make the Set-Cookie value that goes on with a session as it is, because its issuer cannot be asked now.

@@ -15,7 +15,7 @@ from .. import replies
 from ..attempts import Attempt, tag
 from ..caller import Caller
 from ..door import Door, Endpoint
-from ..errors import InvalidCredential, InvalidSession, IssuerUnavailable, LoginFailed, SessionTooLarge, Unavailable
+from ..errors import InvalidCredential, InvalidSession, IssuerUnavailable, LoginFailed, Revoked, SessionTooLarge, Unavailable
 from ..login import PASSING, Client, SignedIn
 from ..messages import Flow, Pairs, Reply, Request
 from ..session import Sessions
@@ -67,7 +67,8 @@ class Renewal(NamedTuple):
         Raises:
             SessionTooLarge: the claims do not fit into a cookie.
         """
-        cookie = self.sessions.renewed(self.session, self.door.policy.session_claims(signed_in.caller), self.now)
+        claims = self.door.policy.session_claims(signed_in.caller)
+        cookie = self.sessions.renewed(self.session, claims, self.now, signed_in.op_sid)
         return ((b"set-cookie", cookie.encode()), *self.keep(signed_in, len(cookie)))
 
     def keep(self, signed_in: SignedIn, session: int = 0) -> Pairs:
@@ -244,7 +245,11 @@ def _renewed(found: Renewal, signed_in: SignedIn) -> Flow[Reply]:
     if not found.is_of(signed_in):
         return (yield from found.end())
     try:
+        if found.door.revocations is not None:  # as at sign-in: it may be of a session there that has been ended
+            found.door.revocations.check(signed_in.caller, found.now)
         return _done(found, found.go_on(signed_in), reason="renewed")
+    except Revoked as error:
+        return found.problem(403, error.code, str(error), found.sign_in.refresh_tokens.forget())
     except SessionTooLarge as error:
         return found.problem(422, error.code, str(error), found.keep(signed_in))
 
