@@ -505,3 +505,21 @@ async def test_requests_in_the_same_turn_of_the_loop_share_one_look(
             assert site.store.head_now(Head("a")) is not None
         assert len(looks) == turn
         await asyncio.sleep(0)
+
+
+async def test_a_store_that_is_closed_leaves_no_descriptor(tmp_path: Path) -> None:
+    """Each reload of the settings opens another one."""
+    before = descriptors()
+    store = FolderStore(str(tmp_path))
+    (tmp_path / "a").write_bytes(b"a")
+    assert await store.head(Head("a")) is not None
+    assert descriptors() > before
+    await store.aclose()
+    await store.aclose()
+    assert descriptors() == before
+
+
+def test_another_folder_whose_name_differs_in_case_is_no_sign_that_case_is_ignored(tmp_path: Path) -> None:
+    for name in ("site", "SITE"):
+        (tmp_path / name).mkdir()
+    assert not module._ignores_case(tmp_path / "site")
