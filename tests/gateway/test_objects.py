@@ -610,3 +610,24 @@ async def test_an_object_replaced_meanwhile_is_the_new_one_or_a_failed_precondit
     answer = await answer_object(store, serve, Request("GET", b"/a", b"", headers), trust_html=False)
     assert answer.status == status
     assert status == 412 or answer.body == b"new"
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        (b"max-age=600", b"private, max-age=60"),
+        (b"max-age=5", b"private, max-age=5"),
+        (b'MAX-AGE="600"', b"private, max-age=60"),
+        (b"max-age=x", b"private, max-age=0"),
+        (b"max-age=", b"private, max-age=0"),
+        (b"max-age=99999999999999999999", b"private, max-age=60"),
+        (b"no-cache, max-age=600", b"private, no-cache, max-age=60"),
+        (b"max-age=600, must-revalidate, a=b", b"private, max-age=60, must-revalidate, a=b"),
+        (b"max-age=600, immutable, stale-while-revalidate=5, stale-if-error=5", b"private, max-age=60"),
+        (b"public, s-maxage=9", b"private, no-cache"),
+        (b"", b"private, no-cache"),
+        (b"no-store", b"private, no-store"),
+    ],
+)
+def test_no_copy_is_used_longer_than_what_opened_it(stored: bytes, said: bytes) -> None:
+    assert private_cache_control(stored, 60) == said
