@@ -253,7 +253,7 @@ def test_somebody_else_ends_the_session() -> None:
     answer = browser.reply("/-/renew?next=%2Fusers%2Fann%2Fx", "POST", origin=SITE)
     assert (answer.status, answer.reason) == (403, "renewal-person")
     assert "/-/login?next=%2Fusers%2Fann%2Fx" in page(answer)
-    assert "Your session has ended" in page(answer)
+    assert "Please sign in again" in page(answer)
     assert b"clear-site-data" in dict(answer.headers)
     assert {SESSION, REFRESH}.isdisjoint(browser.names)
     assert [name.split()[0] for name, _, _ in browser.site.kept] == ["session"]

@@ -22,7 +22,7 @@ _TITLES = {
 _TITLES_BY_CODE = {
     "pass-expired": "This link has expired",
     "pass-early": "This link is not good yet",
-    "renewal-person": "Your session has ended",
+    "renewal-person": "Please sign in again",
     "session-too-large": "Your account does not fit into a session",
 }
 _OF_SIGN_IN = "You are not signed in"
