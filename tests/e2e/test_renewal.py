@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -166,21 +166,41 @@ def reasons(site: Gateway, path: str) -> list[str]:
 
 def test_renewal_tabs(stage: RenewalStage, profile: Profile) -> None:
     first, site = signed_in(stage, profile), stage.site()
-    tabs = [first, *(profile.tab() for _ in range(9))]
-    for n, tab in enumerate(tabs):
-        tab.goto(f"{site.url}/public/waiting.html#{n}")
+    tabs = waiting(first, profile, site)
     tokens, visits, before = stage.tokens_asked, stage.visits, len(asked(site))
     due(stage)
-    first.script(GO)
-    for n, tab in enumerate(tabs):
-        until_text(tab, f"page {n} of ann")
-        assert tab.url() == f"{site.url}/users/ann/{n}.html"
+    all_arrive(tabs, site)
     assert "session-due" in {line["reason"] for line in asked(site)[before:]}
     assert (stage.tokens_asked, stage.visits) == (tokens + 1, visits)
     due(stage)
     first.goto(f"{site.url}/users/ann/11.html")
     until_text(first, "page 11 of ann")
     assert (stage.tokens_asked, stage.visits) == (tokens + 2, visits)  # the grant lives
+
+
+def test_renewal_silent_tabs(stage: RenewalStage, profile: Profile) -> None:
+    first, site = signed_in(stage, profile, kind="silent"), stage.site("silent")
+    tabs, before = waiting(first, profile, site), first.script(WHO)
+    stage.later(2 * RENEW + 1)
+    all_arrive(tabs, site)
+    after = first.script(WHO)
+    assert after["renew"] > before["renew"]
+
+
+def waiting(first: Tab, profile: Profile, site: Gateway) -> list[Tab]:
+    """Ten tabs that wait for the word to go."""
+    tabs = [first, *(profile.tab() for _ in range(9))]
+    for n, tab in enumerate(tabs):
+        tab.goto(f"{site.url}/public/waiting.html#{n}")
+    return tabs
+
+
+def all_arrive(tabs: Sequence[Tab], site: Gateway) -> None:
+    """Let all go to their pages at once, and see to it that they get there."""
+    tabs[0].script(GO)
+    for n, tab in enumerate(tabs):
+        until_text(tab, f"page {n} of ann")
+        assert tab.url() == f"{site.url}/users/ann/{n}.html"
 
 
 def test_renewal_pictures(stage: RenewalStage, profile: Profile) -> None:

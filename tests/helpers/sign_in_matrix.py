@@ -29,6 +29,7 @@ SCENARIOS: Mapping[str, str] = {
     "provider_down": "The provider is down: 503 and a page, and known sessions go on",
     "key_rotation": "The provider changes its key: known sessions go on, new ones begin",
     "renewal_tabs": "Ten tabs are restored at once while claims are due: each shows its page, one asks the provider",
+    "renewal_silent_tabs": "The same with stale claims and no refresh tokens: each asks the provider unseen",
     "renewal_pictures": "Claims fall due while a page loads 30 pictures: all load, and the next page renews",
     "renewal_film": "A film plays on, in ranges, while its session is renewed twice",
     "renewal_script": "A single-page app renews by itself, even stale claims, and its fetches work again",
@@ -50,7 +51,7 @@ NOT_TRIED: Mapping[tuple[str, str, str], str] = {
     **{(name, engine, "demo"): NO_RENEWAL for name in SCENARIOS for engine in ENGINES if name.startswith("renewal_")},
     **{
         (name, engine, "cognito-local"): "it has no session in the browser"
-        for name in ("renewal_navigation", "renewal_other_person")
+        for name in ("renewal_silent_tabs", "renewal_navigation", "renewal_other_person")
         for engine in ENGINES
     },
     **{("renewal_no_script", engine, "*"): "the tests ask these engines by script" for engine in ENGINES[1:]},
