@@ -49,11 +49,11 @@ NAVIGATION = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document", "accep
 
 
 class Browser(httpx.AsyncClient):
-    """A browser of one person at the gateway."""
+    """A browser of one person at the gateway; `ahead` are the seconds that the gateway's clock is."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, ahead: list[float] | None = None) -> None:
         super().__init__(transport=httpx.ASGITransport(gateway), base_url=SITE, headers=NAVIGATION)
-        self.began = False
+        self.began, self.ahead = False, ahead or [0.0]
 
     async def go(self, target: str, **fields: str) -> httpx.Response:
         """Ask for an address of the site; whether a session began is noted."""
@@ -685,7 +685,7 @@ async def due(folder: Path, *, refreshes: bool = True) -> AsyncIterator[tuple[Br
     ahead = [0.0]
     async with (
         site(folder, more=RENEWING, clock=lambda: time.time() + ahead[0]) as (gateway, provider),
-        Browser(gateway) as browser,
+        Browser(gateway, ahead) as browser,
     ):
         provider.refreshes = refreshes
         await sign_in(browser, provider)
@@ -792,6 +792,22 @@ async def test_a_provider_that_drips_at_renewal_is_waited_for_no_longer_than_the
         assert (await renew(browser)).status_code == 204
         after = session_in(browser)
         assert after == {**before, "renew": after["renew"]}
+
+
+async def test_an_answer_that_did_not_reach_the_browser_is_given_to_it_once_more(folder: Path) -> None:
+    """As when a person reloads the page that renews: the token that was spent must not end the grant."""
+    async with due(folder) as (browser, provider):
+        before = list(browser.cookies.jar)
+        assert (await renew(browser)).status_code == 204
+        browser.cookies.clear()
+        for cookie in before:
+            browser.cookies.jar.set_cookie(cookie)
+        assert (await renew(browser)).status_code == 204
+        assert provider.asked.count("POST /token") == 2
+        assert session_in(browser)["made"] > time.time()
+        browser.ahead[0] *= 2
+        assert (await renew(browser)).status_code == 204
+        assert [form["grant_type"] for form, _ in provider.forms[1:]] == ["refresh_token"] * 2
 
 
 async def test_scripts_that_ask_at_once_spend_one_refresh_token(folder: Path) -> None:

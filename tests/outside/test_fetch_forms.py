@@ -224,5 +224,18 @@ async def test_those_who_may_share_a_form_ask_once_at_the_same_time_and_others_d
         other = await asyncio.gather(
             fetcher(form), fetcher(form._replace(form=b"refresh_token=another")), fetcher(form._replace(shared=False))
         )
-        assert (len(asked), [one.error != "" for one in other]) == (4, [True] * 3)
+        assert (len(asked), [one.error != "" for one in other]) == (
+            3,
+            [False, True, True],
+        )  # the first was taken before
+    await fetcher.aclose()
+
+
+async def test_a_form_that_was_refused_is_sent_again() -> None:
+    fetcher = Fetcher()
+    async with endpoint(plain_answer("503 Service Unavailable", b"{}"), plain_answer("200 OK", b"{}")) as (url, asked):
+        form = post(url, timeout=4.0)._replace(shared=True)
+        assert (await fetcher(form)).error == "the answer was 503, not 200"
+        assert await fetcher(form) == Fetched(b"{}")
+        assert len(asked) == 2
     await fetcher.aclose()

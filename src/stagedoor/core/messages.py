@@ -104,7 +104,7 @@ class Fetch(NamedTuple):
         limit: bytes; a longer body counts as a failure.
         form: content of a POST, `application/x-www-form-urlencoded`; None: a GET.
         authorization: value of the header field of this name; "" for none.
-        shared: those who send the same form at the same time get one answer; without a form they always do.
+        shared: those who send the same form at about the same time get one answer; without a form they always do.
     """
 
     url: str

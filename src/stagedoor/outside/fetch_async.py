@@ -26,6 +26,8 @@ _SENT_AS_WRITTEN = "".join(map(chr, range(0x21, 0x7F)))
 
 KEPT_FOR = 1.0
 """Seconds that an answer is kept for wishes that were made before it came."""
+FORM_KEPT_FOR = 15.0
+"""The same for a good answer to a form, which may be of use once: browsers that did not get it ask again."""
 
 
 _Wanted: TypeAlias = tuple[str, bytes | None, str]
@@ -64,7 +66,7 @@ class Fetcher:
             return await self._fetch(wish)
         wanted = (wish.url, wish.form, wish.authorization)
         ended = self._ended.get(wanted)
-        if ended is not None and since <= ended.at:
+        if ended is not None and (since <= ended.at or _is_taken_once(wish, ended.task.result())):
             return ended.task.result()
         exchange = self._under_way.get(wanted) or self._begin(wish, wanted)
         exchange.waiting += 1
@@ -91,7 +93,8 @@ class Fetcher:
             if not exchange.task.cancelled():
                 exchange.at = time.perf_counter()
                 self._ended[wanted] = exchange
-                asyncio.get_running_loop().call_later(KEPT_FOR, self._drop, wanted, exchange)
+                kept_for = FORM_KEPT_FOR if wanted[1] is not None else KEPT_FOR
+                asyncio.get_running_loop().call_later(kept_for, self._drop, wanted, exchange)
 
     def _drop(self, wanted: _Wanted, exchange: _Exchange) -> None:
         if self._ended.get(wanted) is exchange:
@@ -136,6 +139,11 @@ class Fetcher:
             return checked(await answer.read(wish.limit + 1), wish, coding, answer.status)
         finally:
             connections.close()
+
+
+def _is_taken_once(wish: Fetch, answer: Fetched) -> bool:
+    """Would it do harm to send this again, because it was taken?"""
+    return wish.form is not None and not answer.error
 
 
 def _late(wish: Fetch) -> Fetched:
