@@ -196,8 +196,12 @@ from stagedoor.demo.provider import Provider
 port, first, *others = sys.argv[1:]
 provider = Provider(f"http://127.0.0.1:{port}", first, others=others)
 listening = socket.create_server(("127.0.0.1", int(port)))
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        print(scope["method"], scope["path"], flush=True)
+    await provider(scope, receive, send)
 print("ready", flush=True)
-uvicorn.Server(uvicorn.Config(provider, log_level="warning")).run(sockets=[listening])
+uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])
 """
 
 

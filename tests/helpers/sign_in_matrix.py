@@ -40,7 +40,6 @@ SCENARIOS: Mapping[str, str] = {
     "renewal_no_script": "Without script, a button renews",
 }
 """Name of the test -> what happens."""
-NO_RENEWAL = "the provider is ours; its refresh tokens are tried in `tests/demo/test_demo.py`, without a browser"
 AT_THE_SERVER = "the engine has no part in it"
 NOT_TRIED: Mapping[tuple[str, str, str], str] = {
     **{(name, engine, "*"): AT_THE_SERVER for name in ("wrong_clock", "key_rotation") for engine in ENGINES[1:]},
@@ -48,12 +47,13 @@ NOT_TRIED: Mapping[tuple[str, str, str], str] = {
         ("no_cookies", engine, "oidc-provider"): "it needs a cookie itself, and these engines block all or none"
         for engine in ENGINES[1:]
     },
-    **{(name, engine, "demo"): NO_RENEWAL for name in SCENARIOS for engine in ENGINES if name.startswith("renewal_")},
     **{
-        (name, engine, "cognito-local"): "it has no session in the browser"
+        (name, engine, provider): "it has no session in the browser"
         for name in ("renewal_silent_tabs", "renewal_navigation", "renewal_other_person")
         for engine in ENGINES
+        for provider in ("cognito-local", "demo")
     },
+    **{("renewal_lost_group", engine, "demo"): "its people stay as they are" for engine in ENGINES},
     **{("renewal_no_script", engine, "*"): "the tests ask these engines by script" for engine in ENGINES[1:]},
 }
 """Scenario, engine, provider (`*`: all) -> why it is not tried."""
@@ -155,7 +155,7 @@ The providers:
   form, codes, PKCE, refresh tokens, claims and groups. The discovery document, the nonce, the keys, `prompt=none` and
   `/logout` are [ours](../../tests/e2e/cognito.mjs), because it has none that sign-in could use. It has no session in
   the browser. All of it is https, the site too, with cookies as in production.
-- The provider of `stagedoor demo`, without a session; the site is http.
+- The provider of `stagedoor demo`, without a session, with refresh tokens; the site is http.
 
 None of them is a real Cognito, Entra or Keycloak.
 
