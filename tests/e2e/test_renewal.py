@@ -336,9 +336,12 @@ def test_renewal_no_script(stage: RenewalStage, profile: Profile) -> None:
     tab, site = signed_in(stage, profile), stage.site()
     tokens = stage.tokens_asked
     due(stage)
-    engines.without_script(tab)
+    if stage.cell.engine == "chromium":
+        engines.without_script(tab)
+    else:  # which are asked by script; that of the page gives up where it was there too often
+        tab.script("void (sessionStorage.renewals = JSON.stringify([9, Date.now()]))")
     tab.goto(f"{site.url}/users/ann/2.html?x=1%202")
-    assert "still signed in" in text(tab)
+    until_text(tab, "still signed in")
     assert stage.tokens_asked == tokens
     tab.click("form button")
     until_text(tab, "page 2 of ann")

@@ -37,7 +37,7 @@ SCENARIOS: Mapping[str, str] = {
     "renewal_provider_down": "The provider is down: the session goes on until its claims are stale, then 503",
     "renewal_lost_group": "Who has lost a group gets 403 for its files from the next renewal on",
     "renewal_other_person": "Somebody else is signed in at the provider by now: the session ends",
-    "renewal_no_script": "Without script, a button renews",
+    "renewal_no_script": "Without script (Chromium), or where its script gives up, a button renews",
 }
 """Name of the test -> what happens."""
 AT_THE_SERVER = "the engine has no part in it"
@@ -54,7 +54,6 @@ NOT_TRIED: Mapping[tuple[str, str, str], str] = {
         for provider in ("cognito-local", "demo")
     },
     **{("renewal_lost_group", engine, "demo"): "its people stay as they are" for engine in ENGINES},
-    **{("renewal_no_script", engine, "*"): "the tests ask these engines by script" for engine in ENGINES[1:]},
 }
 """Scenario, engine, provider (`*`: all) -> why it is not tried."""
 QUICK = (
