@@ -8,9 +8,9 @@ StagedoorError
 ├── WrongOrigin          a script of an origin that [cors] does not list            -> 403
 ├── InvalidCredential    what the caller brought does not prove who they are        -> 401
 │   ├── InvalidToken     … because the token is wrong, in shape, signature or claims
+│   │   └── Revoked      … because it, or the session, or the person was taken back
 │   ├── InvalidSession   … because our own session cookie is over or not ours any more
 │   ├── OutdatedSession  … because what proved our session would be judged otherwise now -> 401, 503 for a new one
-│   ├── Revoked          … because it was taken back
 │   └── InvalidPass      … because the signed URL or cookies are wrong, over or for something else  -> 403
 ├── Unavailable          we could not ask, so no one is let in                      -> 503
 │   ├── IssuerUnavailable  an issuer, for its keys or about who has signed in

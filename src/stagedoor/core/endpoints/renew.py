@@ -15,7 +15,15 @@ from .. import replies
 from ..attempts import Attempt, tag
 from ..caller import Caller
 from ..door import Door, Endpoint
-from ..errors import InvalidCredential, InvalidSession, IssuerUnavailable, LoginFailed, Revoked, SessionTooLarge, Unavailable
+from ..errors import (
+    InvalidCredential,
+    InvalidSession,
+    IssuerUnavailable,
+    LoginFailed,
+    Revoked,
+    SessionTooLarge,
+    Unavailable,
+)
 from ..login import PASSING, Client, SignedIn
 from ..messages import Flow, Pairs, Reply, Request
 from ..session import Sessions
