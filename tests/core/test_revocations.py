@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from collections.abc import Callable, Mapping
@@ -110,6 +111,28 @@ def test_what_is_added_counts_at_once_and_stays_until_it_is_over(kind: str) -> N
     found.forget([one])
     assert (len(found), list(found), found.get(one)) == (0, [], None)
     found.check(caller, NOW + 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_another_thread_adds_while_a_caller_is_looked_up_counts_from_the_next_look_on(kind: str) -> None:
+    one, caller = KINDS[kind]
+    found = listed()
+
+    class Slow(dict[str, object]):
+        """Claims whose last one is read when everything else was looked up: then the entry comes."""
+
+        def get(self, name: str, default: object = None) -> Any:
+            if name == "jti" and not len(found):
+                found.add([one])
+                return None
+            return super().get(name, default)
+
+    slow = Caller("staff", ISSUER, Slow(caller.claims))
+    with contextlib.suppress(Revoked):
+        found.check(slow, NOW + 1)
+    assert len(found) == 1
+    with pytest.raises(Revoked):
+        found.check(slow, NOW + 1)
 
 
 def test_of_two_entries_of_a_person_the_one_that_ends_later_counts_and_else_the_newer() -> None:

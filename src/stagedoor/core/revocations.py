@@ -103,10 +103,9 @@ class Revocations:
 
     def add(self, found: Iterable[Revocation], now: float | None = None) -> None:
         """Add what is new since; what ends later stays. `now` is when it was read, None if it was not all of it."""
-        if now is not None and now < self._read:  # what was over is not over yet
-            self._passed.clear()
+        changed = now is not None and now < self._read  # what was over is not over yet
         for kind, issuer, id_, before, ends in found:
-            self._passed.clear()
+            changed = True
             if kind == "person":
                 people = self._people.setdefault(issuer, {})
                 if ends >= people.get(id_, (0.0, 0.0))[1]:
@@ -114,6 +113,8 @@ class Revocations:
             else:
                 ids = self._ids(kind).setdefault(issuer, {})
                 ids[id_] = max(ends, ids.get(id_, 0.0))
+        if changed:  # last, and another one, because a thread that has looked before this may note its caller after it
+            self._passed = {}
         self._read = self._read if now is None else now
 
     def forget_reading(self) -> None:
@@ -143,7 +144,8 @@ class Revocations:
         """
         if abs(now - self._read) > self.stale:
             raise StateUnavailable("what was taken back could not be asked for too long")
-        if self._passed.get(id(caller)) is caller:
+        passed = self._passed
+        if passed.get(id(caller)) is caller:
             return
         issuer, claims = caller.issuer_url, caller.claims
         people, sessions = self._people.get(issuer), self._sessions.get(issuer, _NONE)
@@ -159,9 +161,9 @@ class Revocations:
             raise Revoked(_ENDED, code="revoked-session")
         if isinstance(token, str) and now < self._tokens.get(issuer, _NONE).get(token, 0.0):
             raise Revoked("the token was taken back: get a new one", code="revoked-token")
-        if len(self._passed) >= MAX_PASSED:
-            self._passed.clear()
-        self._passed[id(caller)] = caller
+        if len(passed) >= MAX_PASSED:
+            passed.clear()
+        passed[id(caller)] = caller
 
     def _check_person(self, found: tuple[float, float], caller: Caller, now: float) -> None:
         if now >= found[1]:
