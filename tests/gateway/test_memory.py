@@ -22,7 +22,7 @@ from stagedoor.gateway import memory
 from stagedoor.gateway.memory import Memory
 from stagedoor.state import open_state
 from stagedoor.state.port import MAX_ENTRIES, PAGE, State
-from tests.helpers.serving import InProcess, fresh_token, prepare, serving, settings_text
+from tests.helpers.serving import InProcess, fresh_token, listening, make_gateway, prepare, serving, settings_text
 from tests.helpers.support import ISSUER
 
 STATE = '[state]\nurl = "sqlite:///state.db"\nstale = "10s"\n[login]\nsession_keys = ["file:session.key"]\n'
@@ -114,6 +114,28 @@ async def test_signing_out_at_one_gateway_counts_at_the_other(start: Start) -> N
         return await status(second.port, cookie=cookie) == 401
 
     await eventually(is_out)
+
+
+async def test_another_state_is_told_what_the_one_before_held(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reload with another `[state] url` lets nobody in again."""
+    monkeypatch.setattr(memory, "READ_ALL_EVERY", 0.05)
+    found = revocation("person", ISSUER, "ann", time.time())
+    open_state(f"sqlite://{tmp_path}/state.db").put(found.name, to_text(found), found.ends, time.time())
+    old = await start()
+    assert await status(old.port, **mine()) == 401
+    new = make_gateway(tmp_path, settings_text(more=STATE.replace("state.db", "other.db")))
+    new.adopt(old.gateway)
+    async with listening(new) as port:
+        assert await status(port, **mine()) == 401
+
+        async def is_told() -> bool:
+            other = open_state(f"sqlite://{tmp_path}/other.db")
+            return [one.name for one in other.after(0)] == [found.name]
+
+        await eventually(is_told)
+        assert await status(port, **mine()) == 401
 
 
 async def test_while_the_state_is_away_the_last_list_counts_and_then_nobody_comes_in(

@@ -143,7 +143,7 @@ class Gateway:
     def adopt(self, old: Gateway) -> None:
         """Take over what the gateway of earlier settings knows, so that a reload need not wait for it."""
         self.door.tokens.adopt(old.door.tokens)
-        if self._memory is not None and old._memory is not None and self.settings.state == old.settings.state:
+        if self._memory is not None and old._memory is not None:  # another state is told what it lacks
             self._memory.revocations.adopt(old._memory.revocations)
 
     def start(self) -> None:
