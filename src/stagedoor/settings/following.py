@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ..core.caller import Caller
 from ..core.errors import StateUnavailable
-from ..core.revocations import Revocations, from_text
+from ..core.revocations import Revocation, Revocations, from_text
 from ..state.port import PAGE, State
 
 READ_EVERY = 2.0
@@ -37,6 +37,7 @@ class Following:
         self._state, self._revocations, self._clock = state, revocations, clock
         self._read_once, self._process = threading.Event(), 0
         self._sequence, self._all_read, self._away = 0, 0.0, False
+        self._unreadable = dict[int, float]()  # sequence number -> end
 
     def check(self, caller: Caller, now: float) -> None:
         """Let a caller pass of whom nothing was taken back; see `Revocations.check`."""
@@ -58,26 +59,33 @@ class Following:
         begun, now = time.monotonic(), self._clock()
         whole = begun - self._all_read >= READ_ALL_EVERY
         try:
-            self._add_from(0 if whole else self._sequence, now)
+            self._add_from(0 if whole else self._sequence)
+            self._all_read = begun if whole else self._all_read
+            unreadable = [number for number, ends in self._unreadable.items() if ends > now]
+            if unreadable:
+                raise StateUnavailable(f"entry {unreadable[0]} cannot be read; is it of a newer version?")
         except Exception as error:
             if not self._away:
                 _log.error("state: %s; the last known list is used for %g s", error, self._revocations.stale)
             self._away = True
         else:
-            self._away, self._all_read = False, begun if whole else self._all_read
+            self._revocations.add((), now)
+            self._away = False
         self._read_once.set()
 
-    def _add_from(self, sequence: int, now: float) -> None:
-        more = True
+    def _add_from(self, sequence: int) -> None:
+        """Add what came after a number. What can be read counts, also if something else cannot."""
+        more, unreadable = True, dict[int, float]() if sequence == 0 else self._unreadable
         while more:
-            page = self._state.after(sequence)
-            try:
-                self._revocations.add([from_text(entry.text) for entry in page])
-            except ValueError as error:
-                raise StateUnavailable(f"an entry cannot be read: {error}; is it of a newer version?") from error
+            page, found = self._state.after(sequence), list[Revocation]()
+            for entry in page:
+                try:
+                    found.append(from_text(entry.text))
+                except ValueError:
+                    unreadable[entry.sequence] = entry.ends
+            self._revocations.add(found)
             sequence, more = page[-1].sequence if page else sequence, len(page) >= PAGE
-        self._sequence = sequence
-        self._revocations.add((), now)
+        self._sequence, self._unreadable = sequence, unreadable
 
 
 def _follow(followed: weakref.ref[Following]) -> None:
