@@ -17,7 +17,7 @@ from stagedoor.core.errors import Revoked, StateUnavailable
 from stagedoor.core.messages import Entry, Keep, Recall, Recalled, Reply, Serve, Wish
 from stagedoor.core.revocations import MAX_PASSED, Revocation, Revocations, from_text, names_of, to_text
 from tests.helpers.signing_in import END, Browser, SigningIn, location
-from tests.helpers.support import ISSUER, NOW, SITE, b64, bearer, claims, rsa_signer, token
+from tests.helpers.support import ISSUER, NOW, SITE, b64, bearer, claims, issuer, rsa_signer, token
 
 LATER = NOW + 10_000
 PERSON = Revocation("person", ISSUER, "ann", NOW, LATER)
@@ -382,6 +382,19 @@ def test_the_issuer_ends_all_sessions_of_a_person() -> None:
     assert browser.reply("/users/ann/x").reason == "revoked-person"
 
 
+@pytest.mark.parametrize(
+    ("more", "status", "names"),
+    [({}, 400, []), ({"oid": "o-1"}, 200, [f"person {ISSUER} o-1"]), ({"sid": "s"}, 200, [f"session {ISSUER} s"])],
+)
+def test_a_person_is_ended_by_the_claim_that_names_them_here(
+    more: Mapping[str, str], status: int, names: list[str]
+) -> None:
+    """An answer 200 that ends nothing would have the issuer believe that they are out."""
+    site = SigningIn(issuers=(issuer(jwks=None, claims={"sub": "oid"}),), state=True)
+    assert post(site, logout_token(**{"sid": ..., **more})).status == status
+    assert [one.name for one in site.kept] == names
+
+
 BAD: Mapping[str, Callable[[], str]] = {
     "none": lambda: f"{b64(json.dumps({'alg': 'none'}).encode())}.{logout_token().split('.')[1]}.",
     "another key": lambda: token(claims(iat=NOW, jti="x", events=EVENT), rsa_signer(kid="rsa-1", bits=2049)),
@@ -591,7 +604,7 @@ def test_what_is_named_has_up_to_255_characters(length: int) -> None:
     assert answer.status == (201 if length == 255 else 400)
 
 
-@pytest.mark.parametrize("until", ["true", '"1"', "[]"])
+@pytest.mark.parametrize("until", ["true", '"1"', "[]", "1e309", "1e300", str(2**53), "1" + 400 * "0"])
 def test_until_is_a_number(until: str) -> None:
     site = admins()
     answer = site.send("/-/revocations", f'{{"sub": "a", "until": {until}}}'.encode(), authorization=admin_token())

@@ -10,6 +10,7 @@ from functools import partial
 from urllib.parse import parse_qsl
 
 from .. import replies
+from ..caller import Caller
 from ..door import Door, Endpoint
 from ..errors import InvalidRequest, InvalidToken
 from ..jose import json_object, split
@@ -54,9 +55,12 @@ def _read(sign_in: SignIn, session: float, door: Door, request: Request, now: fl
     if jws.algorithm not in client.issuer.algorithms:
         raise InvalidToken("its alg is not accepted (algorithms)", code="token-algorithm")
     yield from check_signature(jws, door.tokens.issuers[client.issuer.url], now)
-    sub, sid = _check(claims, client, now)
+    sid = _check(claims, client, now)
+    person = Caller("", "", claims, client.issuer.claims).subject  # as sessions and tokens name them here
+    if not (sid or person):
+        raise InvalidToken("it has no sid, and not the claim that names people here", code="token-subject")
     kind: Kind = "session" if sid else "person"
-    return revocation(kind, client.issuer.url, sid or sub, now, session=session)
+    return revocation(kind, client.issuer.url, sid or person, now, session=session)
 
 
 def _logout_token(request: Request) -> str:
@@ -71,8 +75,8 @@ def _logout_token(request: Request) -> str:
     return found[0]
 
 
-def _check(claims: Mapping[str, object], client: Client, now: float) -> tuple[str, str]:
-    """The `sub` and `sid` of a logout token whose claims hold."""
+def _check(claims: Mapping[str, object], client: Client, now: float) -> str:
+    """The `sid` of a logout token whose claims hold; "" if it names a person alone."""
     expiry = claims if "exp" in claims else {**claims, "exp": now + 1}  # older providers leave it out
     here = client.issuer._replace(
         audience=frozenset((client.id,)), token_use=frozenset(), leeway=max(LEEWAY, client.issuer.leeway)
@@ -91,4 +95,4 @@ def _check(claims: Mapping[str, object], client: Client, now: float) -> tuple[st
     sub, sid = claims.get("sub", ""), claims.get("sid", "")
     if not isinstance(sub, str) or not isinstance(sid, str) or not (sub or sid):
         raise InvalidToken("it names neither a sub nor a sid", code="token-subject")
-    return sub, sid
+    return sid

@@ -89,6 +89,8 @@ def _revoke(admins: Admins, request: Request, caller: Caller, now: float) -> Flo
     until = asked.get("until")
     if until is not None and (named != ["sub"] or isinstance(until, bool) or not isinstance(until, int | float)):
         raise InvalidRequest("until goes with sub, and is a time in epoch seconds", code="body")
+    if until is not None and until > MAX_NUMBER:  # some states hold no greater one, and could write nothing else then
+        raise InvalidRequest(f"until is at most {MAX_NUMBER}", code="body")
     issuer = _issuer(admins, asked.get("issuer"), named[0])
     found = revocation(_NAMES[named[0]], issuer, str(values[0]), now, until=until, session=admins.session)
     yield from keep(Keep(found.name, to_text(found), found.ends))
