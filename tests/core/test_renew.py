@@ -655,3 +655,26 @@ def _renewed(browser: Browser, silently: bool) -> tuple[int, str]:
     address = location(browser.reply("/-/renew?next=/a", "POST", origin=SITE))
     answer = browser.reply(browser.site.idp.sign_in(address))
     return answer.status, answer.reason
+
+
+@pytest.mark.parametrize("silently", [False, True])
+def test_a_session_that_grows_when_it_is_renewed_displaces_the_oldest_sign_ins(silently: bool) -> None:
+    site = SigningIn(renew=RENEW, lifetime=86400.0)
+    site.idp.refreshes = True
+    browser = Browser(site)
+    browser.sign_in(ANN_FILE)
+    site.now += RENEW
+    if silently:
+        del browser.cookies["/-/", REFRESH]
+        address = location(browser.reply("/-/renew?next=/a", "POST", origin=SITE))
+    for number in range(4 if silently else 8):
+        browser.begin_again(f"/users/ann/{'x' * 200}{number}")
+    site.now += 1
+    browser.begin_again("/x")
+    site.idp.claims = {"groups": [f"{number:036}" for number in range(50)]}
+    site.idp.answer = {"refresh_token": "r" * 1500}
+    answer = browser.reply(site.idp.sign_in(address)) if silently else post(browser)
+    assert answer.reason == "renewed"
+    assert REFRESH in browser.names
+    assert sum(len(name) + len(value) for (_, name), value in browser.cookies.items()) <= MAX_OURS
+    assert any("-try-" in name for name in browser.names)

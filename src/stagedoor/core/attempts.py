@@ -151,18 +151,18 @@ class Attempts:
         """Has the browser begun a sign-in that may still end?"""
         return any(self._open(self._sent(headers), now))
 
-    def end(self, headers: Headers, attempt: Attempt, now: float, others: int = 0) -> Pairs:
+    def end(self, headers: Headers, attempt: Attempt | None, now: float, others: int = 0) -> Pairs:
         """Remove the cookie of an attempt, which is used up whatever comes of it.
 
         Args:
             headers: of the request.
-            attempt: that has ended.
+            attempt: that has ended; None: none has, and there is only room to be made.
             now: epoch seconds.
             others: bytes of the other cookies of ours; the oldest attempts make room for them.
         """
         sent = self._sent(headers)
         open_ = sorted(self._open(sent, now), key=lambda one: one.begun)
-        kept = [one for one in open_ if one.slot != attempt.slot]
+        kept = [one for one in open_ if attempt is None or one.slot != attempt.slot]
         return tuple(self._removed(sent, kept, 0, others).values())
 
     def end_all(self, headers: Headers) -> Pairs:

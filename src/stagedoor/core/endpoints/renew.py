@@ -77,7 +77,10 @@ class Renewal(NamedTuple):
         """
         claims = self.door.policy.session_claims(signed_in.caller)
         cookie = self.sessions.renewed(self.session, claims, self.now, signed_in.op_sid)
-        return ((b"set-cookie", cookie.encode()), *self.keep(signed_in, len(cookie)))
+        kept = self.keep(signed_in, len(cookie))
+        others = len(cookie) + OTHER_COOKIES + sum(len(value) for _, value in kept)
+        room = self.sign_in.attempts.end(self.request.headers, None, self.now, others)
+        return ((b"set-cookie", cookie.encode()), *kept, *room)
 
     def keep(self, signed_in: SignedIn, session: int = 0) -> Pairs:
         """Keep the refresh token, beside a session cookie of so many bytes: the Set-Cookie line."""
