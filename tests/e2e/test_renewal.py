@@ -269,6 +269,22 @@ def test_renewal_navigation(stage: RenewalStage, profile: Profile) -> None:
     assert tab.script(RENEWED) == [204, ""]
 
 
+def test_renewal_fragment(stage: RenewalStage, profile: Profile) -> None:
+    follow_fragments(stage, signed_in(stage, profile), stage.site())
+    if stage.provider.remembers:
+        other = stage.profile()
+        follow_fragments(stage, signed_in(stage, other, kind="silent"), stage.site("silent"))
+        other.close()
+
+
+def follow_fragments(stage: RenewalStage, tab: Tab, site: Gateway) -> None:
+    for page, fragment in ((2, "#/route?a=1&b=%C3%BC"), (3, "")):
+        due(stage)
+        tab.goto(f"{site.url}/users/ann/{page}.html?x=1{fragment}")
+        until_text(tab, f"page {page} of ann")
+        assert tab.url() == f"{site.url}/users/ann/{page}.html?x=1{fragment}"
+
+
 def test_renewal_provider_down(stage: RenewalStage, profile: Profile) -> None:
     tab, site = signed_in(stage, profile), stage.site()
     due(stage)

@@ -34,6 +34,7 @@ SCENARIOS: Mapping[str, str] = {
     "renewal_film": "A film plays on, in ranges, while its session is renewed twice",
     "renewal_script": "A single-page app renews by itself, even stale claims, and its fetches work again",
     "renewal_navigation": "Without a refresh token it is told to navigate, and a navigation renews unseen",
+    "renewal_fragment": "What stands behind `#` is still there after a renewal, by refresh token or unseen",
     "renewal_provider_down": "The provider is down: the session goes on until its claims are stale, then 503",
     "renewal_lost_group": "Who has lost a group gets 403 for its files from the next renewal on",
     "renewal_other_person": "Somebody else is signed in at the provider by now: the session ends",

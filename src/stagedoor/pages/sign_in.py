@@ -70,7 +70,8 @@ def wait(site: str, url: str) -> bytes:
 
 RENEW = """
 (async () => {
-  const form = document.forms[0], within = {signal: AbortSignal.timeout(15000)};
+  const form = document.forms[0], next = form.dataset.next, within = {signal: AbortSignal.timeout(15000)};
+  form.action += location.hash;
   const often = () => {
     try {
       const [count, since] = JSON.parse(sessionStorage.renewals || "[0, 0]"), now = Date.now();
@@ -82,7 +83,7 @@ RENEW = """
   const renew = async () => {
     const answer = await fetch(form.action, {method: "POST", ...within});
     if (answer.status !== 204) throw answer.status;
-    location.replace(form.dataset.next);
+    location.replace(next.includes("#") ? next : next + location.hash);
     setTimeout(() => { document.querySelector("[hidden]").hidden = false; }, 3000);
   };
   if (often()) return;
