@@ -63,7 +63,7 @@ const functions = {
   goto: async (tab, url) => {
     await tabs.get(tab).goto(url, { timeout: PATIENCE });
   },
-  url: tab => tabs.get(tab).url(),
+  url: tab => tabs.get(tab).evaluate('location.href').catch(() => tabs.get(tab).url()), // what is known lags in Firefox
   script: (tab, source) => tabs.get(tab).evaluate(source),
   fill: async (tab, selector, text) => (await find(tabs.get(tab), selector)).type(text),
   click: async (tab, selector) => (await find(tabs.get(tab), selector)).click(),
