@@ -678,3 +678,30 @@ def test_a_session_that_grows_when_it_is_renewed_displaces_the_oldest_sign_ins(s
     assert REFRESH in browser.names
     assert sum(len(name) + len(value) for (_, name), value in browser.cookies.items()) <= MAX_OURS
     assert any("-try-" in name for name in browser.names)
+
+
+@pytest.mark.parametrize("query", ["error=temporarily_unavailable", "error=server_error", "x=1"])
+def test_who_says_that_the_issuer_does_not_answer_is_issued_no_pass_by_that(query: str) -> None:
+    """Anybody can write such an address; a pass outlives what is known of the person by its own life."""
+    browser = due(refreshes=False, issuing=Issuing(Signer("K1", lambda *_: b"signature"), 600, 600))
+
+    def issued() -> int:
+        cookie = f"{SESSION}={browser.cookies['/', SESSION]}"
+        return browser.site.send("/-/urls", b'{"file": "users/ann/x"}', cookie=cookie, **SCRIPT).status
+
+    state = parameters(location(browser.reply("/-/renew?next=/a", "POST", origin=SITE)))["state"]
+    assert browser.reply(f"/-/callback?{query}&state={state}&iss={ISSUER}").reason == "renewal-later"
+    assert issued() == 503
+    assert isinstance(browser.go(ANN_FILE), Serve)
+    browser.site.now += POSTPONED
+    address = location(browser.reply("/-/renew?next=/a", "POST", origin=SITE))
+    assert browser.reply(browser.site.idp.sign_in(address)).reason == "renewed"
+    assert issued() == 201
+
+
+def test_passes_are_issued_while_the_issuer_does_not_answer_us() -> None:
+    browser = due(issuing=Issuing(Signer("K1", lambda *_: b"signature"), 600, 600))
+    browser.site.idp.failure = Fetched(b"", "no answer within 5 s")
+    assert post(browser).reason == "renewal-later"
+    cookie = f"{SESSION}={browser.cookies['/', SESSION]}"
+    assert browser.site.send("/-/urls", b'{"file": "users/ann/x"}', cookie=cookie, **SCRIPT).status == 201

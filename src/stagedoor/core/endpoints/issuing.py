@@ -8,7 +8,7 @@ from .. import paths
 from ..caller import Caller
 from ..credentials import Credential
 from ..door import Door
-from ..errors import InvalidRequest, OutdatedSession
+from ..errors import InvalidRequest, IssuerUnavailable, OutdatedSession
 from ..messages import Reply, Request
 from ..passes.signer import Signer
 from ..rate_limit import RateLimit
@@ -58,9 +58,12 @@ def check_renewed(door: Door, caller: Caller, credential: Credential | None, now
 
     Raises:
         OutdatedSession: it is.
+        IssuerUnavailable: it was, until its browser said that the issuer does not answer.
     """
     if door.is_due(caller, credential, now):
         raise OutdatedSession("passes are issued again after POST /-/renew", code="session-due")
+    if credential is not None and credential.kind == "session" and door.sessions and door.sessions.by_hearsay(caller):
+        raise IssuerUnavailable("passes are issued again when the issuer has said who this person is")
 
 
 def inactive(door: Door, request: Request) -> Reply:
