@@ -95,7 +95,11 @@ class Renewal(NamedTuple):
         """Ask again later: the Set-Cookie line; None if nothing more may be opened by the old claims."""
         if self.lapsed is not None:
             return None
-        return ((b"set-cookie", self.sessions.postponed(self.session, self.now, hearsay=hearsay).encode()),)
+        try:
+            cookie = self.sessions.postponed(self.session, self.now, hearsay=hearsay)
+        except SessionTooLarge:  # by the few bytes that hearsay takes
+            return None
+        return ((b"set-cookie", cookie.encode()),)
 
     def end(self) -> Flow[Reply]:
         """End the session, because somebody else is signed in at the issuer by now."""
