@@ -92,7 +92,12 @@ class Idp:
     def answer_next(self, claims: Mapping[str, object]) -> None:
         """Answer the next questions for tokens with an id token of these claims."""
         id_token = fresh_token(iss=self.url, **claims)
-        members = {"id_token": id_token, "refresh_token": secrets.token_urlsafe(16), "access_token": "x", "token_type": "Bearer"}
+        members = {
+            "id_token": id_token,
+            "refresh_token": secrets.token_urlsafe(16),
+            "access_token": "x",
+            "token_type": "Bearer",
+        }
         self._server.pages = {**self._pages, "/token": (200, json.dumps(members).encode(), 0.0)}
 
 

@@ -117,21 +117,19 @@ class Sessions:
         there = {"op_sid": op_sid} if op_sid else {}
         return self._set(before.issuer_url, claims, {**kept, **there, **self._times(now)}, now)
 
-    def postponed(self, before: Caller, now: float, *, hearsay: bool = False) -> str:
+    def postponed(self, before: Caller, now: float) -> str:
         """Make the Set-Cookie value that goes on with a session as it is, because its issuer cannot be asked now.
 
         Args:
             before: the session's caller, as `verify` returned it: the claims of no other session may go on.
             now: epoch seconds.
-            hearsay: the browser alone says that it cannot be asked.
         """
-        members = {"renew": int(now) + POSTPONED, **({"hearsay": True} if hearsay else {})}
-        return self._set(before.issuer_url, before.claims, members, now)
+        return self._set(before.issuer_url, before.claims, {"renew": int(now) + POSTPONED}, now)
 
-    @staticmethod
-    def by_hearsay(caller: Caller) -> bool:
-        """Was a session postponed because its browser said so? Until it is renewed nothing longer may come of it."""
-        return caller.claims.get("hearsay") is True  # a claim of this name is a list
+    def is_postponed(self, caller: Caller, now: float) -> bool:
+        """Are the claims of this caller of a session older than they were to get, although they are not due?"""
+        made = caller.claims.get("made")
+        return type(caller.claims.get("renew")) is int and isinstance(made, int) and now >= made + self._renew
 
     def is_due(self, caller: Caller, now: float, *, early: bool = False) -> bool:
         """Is it time to ask the issuer again who this caller of a session is?

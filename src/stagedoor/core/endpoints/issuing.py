@@ -58,11 +58,12 @@ def check_renewed(door: Door, caller: Caller, credential: Credential | None, now
 
     Raises:
         OutdatedSession: it is.
-        IssuerUnavailable: it was, until its browser said that the issuer does not answer.
+        IssuerUnavailable: it was, until the issuer could not be asked, which a browser may say without its being so.
     """
     if door.is_due(caller, credential, now):
         raise OutdatedSession("passes are issued again after POST /-/renew", code="session-due")
-    if credential is not None and credential.kind == "session" and door.sessions and door.sessions.by_hearsay(caller):
+    is_session = credential is not None and credential.kind == "session"
+    if is_session and door.sessions is not None and door.sessions.is_postponed(caller, now):
         raise IssuerUnavailable("passes are issued again when the issuer has said who this person is")
 
 

@@ -91,15 +91,11 @@ class Renewal(NamedTuple):
         """Is it the same person as before?"""
         return bool(self.session.subject) and self.session.subject == signed_in.caller.subject
 
-    def postponed(self, hearsay: bool) -> Pairs | None:
+    def postponed(self) -> Pairs | None:
         """Ask again later: the Set-Cookie line; None if nothing more may be opened by the old claims."""
         if self.lapsed is not None:
             return None
-        try:
-            cookie = self.sessions.postponed(self.session, self.now, hearsay=hearsay)
-        except SessionTooLarge:  # by the few bytes that hearsay takes
-            return None
-        return ((b"set-cookie", cookie.encode()),)
+        return ((b"set-cookie", self.sessions.postponed(self.session, self.now).encode()),)
 
     def end(self) -> Flow[Reply]:
         """End the session, because somebody else is signed in at the issuer by now."""
@@ -207,8 +203,7 @@ def by_issuer(
         if refused in WANTS_THE_VISITOR:
             asked = request._replace(query=b"")
             return (yield from begin(sign_in, asked, client, attempt.next, now, extra=used_up))
-        passing = refused in PASSING and found.lapsed is None
-        answer = _later(found, hearsay=True) if passing else _failed(found, error, (), hearsay=True)
+        answer = _later(found) if refused in PASSING and found.lapsed is None else _failed(found, error, ())
     return answer._replace(headers=answer.headers + used_up)
 
 
@@ -270,24 +265,20 @@ def _renewed(found: Renewal, signed_in: SignedIn) -> Flow[Reply]:
         return found.problem(422, error.code, str(error), found.keep(signed_in))
 
 
-def _failed(found: Renewal, error: LoginFailed, fields: Pairs, *, hearsay: bool = False) -> Reply:
+def _failed(found: Renewal, error: LoginFailed, fields: Pairs) -> Reply:
     """Answer where what the issuer says does not count; nothing is taken away for a fault that is not the person's."""
     if error.code in NOT_ABOUT_THE_PERSON and found.lapsed is None:
-        return _later(found, hearsay=hearsay)
+        return _later(found)
     return found.problem(status_of(error), error.code, str(error), fields)
 
 
-def _later(found: Renewal, *, hearsay: bool = False) -> Reply:
+def _later(found: Renewal) -> Reply:
     """Let the session go on as it is for a while.
-
-    Args:
-        found: the session.
-        hearsay: that the issuer cannot say who this is was in an address that the browser, or its owner, wrote.
 
     Raises:
         Unavailable: it may not.
     """
-    fields = found.postponed(hearsay)
+    fields = found.postponed()
     if fields is None:
         raise IssuerUnavailable("the issuer cannot be asked who this person is")
     return _done(found, fields, reason="renewal-later")
