@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -56,8 +57,14 @@ def stages(
 
 
 @pytest.fixture
-def stage(request: pytest.FixtureRequest, stages: Callable[[Cell], Stage]) -> Stage:
-    return stages(request.param)
+def stage(
+    request: pytest.FixtureRequest, stages: Callable[[Cell], Stage], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
+    """The stage of a cell. Thirty tabs have the browsers to themselves: beside them others would wait for minutes."""
+    alone = request.node.originalname == "test_thirty_tabs"
+    with (tmp_path_factory.getbasetemp().parent / "browsers.lock").open("w") as lock:  # of all workers
+        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield stages(request.param)
 
 
 @pytest.fixture

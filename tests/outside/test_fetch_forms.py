@@ -224,10 +224,30 @@ async def test_those_who_may_share_a_form_ask_once_at_the_same_time_and_others_d
         other = await asyncio.gather(
             fetcher(form), fetcher(form._replace(form=b"refresh_token=another")), fetcher(form._replace(shared=False))
         )
-        assert (len(asked), [one.error != "" for one in other]) == (
-            3,
-            [False, True, True],
-        )  # the first was taken before
+        assert (len(asked), [one.error != "" for one in other]) == (4, [True, True, True])
+    await fetcher.aclose()
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        (b'{"refresh_token": "new", "id_token": "x"}', True),
+        (b'{"refresh_token": "old", "id_token": "x"}', False),  # it counts again, and says what is true by then
+        (b'{"refresh_token": "o\\u006cd"}', False),
+        (b'{"id_token": "x"}', False),
+        (b"no JSON", False),
+    ],
+)
+async def test_the_answer_to_a_refresh_token_that_was_spent_is_kept_for_who_did_not_get_it(
+    answer: bytes, kept: bool
+) -> None:
+    """A page that is reloaded while it renews has sent the old token, and never got the new one."""
+    fetcher = Fetcher()
+    async with endpoint(plain_answer("200 OK", answer), plain_answer("200 OK", b"second")) as (url, asked):
+        form = Fetch(url, form=b"grant_type=refresh_token&refresh_token=old", shared=True)
+        assert await fetcher(form) == Fetched(answer)
+        assert await fetcher(form) == Fetched(answer if kept else b"second")
+        assert len(asked) == (1 if kept else 2)
     await fetcher.aclose()
 
 

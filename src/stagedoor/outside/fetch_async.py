@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from ..core.errors import InvalidToken
 from ..core.issuers import host_to_connect, is_safe_url
+from ..core.jose import json_object
 from ..core.messages import Fetch, Fetched
 from .fetch_sync import checked, form_fields, not_200
 from .http import Broken, Connections, Origin
@@ -26,8 +28,8 @@ _SENT_AS_WRITTEN = "".join(map(chr, range(0x21, 0x7F)))
 
 KEPT_FOR = 1.0
 """Seconds that an answer is kept for wishes that were made before it came."""
-FORM_KEPT_FOR = 15.0
-"""The same for a good answer to a form, which may be of use once: browsers that did not get it ask again."""
+SPENT_KEPT_FOR = 15.0
+"""The same where a refresh token was spent for another: a browser that did not get that one asks with the old again."""
 
 
 _Wanted: TypeAlias = tuple[str, bytes | None, str]
@@ -66,7 +68,7 @@ class Fetcher:
             return await self._fetch(wish)
         wanted = (wish.url, wish.form, wish.authorization)
         ended = self._ended.get(wanted)
-        if ended is not None and (since <= ended.at or _is_taken_once(wish, ended.task.result())):
+        if ended is not None and (since <= ended.at or _is_spent(wish.form, ended.task.result())):
             return ended.task.result()
         exchange = self._under_way.get(wanted) or self._begin(wish, wanted)
         exchange.waiting += 1
@@ -93,7 +95,8 @@ class Fetcher:
             if not exchange.task.cancelled():
                 exchange.at = time.perf_counter()
                 self._ended[wanted] = exchange
-                kept_for = FORM_KEPT_FOR if wanted[1] is not None else KEPT_FOR
+                spent = _is_spent(wanted[1], exchange.task.result())
+                kept_for = SPENT_KEPT_FOR if spent else KEPT_FOR
                 asyncio.get_running_loop().call_later(kept_for, self._drop, wanted, exchange)
 
     def _drop(self, wanted: _Wanted, exchange: _Exchange) -> None:
@@ -141,9 +144,16 @@ class Fetcher:
             connections.close()
 
 
-def _is_taken_once(wish: Fetch, answer: Fetched) -> bool:
-    """Would it do harm to send this again, because it was taken?"""
-    return wish.form is not None and not answer.error
+def _is_spent(form: bytes | None, answer: Fetched) -> bool:
+    """Does a good answer to a form put another refresh token in the place of the one that was sent?"""
+    sent = parse_qs((form or b"").decode()).get("refresh_token")
+    if not sent or answer.error:
+        return False
+    try:
+        new = json_object(answer.body, "token answer").get("refresh_token")
+    except InvalidToken:
+        return False
+    return new is not None and new != sent[0]
 
 
 def _late(wish: Fetch) -> Fetched:
